@@ -1,0 +1,85 @@
+"""How a model is to be trained: the recipe, and the presets that name one.
+
+A recipe is complete: given the same data, seed, machine and versions it gives the
+same adapter bytes. Presets are for people; each says in one sentence what it is for.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class Recipe(Struct, frozen=True, kw_only=True):
+    """Base model, method and hyper-parameters.
+
+    ``batch_size`` counts examples (conversations) to an optimiser step. ``max_steps`` is
+    0 when the epochs decide, else the optimiser steps after which training ends early
+    because ``time_limit`` (seconds) would be passed.
+    """
+
+    base_model: str
+    method: str = "lora"
+    rank: Annotated[int, Meta(ge=1, le=256)] = 16
+    alpha: Annotated[int, Meta(ge=1, le=512)] = 32
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.05
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 2e-4
+    epochs: Annotated[int, Meta(ge=1, le=50)] = 3
+    batch_size: Annotated[int, Meta(ge=1, le=256)] = 16
+    max_length: Annotated[int, Meta(ge=16)] = 2048
+    warmup_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.03
+    max_grad_norm: Annotated[float, Meta(gt=0)] = 1.0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 42
+    max_steps: Annotated[int, Meta(ge=0)] = 0
+    time_limit: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Preset(Struct, frozen=True, kw_only=True):
+    """A named recipe: ``name`` for engineers, ``staff_name`` for everybody else."""
+
+    name: str
+    staff_name: str
+    explains: str
+    rank: int
+    learning_rate: float
+    epochs: int
+    time_limit: float
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(
+        name="conservative",
+        staff_name="quick",
+        explains="A small, careful change in at most half an hour: to try an idea, or when there is little data.",
+        rank=8,
+        learning_rate=1e-4,
+        epochs=2,
+        time_limit=30 * 60.0,
+    ),
+    Preset(
+        name="balanced",
+        staff_name="standard",
+        explains="The usual choice, up to two hours: learns the voice well and seldom forgets what the base knew.",
+        rank=16,
+        learning_rate=2e-4,
+        epochs=3,
+        time_limit=2 * 3600.0,
+    ),
+    Preset(
+        name="aggressive",
+        staff_name="deep",
+        explains="The strongest change, up to six hours: for plenty of good data; look at the forgetting score after.",
+        rank=32,
+        learning_rate=3e-4,
+        epochs=4,
+        time_limit=6 * 3600.0,
+    ),
+)
+
+
+def preset_named(name: str) -> Preset | None:
+    """Find a preset by either of its names."""
+    return next((each for each in PRESETS if name in (each.name, each.staff_name)), None)
+
+
+SHIPPED_MODEL = "SmolLM2-135M-Instruct"
+"""The base model that comes with Woodshed and needs no download."""
