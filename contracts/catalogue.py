@@ -1,0 +1,97 @@
+"""Every fact and question, with who tells it and who listens: the map of the house.
+
+Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from here.
+"""
+
+from msgspec import Struct
+
+from contracts import datasets, evaluations, files, jobs, notices, runs
+from contracts.base import Event, Question, type_of
+
+SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
+"""The roles that own a schema, a database role and a NATS user."""
+
+
+class Fact(Struct, frozen=True):
+    """One kind of fact: its owner is the only service that may tell it; ``readers`` react to it durably.
+
+    The gateway reads every fact (it projects the read models people see), so it is not repeated in each row.
+    """
+
+    kind: type[Event]
+    owner: str
+    readers: tuple[str, ...] = ()
+
+    @property
+    def type(self) -> str:
+        """The tag, such as ``run.finished.v1``."""
+        return type_of(self.kind)
+
+    @property
+    def durable(self) -> bool:
+        """Whether it is kept in EVENTS; the others are telemetry."""
+        return self.kind.subject.startswith("evt.")
+
+
+class Asked(Struct, frozen=True):
+    """One kind of question, who answers it, and within how many seconds."""
+
+    kind: type[Question]
+    answered_by: str
+    deadline: float
+
+
+FACTS: tuple[Fact, ...] = (
+    Fact(files.FileUploaded, "gateway"),
+    Fact(files.FileDeleted, "gateway", ("dataset",)),
+    Fact(datasets.DatasetAsked, "gateway", ("dataset",)),
+    Fact(datasets.DatasetProgressed, "dataset"),
+    Fact(datasets.DatasetReady, "dataset", ("scheduler",)),
+    Fact(datasets.DatasetRefused, "dataset", ("scheduler",)),
+    Fact(jobs.JobSubmitted, "gateway", ("scheduler",)),
+    Fact(jobs.JobCancelAsked, "gateway", ("scheduler",)),
+    Fact(jobs.JobQueued, "scheduler"),
+    Fact(jobs.JobDispatched, "scheduler", ("trainer",)),
+    Fact(jobs.JobSucceeded, "scheduler", ("notifier",)),
+    Fact(jobs.JobFailed, "scheduler", ("notifier",)),
+    Fact(jobs.JobCancelled, "scheduler", ("trainer", "notifier")),
+    Fact(runs.DeviceOffered, "trainer", ("scheduler",)),
+    Fact(runs.DeviceWithdrawn, "trainer", ("scheduler",)),
+    Fact(runs.DispatchDeclined, "trainer", ("scheduler",)),
+    Fact(runs.LeaseGranted, "trainer"),
+    Fact(runs.RunStarted, "trainer", ("scheduler",)),
+    Fact(runs.RunStageReached, "trainer"),
+    Fact(runs.RunProgressed, "trainer"),
+    Fact(runs.CheckpointCommitted, "trainer"),
+    Fact(runs.RunInterrupted, "trainer"),
+    Fact(runs.RunRecovered, "trainer"),
+    Fact(runs.RunFinished, "trainer", ("scheduler", "evaluator")),
+    Fact(runs.RunFailed, "trainer", ("scheduler",)),
+    Fact(runs.RunCancelled, "trainer"),
+    Fact(runs.WriteFenced, "trainer"),
+    Fact(evaluations.EvaluationStarted, "evaluator"),
+    Fact(evaluations.EvaluationProgressed, "evaluator"),
+    Fact(evaluations.SuiteScored, "evaluator"),
+    Fact(evaluations.ReportReady, "evaluator", ("notifier",)),
+    Fact(evaluations.EvaluationFailed, "evaluator", ("notifier",)),
+    Fact(notices.NoticeDelivered, "notifier"),
+    Fact(notices.NoticeFailed, "notifier"),
+)
+
+QUESTIONS: tuple[Asked, ...] = (
+    Asked(datasets.PreviewDataset, "dataset", 10.0),
+    Asked(jobs.EstimateJob, "scheduler", 5.0),
+    Asked(evaluations.AskModel, "evaluator", 120.0),
+)
+
+BY_TYPE: dict[str, Fact] = {fact.type: fact for fact in FACTS}
+
+
+def heard_by(service: str) -> tuple[Fact, ...]:
+    """Return the durable facts a service reacts to; the gateway hears all of them."""
+    return tuple(fact for fact in FACTS if fact.durable and (service == "gateway" or service in fact.readers))
+
+
+def told_by(service: str) -> tuple[Fact, ...]:
+    """Return the facts only this service may tell."""
+    return tuple(fact for fact in FACTS if fact.owner == service)

@@ -1,0 +1,96 @@
+"""The proof: what a trained adapter changed, measured on words it never saw."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from contracts.base import Count, Event, Question, Sha256, Token
+
+
+class EvaluationStarted(Event, frozen=True, kw_only=True, tag="evaluation.started.v1"):
+    """The suites owed by a finished run have begun."""
+
+    subject: ClassVar[str] = "evt.{tenant}.evaluation.{evaluation_id}.started"
+
+    evaluation_id: Token
+    job_id: Token
+    run_id: Token
+    suites: tuple[str, ...]
+
+
+class EvaluationProgressed(Event, frozen=True, kw_only=True, tag="evaluation.progressed.v1"):
+    """How far an evaluation is; lossy, at most twice a second."""
+
+    subject: ClassVar[str] = "tel.{tenant}.evaluation.{evaluation_id}.progressed"
+
+    evaluation_id: Token
+    job_id: Token
+    suite: str
+    done: Count
+    total: Count
+
+
+class SuiteScored(Event, frozen=True, kw_only=True, tag="evaluation.suite_scored.v1"):
+    """One suite's verdict on base and tuned model.
+
+    ``change`` is the relative improvement (0.12 = 12 % better), ``low``–``high`` its 95 %
+    interval; ``verdict`` is better, worse, no_difference or kept.
+    """
+
+    subject: ClassVar[str] = "evt.{tenant}.evaluation.{evaluation_id}.suite_scored"
+
+    evaluation_id: Token
+    job_id: Token
+    suite: str
+    base: float
+    tuned: float
+    change: float
+    low: float
+    high: float
+    verdict: str
+    items: Count
+
+
+class ReportReady(Event, frozen=True, kw_only=True, tag="evaluation.report_ready.v1"):
+    """The report is in storage as PDF and HTML, with its figures as JSON."""
+
+    subject: ClassVar[str] = "evt.{tenant}.evaluation.{evaluation_id}.report_ready"
+
+    evaluation_id: Token
+    job_id: Token
+    pdf_uri: str
+    html_uri: str
+    json_uri: str
+    pdf_sha256: Sha256
+    html_sha256: Sha256
+    json_sha256: Sha256
+    verdict: str
+    headline: str
+
+
+class EvaluationFailed(Event, frozen=True, kw_only=True, tag="evaluation.failed.v1"):
+    """The proof could not be made; the adapter itself is untouched."""
+
+    subject: ClassVar[str] = "evt.{tenant}.evaluation.{evaluation_id}.failed"
+
+    evaluation_id: Token
+    job_id: Token
+    reason: str
+    message: str
+
+
+class AskModel(Question, frozen=True, kw_only=True, tag="model.ask.v1"):
+    """One reply of the base model and one of the tuned model to the same prompt."""
+
+    subject: ClassVar[str] = "ask.evaluator.reply"
+
+    job_id: Token
+    prompt: Annotated[str, Meta(min_length=1, max_length=8000)]
+    max_tokens: Annotated[int, Meta(ge=1, le=512)] = 96
+
+
+class ModelReplied(Struct, frozen=True, kw_only=True, tag="model.reply.v1"):
+    """The answer to :class:`AskModel`."""
+
+    base: str
+    tuned: str

@@ -1,0 +1,138 @@
+"""A person's wish to train, from submission to its one end."""
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from contracts.base import Count, Event, Question, Seconds, Sha256, Token
+from contracts.recipes import Recipe
+
+
+class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person changed of the preset; ``None`` keeps the preset's value or lets Woodshed choose."""
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    learning_rate_multiplier: float | None = None
+    rank: int | None = None
+    time_limit: float | None = None
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """What a run will take, before it starts: the likely figure, and a low and a high one that nine in ten fall between.
+
+    ``seconds`` is training alone, cost is device time × rate in ``currency``, memory is the peak on the device.
+    """
+
+    seconds: Seconds
+    seconds_low: Seconds
+    seconds_high: Seconds
+    cost: float
+    currency: str
+    memory_bytes: Count
+    steps: Count
+    tokens: Count
+    notes: tuple[str, ...] = ()
+
+
+class JobSubmitted(Event, frozen=True, kw_only=True, tag="job.submitted.v1"):
+    """A person asked for a model. Told by the gateway, also while the scheduler is down."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.submitted"
+
+    job_id: Token
+    dataset_id: Token
+    training_file: Token
+    base_model: str
+    preset: str
+    overrides: Overrides
+    seed: int
+    suffix: str = ""
+    priority: str = "medium"
+    validation_file: str = ""
+
+
+class JobCancelAsked(Event, frozen=True, kw_only=True, tag="job.cancel_asked.v1"):
+    """A person wants the job to end without a model."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.cancel_asked"
+
+    job_id: Token
+
+
+class JobQueued(Event, frozen=True, kw_only=True, tag="job.queued.v1"):
+    """The recipe is complete and the dataset ready: the job waits for a device."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.queued"
+
+    job_id: Token
+    recipe: Recipe
+    estimate: Estimate
+
+
+class JobDispatched(Event, frozen=True, kw_only=True, tag="job.dispatched.v1"):
+    """The scheduler gave the job an offered device; the trainer may now lease it."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.dispatched"
+
+    job_id: Token
+    run_id: Token
+    offer_id: Token
+    device_id: Token
+    recipe: Recipe
+    estimate: Estimate
+    dataset_id: Token
+    dataset_digest: Sha256
+    dataset_uri: str
+
+
+class JobSucceeded(Event, frozen=True, kw_only=True, tag="job.succeeded.v1"):
+    """The end a person hoped for: an adapter is in storage under the model's name."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.succeeded"
+
+    job_id: Token
+    run_id: Token
+    model: str
+    trained_tokens: Count
+    seconds: Seconds
+    cost: float
+    interruptions: Count = 0
+
+
+class JobFailed(Event, frozen=True, kw_only=True, tag="job.failed.v1"):
+    """The job ended without a model: why, in words a person understands, and what to do next."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.failed"
+
+    job_id: Token
+    reason: str
+    message: str
+    fix: str
+
+
+class JobCancelled(Event, frozen=True, kw_only=True, tag="job.cancelled.v1"):
+    """The job ended because a person asked for it."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.cancelled"
+
+    job_id: Token
+
+
+class EstimateJob(Question, frozen=True, kw_only=True, tag="job.estimate.v1"):
+    """What would this job take, if it were submitted now?"""
+
+    subject: ClassVar[str] = "ask.scheduler.estimate"
+
+    dataset_id: Token
+    base_model: str
+    preset: str
+    overrides: Overrides
+
+
+class JobEstimated(Struct, frozen=True, kw_only=True, tag="job.estimate_answer.v1"):
+    """The answer to :class:`EstimateJob`."""
+
+    recipe: Recipe
+    estimate: Estimate
