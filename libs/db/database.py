@@ -1,0 +1,148 @@
+"""A pool of connections, and the transaction every reaction lives in.
+
+Application code never commits: leaving the ``async with`` does. ``app.tenant`` is set
+for each transaction, and row-level security shows only that tenant's rows; work that
+belongs to the platform (the queue, the arbiter) asks for ``across_tenants`` by name.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+from opentelemetry import trace
+from opentelemetry.propagate import inject
+
+from contracts.base import Event, aggregate_of, encode, new_id, subject_of, type_of
+
+tracer = trace.get_tracer(__name__)
+
+ALL_TENANTS = "*"
+
+SET_TENANT = "SELECT set_config('app.tenant', $1, true)"
+NEXT_VERSION = """
+    INSERT INTO {schema}.aggregate_version (aggregate, tenant, version)
+    VALUES ($1, $2, 1)
+        ON CONFLICT (aggregate) DO UPDATE SET version = aggregate_version.version + 1
+ RETURNING version
+"""
+ADD_FACT = """
+    INSERT INTO {schema}.outbox (id, tenant, subject, headers, body)
+    VALUES ($1, $2, $3, $4, $5)
+"""
+CLAIM = """
+    INSERT INTO {schema}.inbox (id)
+    VALUES ($1)
+        ON CONFLICT DO NOTHING
+ RETURNING id
+"""
+WAKE_RELAY = "SELECT pg_notify($1, '')"
+
+
+class Transaction:
+    """One transaction: asyncpg's query methods, and the outbox."""
+
+    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy[Any], schema: str, tenant: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._told = False
+        self.tenant = tenant
+        self.fetch = connection.fetch
+        self.fetchrow = connection.fetchrow
+        self.fetchval = connection.fetchval
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+
+    async def tell(self, event: Event) -> Event:
+        """Add a fact to the outbox, numbered within its aggregate; it leaves if and when this commits."""
+        version = await self.fetchval(self._sql(NEXT_VERSION), aggregate_of(event), event.tenant)
+        event = msgspec.structs.replace(event, version=version)
+        identity = new_id("evt")
+        headers = event_headers(event, identity, source=self._schema)
+        await self.execute(
+            self._sql(ADD_FACT),
+            identity,
+            event.tenant,
+            subject_of(event),
+            msgspec.json.encode(headers).decode(),
+            encode(event),
+        )
+        self._told = True
+        return event
+
+    async def claim(self, event_id: str) -> bool:
+        """Enter an event into the inbox. ``False``: its effect is already here."""
+        return await self.fetchval(self._sql(CLAIM), event_id) is not None
+
+    async def _wake_relay(self) -> None:
+        if self._told:
+            await self.execute(WAKE_RELAY, f"outbox_{self._schema}")
+
+    def _sql(self, statement: str) -> str:
+        return statement.format(schema=self._schema)
+
+
+class Database:
+    """A service's door to its own schema."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], schema: str) -> None:
+        self.pool = pool
+        self.schema = schema
+
+    @classmethod
+    async def connect(cls, url: str, schema: str, *, size: int = 4) -> "Database":
+        """Open the pool lazily: one connection now, ``size`` at most."""
+        pool = await asyncpg.create_pool(
+            url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": schema}
+        )
+        return cls(pool, schema)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
+        """Begin; commit on leaving, roll back on an exception. Only ``tenant``'s rows are seen."""
+        with tracer.start_as_current_span("postgresql transaction", attributes={"db.namespace": self.schema}):
+            async with self.pool.acquire() as connection, connection.transaction():
+                await connection.execute(SET_TENANT, tenant)
+                tx = Transaction(connection, self.schema, tenant)
+                yield tx
+                await tx._wake_relay()
+
+    @asynccontextmanager
+    async def across_tenants(self) -> AsyncIterator[Transaction]:
+        """Begin a transaction that sees every tenant's rows: for the platform's own work."""
+        async with self.transaction(ALL_TENANTS) as tx:
+            yield tx
+
+
+def event_headers(event: Event, identity: str, source: str) -> dict[str, str]:
+    """CloudEvents attributes (binary mode, NATS binding) and the trace context, as message headers."""
+    headers = {
+        "Nats-Msg-Id": identity,
+        "ce-specversion": "1.0",
+        "ce-id": identity,
+        "ce-source": f"/woodshed/{source}",
+        "ce-type": type_of(type(event)),
+        "ce-time": event.at.isoformat(),
+        "content-type": "application/json",
+    }
+    inject(headers)
+    return headers
+
+
+def now() -> datetime:
+    """The time facts are stamped with, in UTC."""
+    return datetime.now(UTC)
+
+
+def quoted(name: str) -> str:
+    """Return a schema or role name that may stand in a statement; ``ValueError`` if it may not."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
+        raise ValueError(f"{name!r} is no plain SQL name")
+    return name
