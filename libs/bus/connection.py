@@ -1,0 +1,113 @@
+"""One connection to NATS for each process, through FastStream's broker.
+
+A refused permission shows only in the error callback while the caller sees a time-out,
+so it is logged there. Once the client gives up for good the process ends: the supervisor
+(or the container engine) starts it afresh.
+"""
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import nats.errors
+import structlog
+from faststream.nats import NatsBroker
+from opentelemetry.propagate import inject
+
+from contracts.base import Event, Question, Refusal, encode, subject_of
+from libs.errors import Busy, Conflict, Forbidden, NotFound, Rejected
+from libs.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+log = structlog.get_logger()
+A = TypeVar("A")
+
+_BY_STATUS: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict, 403: Forbidden}
+
+
+class Bus:
+    """The service's line to the others."""
+
+    def __init__(self, broker: NatsBroker) -> None:
+        self.broker = broker
+
+    @classmethod
+    async def connect(cls, settings: ServiceSettings, name: str) -> "Bus":
+        """Connect as ``name`` (or the user the settings say); waits for a server that is still starting."""
+        user = settings.nats_user or name
+        broker = NatsBroker(
+            settings.nats_url,
+            user=user,
+            password=settings.nats_password,
+            name=name,
+            inbox_prefix=f"_INBOX.{user}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,
+            connect_timeout=5,
+            error_cb=_report,
+            closed_cb=_leave,
+            apply_types=False,
+            logger=None,
+        )
+        await broker.connect()
+        return cls(broker)
+
+    @property
+    def nc(self) -> "Client":
+        """The plain NATS client underneath."""
+        client = self.broker.config.connection_state.connection
+        return client  # type: ignore[no-any-return]
+
+    @property
+    def js(self) -> "JetStreamContext":
+        """JetStream on the same connection, patient enough for a server that syncs each message."""
+        return self.nc.jetstream(timeout=5)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server can be reached right now."""
+        return bool(self.nc.is_connected)
+
+    async def publish_telemetry(self, event: Event) -> None:
+        """Tell a measurement: no acknowledgement, dropped while the broker is away."""
+        if self.connected:
+            await self.nc.publish(subject_of(event), encode(event))
+
+    async def ask(self, question: Question, answer: type[A], *, timeout: float) -> A:
+        """Ask and wait at most ``timeout`` seconds.
+
+        Raises what the answering service refused with (``Rejected`` or a kind of it), or
+        ``Busy`` when nobody answered in time.
+        """
+        headers: dict[str, str] = {}
+        inject(headers)
+        try:
+            reply = await self.nc.request(question.subject, encode(question), timeout=timeout, headers=headers or None)
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError, asyncio.TimeoutError) as error:
+            service = question.subject.split(".")[1]
+            raise Busy(f"The {service} service did not answer within {timeout:g} s. Try again in a moment.") from error
+        said = msgspec.json.decode(reply.data, type=answer | Refusal)  # type: ignore[operator]
+        if isinstance(said, Refusal):
+            if said.status == 503:
+                raise Busy(said.message, code=said.code)
+            raise _BY_STATUS.get(said.status, Rejected)(said.message, code=said.code)
+        return said  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        """Leave without ending the process."""
+        self.nc._closed_cb = None
+        await self.broker.stop()
+
+
+async def _report(error: Exception) -> None:
+    log.warning("nats said no", error=str(error) or type(error).__name__)
+
+
+async def _leave() -> None:
+    log.error("nats connection closed for good")
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,80 @@
+"""What each NATS user may say and hear, derived from the catalogue: the least that works.
+
+A service may publish only the facts it owns, pull only from its own durable, and answer
+only questions addressed to it. NATS does not check reply subjects, so every reader also
+decodes strictly and checks that the producer owns what it tells.
+"""
+
+from typing import Any
+
+from contracts.base import pattern_of
+from contracts.catalogue import QUESTIONS, SERVICES, heard_by, told_by
+from libs.bus.streams import DEADLETTERS, EVENTS, TELEMETRY
+
+RUNNER = "runner"
+ADMIN = "admin"
+CONTROL_SUBJECTS = "trainer.control.*"
+RUNNER_SUBJECTS = "trainer.runner.*.*"
+"""The private line between the trainer's two programs."""
+
+
+def publishes(user: str) -> list[str]:
+    """Return the subjects a service may publish on."""
+    allowed = [pattern_of(fact.kind) for fact in told_by(user)]
+    allowed += [f"$JS.API.STREAM.INFO.{stream}" for stream in (EVENTS, TELEMETRY, DEADLETTERS)]
+    allowed += [f"dead.{user}.>"]
+    if heard_by(user):
+        allowed += [
+            f"$JS.API.CONSUMER.INFO.{EVENTS}.{user}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{user}",
+            f"$JS.ACK.{EVENTS}.{user}.>",
+        ]
+    if user == "gateway":
+        allowed += [question.kind.subject for question in QUESTIONS]
+        allowed += [
+            f"$JS.API.CONSUMER.{verb}.{stream}{rest}"
+            for stream in (EVENTS, TELEMETRY)
+            for verb, rest in (("CREATE", ".>"), ("CREATE", ""), ("DELETE", ".>"), ("INFO", ".>"))
+        ]
+        allowed += [f"$JS.FC.{stream}.>" for stream in (EVENTS, TELEMETRY)]
+    if user == "trainer":
+        allowed += [RUNNER_SUBJECTS]
+    return sorted(set(allowed))
+
+
+def subscribes(user: str) -> list[str]:
+    """Return the subjects a service may subscribe to."""
+    allowed = [f"_INBOX.{user}.>"]
+    allowed += [question.kind.subject for question in QUESTIONS if question.answered_by == user]
+    if user == "trainer":
+        allowed += [CONTROL_SUBJECTS]
+    return sorted(allowed)
+
+
+def users(passwords: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the ``authorization.users`` of a NATS server; ``passwords`` has one for each service, runner and admin."""
+    rows: list[dict[str, Any]] = [{"user": ADMIN, "password": passwords[ADMIN]}]
+    for service in SERVICES:
+        rows.append(
+            {
+                "user": service,
+                "password": passwords[service],
+                "permissions": {
+                    "publish": {"allow": publishes(service)},
+                    "subscribe": {"allow": subscribes(service)},
+                    "allow_responses": True,
+                },
+            }
+        )
+    rows.append(
+        {
+            "user": RUNNER,
+            "password": passwords[RUNNER],
+            "permissions": {
+                "publish": {"allow": [CONTROL_SUBJECTS]},
+                "subscribe": {"allow": [f"_INBOX.{RUNNER}.>", RUNNER_SUBJECTS]},
+                "allow_responses": True,
+            },
+        }
+    )
+    return rows
