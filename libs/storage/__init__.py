@@ -1,0 +1,9 @@
+"""Objects at rest: files, datasets, checkpoints, adapters and reports, in a folder or in S3.
+
+A key is ``tenant/what/…``; the ``uri`` of a contract is such a key. Everything written
+comes back with its size and sha256, and is checked against them when it is read whole.
+"""
+
+from libs.storage.store import Corrupted, Storage, Stored, StorageFull, hash_file
+
+__all__ = ["Corrupted", "Storage", "StorageFull", "Stored", "hash_file"]
