@@ -14,6 +14,7 @@ import msgspec
 import nats.errors
 import structlog
 from faststream.nats import NatsBroker
+from faststream.security import SASLPlaintext
 from opentelemetry.propagate import inject
 
 from contracts.base import Event, Question, Refusal, encode, subject_of
@@ -33,19 +34,20 @@ _BY_STATUS: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict, 403: Forb
 class Bus:
     """The service's line to the others."""
 
-    def __init__(self, broker: NatsBroker) -> None:
+    def __init__(self, broker: NatsBroker, inbox: str) -> None:
         self.broker = broker
+        self.inbox = inbox
 
     @classmethod
     async def connect(cls, settings: ServiceSettings, name: str) -> "Bus":
         """Connect as ``name`` (or the user the settings say); waits for a server that is still starting."""
         user = settings.nats_user or name
+        inbox = f"_INBOX.{user}"
         broker = NatsBroker(
             settings.nats_url,
-            user=user,
-            password=settings.nats_password,
+            security=SASLPlaintext(username=user, password=settings.nats_password),
             name=name,
-            inbox_prefix=f"_INBOX.{user}",
+            inbox_prefix=inbox,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,
             connect_timeout=5,
@@ -55,7 +57,7 @@ class Bus:
             logger=None,
         )
         await broker.connect()
-        return cls(broker)
+        return cls(broker, inbox)
 
     @property
     def nc(self) -> "Client":

@@ -63,6 +63,7 @@ class Consumer:
                 stream=JStream(EVENTS, declare=False),
                 pull_sub=PullSub(batch_size=1, timeout=5.0),
                 ack_policy=AckPolicy.MANUAL,
+                inbox_prefix=f"{self.bus.inbox}.".encode(),
                 decoder=_as_it_came,
             )
             subscriber(self._hear)

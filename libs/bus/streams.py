@@ -42,6 +42,7 @@ def streams() -> tuple[StreamConfig, ...]:
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             max_age=72 * HOUR,
+            duplicate_window=120.0,
             max_bytes=1_000_000_000,
             max_msg_size=MAX_MESSAGE,
             persist_mode=PersistMode.ASYNC,
@@ -53,6 +54,7 @@ def streams() -> tuple[StreamConfig, ...]:
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             max_age=90 * 24 * HOUR,
+            duplicate_window=120.0,
             max_msg_size=2 * MAX_MESSAGE,
         ),
     )

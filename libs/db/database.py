@@ -45,7 +45,7 @@ WAKE_RELAY = "SELECT pg_notify($1, '')"
 class Transaction:
     """One transaction: asyncpg's query methods, and the outbox."""
 
-    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy[Any], schema: str, tenant: str) -> None:
+    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Any]", schema: str, tenant: str) -> None:
         self._connection = connection
         self._schema = schema
         self._told = False
@@ -88,7 +88,7 @@ class Transaction:
 class Database:
     """A service's door to its own schema."""
 
-    def __init__(self, pool: asyncpg.Pool[Any], schema: str) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", schema: str) -> None:
         self.pool = pool
         self.schema = schema
 

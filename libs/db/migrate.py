@@ -33,7 +33,7 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
     return found
 
 
-async def create_roles(admin: asyncpg.Connection[Any], service: str, password: str) -> None:
+async def create_roles(admin: "asyncpg.Connection[Any]", service: str, password: str) -> None:
     """Make the service's schema, its login role and what they may do. Safe to repeat."""
     schema = quoted(service)
     role = quoted(f"woodshed_{service}")
@@ -51,24 +51,33 @@ async def create_roles(admin: asyncpg.Connection[Any], service: str, password: s
     await admin.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {role}")
 
 
-async def migrate(admin: asyncpg.Connection[Any], service: str, folder: Path) -> int:
+async def migrate(admin: "asyncpg.Connection[Any]", service: str, folder: Path) -> int:
     """Apply what is missing, each in its own transaction; return the schema's number."""
     schema = quoted(service)
     await admin.execute(COMMON.read_text().replace("{schema}", schema))
     applied = {row["number"]: row["sha256"] for row in await admin.fetch(APPLIED.format(schema=schema))}
     migrations = numbered(folder)
     for number, path in migrations:
-        text = path.read_text()
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if applied.get(number, digest) != digest:
             raise Conflict(
                 f"{path.name} was changed after it ran here. Put it back and write the change as a new migration."
             )
         if number not in applied:
-            async with admin.transaction():
-                await admin.execute(text)
-                await admin.execute(RECORD.format(schema=schema), number, path.name, digest)
+            await _apply(admin, schema, number, path)
     return len(migrations)
+
+
+async def _apply(admin: "asyncpg.Connection[Any]", schema: str, number: int, path: Path) -> None:
+    text = path.read_text()
+    try:
+        async with admin.transaction():
+            await admin.execute(text)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            await admin.execute(RECORD.format(schema=schema), number, path.name, digest)
+    except asyncpg.PostgresError as error:
+        error.add_note(f"in {schema}/{path.name}")
+        raise
 
 
 async def verify(connection: Any, service: str, folder: Path) -> None:

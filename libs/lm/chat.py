@@ -77,9 +77,13 @@ class ChatFormat:
         self._tokenizer = tokenizer
         self._special = dict(special)
         self._template = _environment().from_string(template)
-        controls = {token.content: index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        controls = {
+            token.content: index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special
+        }
         self._controls = controls
-        self._control = re.compile("|".join(re.escape(each) for each in sorted(controls, key=len, reverse=True)) or "$^")
+        self._control = re.compile(
+            "|".join(re.escape(each) for each in sorted(controls, key=len, reverse=True)) or "$^"
+        )
         self.scaffold = lru_cache(maxsize=4096)(self._scaffold)
         self.end_token = controls[self._special["eos_token"]]
         self._trims = self._render(("user",), False, pad=" ").find(" \ue000") < 0
@@ -160,7 +164,9 @@ class ChatFormat:
         turns = [int(each) for each in parts[1::2]]
         if sorted(turns) != list(range(len(roles))):
             lost = next(index for index in range(len(roles)) if turns.count(index) != 1)
-            raise ChatError(f"The model's template has no one place for turn {lost + 1} ({roles[lost]}): remove that turn.")
+            raise ChatError(
+                f"The model's template has no one place for turn {lost + 1} ({roles[lost]}): remove that turn."
+            )
         pieces: list[Piece] = []
         for index, part in enumerate(parts):
             pieces += [Piece(turn=int(part))] if index % 2 else self._cut(part)

@@ -167,7 +167,9 @@ def verify(path: Path) -> Record:
     """Check that the weights are those that were stored (0.3 s for 0.5 GB); ``DamagedModel`` says what to do."""
     record = record_of(path)
     if revision_of(path) != record.revision:
-        raise DamagedModel(f"The weights in {path} are not those that {RECORD} names. Remove the folder and add it anew.")
+        raise DamagedModel(
+            f"The weights in {path} are not those that {RECORD} names. Remove the folder and add it anew."
+        )
     return record
 
 

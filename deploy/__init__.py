@@ -1,0 +1,1 @@
+"""Where the whole is known: provisioning, everything on one machine, and the demonstration."""

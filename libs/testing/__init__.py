@@ -1,0 +1,1 @@
+"""Real servers for tests, started in milliseconds, and helpers to tell and hear facts."""

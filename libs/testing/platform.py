@@ -1,0 +1,123 @@
+"""A service's surroundings in a test: its platform, its consumer, and facts told by others."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import asyncpg
+import msgspec
+import nats
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
+
+from contracts.base import Event, encode, new_id, pattern_of, subject_of, type_of
+from contracts.catalogue import BY_TYPE, SERVICES
+from libs.bus.permissions import ADMIN
+from libs.bus.streams import EVENTS, durables
+from libs.db.database import event_headers
+from libs.service import App, Platform, connect, running
+from libs.settings import ServiceSettings
+from libs.testing.servers import PASSWORDS, Servers
+
+E = TypeVar("E", bound=Event)
+
+EMPTY = """
+    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
+      FROM pg_tables
+     WHERE schemaname = ANY($1) AND tablename <> 'migration'
+"""
+
+
+async def empty(servers: Servers) -> None:
+    """Truncate every table and forget every message."""
+    admin = await asyncpg.connect(servers.admin_url.rsplit("/", 1)[0] + "/woodshed")
+    try:
+        tables = await admin.fetchval(EMPTY, list(SERVICES))
+        await admin.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    finally:
+        await admin.close()
+    client = await nats.connect(servers.nats_url, user=ADMIN, password=PASSWORDS[ADMIN])
+    try:
+        js = client.jetstream(timeout=10)
+        for stream in ("EVENTS", "TELEMETRY", "DEADLETTERS"):
+            with contextlib.suppress(NotFoundError):
+                await js.purge_stream(stream)
+        for durable in durables():
+            await js.delete_consumer(EVENTS, str(durable.durable_name))
+            await js.add_consumer(EVENTS, durable)
+    finally:
+        await client.close()
+
+
+class World:
+    """The servers, seen as everybody at once: tells facts as their owners, hears what is told."""
+
+    def __init__(self, servers: Servers, client: nats.NATS) -> None:
+        self.servers = servers
+        self.nc = client
+        self.js = client.jetstream(timeout=10)
+
+    def settings(self, kind: type[ServiceSettings], **changes: object) -> ServiceSettings:
+        """Settings of a service on these servers."""
+        service = kind.service
+        given: dict[str, object] = {
+            "nats_url": self.servers.nats_url,
+            "nats_password": PASSWORDS[service],
+            "database_url": self.servers.database_url(service),
+            "storage_url": f"file://{self.servers.folder / 'storage'}",
+            "data_dir": str(self.servers.folder / "data" / service),
+        }
+        return kind(**(given | changes))  # type: ignore[arg-type]
+
+    async def platform(self, service: str) -> Platform:
+        """Connect as a service."""
+
+        class Settings(ServiceSettings, frozen=True, kw_only=True):
+            pass
+
+        Settings.service = service
+        return await connect(self.settings(Settings), service)
+
+    @contextlib.asynccontextmanager
+    async def service(self, app: App, platform: Platform) -> AsyncIterator[None]:
+        """Run a service's consumer, relay and work loops while inside."""
+        with contextlib.suppress(asyncio.CancelledError):
+            async with asyncio.TaskGroup() as tasks, running(app, platform, tasks):
+                yield
+
+    async def tell(self, event: Event, *, identity: str = "") -> str:
+        """Tell a fact as its owner; return the event's id."""
+        identity = identity or new_id("evt")
+        owner = BY_TYPE[type_of(type(event))].owner
+        headers = event_headers(event, identity, owner)
+        await self.js.publish(subject_of(event), encode(event), headers=headers, stream=EVENTS, timeout=5)
+        return identity
+
+    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 10.0) -> list[E]:
+        """Wait until ``count`` facts of a kind have been told since the test began, and return them."""
+        found: list[E] = []
+        config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
+        heard = await self.js.subscribe(pattern_of(kind), stream=_stream_of(kind), config=config, ordered_consumer=True)
+        try:
+            async with asyncio.timeout(timeout):
+                while len(found) < count:
+                    message = await heard.next_msg(timeout=timeout)
+                    found.append(msgspec.json.decode(message.data, type=kind))
+        except (TimeoutError, nats.errors.TimeoutError):
+            raise AssertionError(
+                f"{len(found)} of {count} {kind.__name__} were told within {timeout:g} s: {found}"
+            ) from None
+        finally:
+            await heard.unsubscribe()
+        return found
+
+    async def all_told(self, kind: type[E]) -> list[E]:
+        """Return the facts of a kind that are in the stream now."""
+        state = await self.js.stream_info(_stream_of(kind), subjects_filter=pattern_of(kind))
+        total = sum((state.state.subjects or {}).values())
+        return await self.told(kind, count=total) if total else []
+
+
+def _stream_of(kind: type[Event]) -> str:
+    return EVENTS if kind.subject.startswith("evt.") else "TELEMETRY"

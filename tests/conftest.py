@@ -1,0 +1,41 @@
+"""Fixtures everybody shares: real servers once a session, emptied for each test, and the shipped model."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import nats
+import pytest
+
+from deploy.provision import provision
+from libs.bus.permissions import ADMIN
+from libs.embedded.home import Home
+from libs.testing.platform import World, empty
+from libs.testing.servers import PASSWORDS, Servers, servers
+
+
+@pytest.fixture(scope="session")
+def real_servers() -> Iterator[Servers]:
+    """NATS and PostgreSQL from their wheels, provisioned like an installation."""
+    with servers() as started:
+        asyncio.run(provision(started.admin_url, started.nats_url, PASSWORDS))
+        yield started
+
+
+@pytest.fixture
+async def world(real_servers: Servers) -> AsyncIterator[World]:
+    """The servers with no row and no message in them."""
+    await empty(real_servers)
+    client = await nats.connect(real_servers.nats_url, user=ADMIN, password=PASSWORDS[ADMIN])
+    try:
+        yield World(real_servers, client)
+    finally:
+        await client.close()
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> Path:
+    """The folder of SmolLM2-135M-Instruct, converted once for the checkout."""
+    from libs.lm.shipped import convert
+
+    return convert(Home.default().models)
