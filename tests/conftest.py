@@ -27,9 +27,11 @@ async def world(real_servers: Servers) -> AsyncIterator[World]:
     """The servers with no row and no message in them."""
     await empty(real_servers)
     client = await nats.connect(real_servers.nats_url, user=ADMIN, password=PASSWORDS[ADMIN])
+    world = World(real_servers, client)
     try:
-        yield World(real_servers, client)
+        yield world
     finally:
+        await world.close()
         await client.close()
 
 

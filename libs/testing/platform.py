@@ -57,6 +57,7 @@ class World:
         self.servers = servers
         self.nc = client
         self.js = client.jetstream(timeout=10)
+        self._connected: list[Platform] = []
 
     def settings(self, kind: type[ServiceSettings], **changes: object) -> ServiceSettings:
         """Settings of a service on these servers."""
@@ -77,7 +78,15 @@ class World:
             pass
 
         Settings.service = service
-        return await connect(self.settings(Settings), service)
+        platform = await connect(self.settings(Settings), service)
+        self._connected.append(platform)
+        return platform
+
+    async def close(self) -> None:
+        """Disconnect every platform this test connected."""
+        for platform in self._connected:
+            await platform.bus.close()
+            await platform.db.close()
 
     @contextlib.asynccontextmanager
     async def service(self, app: App, platform: Platform) -> AsyncIterator[None]:

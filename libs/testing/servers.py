@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -58,7 +59,7 @@ def servers() -> Iterator[Servers]:
         yield Servers(f"nats://127.0.0.1:{nats_port}", cluster.url, cluster, folder)
     finally:
         for process in started:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
         for process in started:
             try:
                 process.wait(10)

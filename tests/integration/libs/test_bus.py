@@ -132,8 +132,6 @@ async def test_one_tenant_never_sees_anothers_rows(world: World) -> None:
         assert await tx.fetchval(count) == 1
     async with scheduler.db.pool.acquire() as connection:
         assert await connection.fetchval(count) == 0
-    await scheduler.bus.close()
-    await scheduler.db.close()
 
 
 async def test_a_question_is_answered_or_refused_with_its_reason(world: World) -> None:
@@ -150,8 +148,6 @@ async def test_a_question_is_answered_or_refused_with_its_reason(world: World) -
     async with world.service(App(router), await world.platform("scheduler")):
         with pytest.raises(NotFound, match="ds-1"):
             await gateway.bus.ask(question, JobEstimated, timeout=5)
-    await gateway.bus.close()
-    await gateway.db.close()
 
 
 async def test_a_service_may_tell_only_what_it_owns(world: World) -> None:
@@ -161,8 +157,6 @@ async def test_a_service_may_tell_only_what_it_owns(world: World) -> None:
             subject_of(FileDeleted(tenant="acme", at=AT, file_id="file-1")), b"{}", timeout=0.5, stream=EVENTS
         )
     assert (await world.js.stream_info(EVENTS)).state.messages == 0
-    await notifier.bus.close()
-    await notifier.db.close()
 
 
 async def test_a_service_refuses_a_stream_that_differs(world: World) -> None:
