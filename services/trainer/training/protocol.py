@@ -13,7 +13,16 @@ from msgspec import Meta, Struct
 from contracts.recipes import Recipe
 
 Stage = Literal["preprocessing", "loading_model", "training", "saving"]
-FailureKind = Literal["user_data", "out_of_memory", "diverged", "bad_checkpoint", "disk_full", "unknown_model", "bug"]
+FailureKind = Literal[
+    "user_data",
+    "out_of_memory",
+    "diverged",
+    "no_learning",
+    "bad_checkpoint",
+    "disk_full",
+    "unknown_model",
+    "bug",
+]
 
 
 class AttemptSpec(Struct, frozen=True, kw_only=True):
@@ -117,6 +126,7 @@ class Failed(Told, frozen=True, kw_only=True, tag="failed"):
 
 
 Line = Staged | Progressed | Saved | Finished | Stopped | Failed
+
 
 def read_line(line: bytes) -> Line:
     """Decode one line of the child; ``msgspec.MsgspecError`` when it is none."""

@@ -1,0 +1,31 @@
+"""The training child: ``python -m services.trainer.training SPEC.json``. See ``protocol`` for what it says."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRL_EXPERIMENTAL_SILENCE="1")
+sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; nothing here is 4-bit
+
+from services.trainer.training.attempt import run  # noqa: E402
+from services.trainer.training.channel import take_standard_output  # noqa: E402
+from services.trainer.training.failures import explain  # noqa: E402
+from services.trainer.training.protocol import read_spec  # noqa: E402
+
+
+def main() -> int:
+    """Run one attempt; the exit code is 0 when it finished or stopped as asked, 1 when it failed."""
+    channel = take_standard_output()
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        run(read_spec(Path(sys.argv[1]).read_bytes()), channel, lambda: bool(asked))
+    except Exception as error:
+        channel.tell(explain(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""One attempt, told from top to bottom: read the data, load the model, train, keep the adapter.
+
+What can be refused is refused before torch is imported, which takes seconds: data that teaches nothing, a checkpoint
+that is not whole, a model that is not the one the run began with.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from libs.lm.adapters import WEIGHTS
+from libs.lm.chat import ChatFormat
+from libs.lm.models import DamagedModel, record_of
+from services.trainer.training import checkpoints, metrics
+from services.trainer.training.channel import Channel
+from services.trainer.training.checkpoints import BadCheckpoint, Manifest
+from services.trainer.training.data import Example, NothingToLearn, Split, read_split
+from services.trainer.training.hardware import dtype_for, tokens_for
+from services.trainer.training.plan import Plan, steps_an_epoch, steps_of, warmup_of
+from services.trainer.training.protocol import AttemptSpec, Finished, Stopped
+
+LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "safetensors")
+EVAL_TOKENS = 8192
+"""Validation tokens read at each evaluation: enough for a curve; the evaluator measures on the whole split."""
+
+
+def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool]) -> None:
+    """Carry out an attempt and tell how it ended: ``Finished`` or ``Stopped``; failures are raised."""
+    began = time.monotonic()
+    channel.stage("preprocessing")
+    chat = ChatFormat.load(Path(spec.model_dir))
+    train = read_split(Path(spec.train), chat, spec.recipe.max_length)
+    validation = _validation(spec, chat)
+    manifest = manifest_of(spec, train)
+    plan = _plan(spec, manifest, len(train.examples))
+    channel.stage("loading_model", _says(train))
+    tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked)
+    if stop_asked():
+        channel.tell(Stopped(step=manifest.step, path=spec.resume_from))
+        return
+    channel.stage("training")
+    tuner.train(resume_from_checkpoint=spec.resume_from)
+    if watch.stopped:
+        channel.tell(Stopped(step=tuner.state.global_step, path=str(tuner.checkpoints.last)))
+        return
+    channel.stage("saving")
+    channel.tell(_finish(spec, tuner, time.monotonic() - began))
+
+
+def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
+    """Describe this attempt's state; resuming goes on with the threads and number format of its checkpoint.
+
+    ``BadCheckpoint`` when the checkpoint is damaged or was written for other data, model or recipe.
+    """
+    revision = record_of(Path(spec.model_dir)).revision
+    if spec.model_revision not in (None, revision):
+        raise DamagedModel(
+            f"{spec.recipe.base_model} on this machine is revision {revision[:12]}, the run began with "
+            f"{str(spec.model_revision)[:12]}. Install that revision, or submit the job anew."
+        )
+    manifest = Manifest(
+        run_id=spec.run_id,
+        attempt=spec.attempt,
+        fence=spec.fence,
+        step=0,
+        total_steps=steps_of(spec.recipe, len(train.examples)),
+        data=train.fingerprint,
+        model_revision=revision,
+        recipe=hashlib.sha256(msgspec.json.encode(spec.recipe, order="deterministic")).hexdigest(),
+        threads=spec.threads,
+        dtype=dtype_for(spec.device),
+        device=spec.device.partition(":")[0],
+        micro_tokens=spec.micro_tokens or tokens_for(spec.device),
+        versions={name: version(name) for name in LIBRARIES},
+    )
+    return _resumed(spec, manifest) if spec.resume_from else manifest
+
+
+def _resumed(spec: AttemptSpec, manifest: Manifest) -> Manifest:
+    saved = checkpoints.verify(Path(str(spec.resume_from)))
+    for name in ("data", "model_revision", "recipe", "total_steps"):
+        if getattr(saved, name) != getattr(manifest, name):
+            raise BadCheckpoint(f"step-{saved.step} was written for another {name}: going on would mix two runs.")
+    return msgspec.structs.replace(
+        manifest,
+        step=saved.step,
+        threads=saved.threads,
+        dtype=saved.dtype,
+        micro_tokens=spec.micro_tokens or saved.micro_tokens,
+    )
+
+
+def _plan(spec: AttemptSpec, manifest: Manifest, examples: int) -> Plan:
+    return Plan(
+        total_steps=manifest.total_steps,
+        steps_an_epoch=steps_an_epoch(spec.recipe, examples),
+        warmup_steps=warmup_of(spec.recipe, manifest.total_steps),
+        checkpoint_every=spec.checkpoint_every,
+        micro_tokens=manifest.micro_tokens,
+        threads=manifest.threads,
+        dtype=msgspec.convert(manifest.dtype, type=Plan.__annotations__["dtype"]),
+        device=spec.device,
+    )
+
+
+def _validation(spec: AttemptSpec, chat: ChatFormat) -> list[Example]:
+    if spec.validation is None:
+        return []
+    try:
+        examples = read_split(Path(spec.validation), chat, spec.recipe.max_length).examples
+    except NothingToLearn:
+        return []
+    kept, tokens = [], 0
+    for example in examples:
+        tokens += len(example.ids)
+        if kept and tokens > EVAL_TOKENS:
+            break
+        kept.append(example)
+    return kept
+
+
+def _says(train: Split) -> str:
+    left_out = f", {train.dropped} left out, {train.cut} tokens cut" if train.dropped or train.cut else ""
+    return f"{len(train.examples)} conversations, {train.tokens} tokens, {train.trained_tokens} taught{left_out}"
+
+
+def _build(
+    spec: AttemptSpec,
+    plan: Plan,
+    manifest: Manifest,
+    train: Split,
+    validation: list[Example],
+    channel: Channel,
+    stop_asked: Callable[[], bool],
+) -> tuple[Any, Any]:
+    """Import what is heavy, load the model and put the trainer together."""
+    from services.trainer.training import model
+    from services.trainer.training.saving import Checkpoints
+    from services.trainer.training.tuner import Tuner
+    from services.trainer.training.watching import Watch
+
+    model.prepare_process(plan.threads, plan.device)
+    loaded = model.load(Path(spec.model_dir), spec.recipe, plan.dtype, plan.device)
+    trained = sum(each.numel() for each in loaded.parameters() if each.requires_grad)
+    kept = Checkpoints(Path(spec.work_dir) / "checkpoints", manifest, 12 * trained, channel.tell)
+    tuner = Tuner(loaded, model.tokenizer(Path(spec.model_dir)), spec.recipe, plan, train.examples, validation, kept)
+    if spec.resume_from:
+        tuner.carry_on(metrics.read(Path(spec.resume_from)))
+    watch = Watch(tuner, plan, channel, stop_asked)
+    tuner.callback_handler.callbacks[-1:] = [watch]
+    return tuner, watch
+
+
+def _finish(spec: AttemptSpec, tuner: Any, seconds: float) -> Finished:
+    """Write the adapter and its curve, staged and renamed, and say what was reached."""
+    from services.trainer.training.model import write_adapter
+
+    final = Path(spec.work_dir) / "adapter"
+    staging = final.with_name(f".adapter-{spec.fence}")
+    write_adapter(tuner.model, spec.recipe, staging)
+    metrics.write(staging, tuner.points)
+    if final.exists():
+        shutil.rmtree(final)
+    staging.rename(final)
+    last = tuner.points[-1]
+    weights = (final / WEIGHTS).read_bytes()
+    return Finished(
+        step=last.step,
+        path=str(final),
+        digest=hashlib.sha256(weights).hexdigest(),
+        size=len(weights),
+        train_loss=last.train_loss,
+        eval_loss=last.eval_loss,
+        tokens=last.tokens,
+        trained_tokens=last.trained_tokens,
+        seconds=seconds,
+    )

@@ -1,0 +1,58 @@
+"""How the child talks to its parent: one JSON object a line, on a pipe no stray print can reach.
+
+Libraries print. So the standard output the child was born with is kept aside, and file descriptor 1 points at
+standard error from then on. A parent that is gone shows as a broken pipe: the child then ends at once, since nobody
+could fence what it writes.
+"""
+
+import os
+import time
+from typing import BinaryIO
+
+import msgspec
+
+from services.trainer.training.protocol import Progressed, Stage, Staged, Told
+
+PROGRESS_SECONDS = 0.5
+
+
+class Channel:
+    """Lines to the parent; at most two ``Progressed`` a second."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Take the stream that lines are written to."""
+        self._stream = stream
+        self._began = time.monotonic()
+        self._progressed = 0.0
+
+    def tell(self, line: Told) -> None:
+        """Write one line and flush it; a parent that is gone ends this process (exit code 1)."""
+        try:
+            self._stream.write(msgspec.json.encode(line) + b"\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            os._exit(1)
+
+    def stage(self, stage: Stage, detail: str = "") -> None:
+        """Tell which stage begins, and when."""
+        self.tell(Staged(stage=stage, seconds=self.seconds, detail=detail))
+
+    def progress(self, line: Progressed) -> None:
+        """Tell progress, unless the last was less than half a second ago; first and last steps always."""
+        now = time.monotonic()
+        if line.step < line.total_steps and now - self._progressed < PROGRESS_SECONDS:
+            return
+        self._progressed = now
+        self.tell(line)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the channel was opened."""
+        return time.monotonic() - self._began
+
+
+def take_standard_output() -> Channel:
+    """Keep the original standard output for the parent and send everything printed to standard error."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    return Channel(os.fdopen(kept, "wb", buffering=0))

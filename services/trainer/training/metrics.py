@@ -1,0 +1,40 @@
+"""The curve of a run: one line an optimiser step, kept beside the adapter and inside every checkpoint.
+
+Its last line also carries the counters that outlive an attempt, so a resumed run goes on counting where it stood.
+"""
+
+import csv
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+FILE = "metrics.csv"
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """One optimiser step. Losses in nats a taught token; ``tokens`` and ``trained_tokens`` since step 0."""
+
+    step: int
+    train_loss: float
+    eval_loss: float | None
+    lr: float
+    grad_norm: float
+    token_accuracy: float
+    tokens: int
+    trained_tokens: int
+
+
+def write(folder: Path, points: list[Point]) -> None:
+    """Write the curve as CSV with a header; an ``eval_loss`` not measured is empty."""
+    with (folder / FILE).open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(Point.__struct_fields__)
+        rows.writerows(msgspec.structs.astuple(each) for each in points)
+
+
+def read(folder: Path) -> list[Point]:
+    """Read a curve back, exactly as it was."""
+    with (folder / FILE).open(newline="") as stream:
+        rows = [{name: value or None for name, value in row.items()} for row in csv.DictReader(stream)]
+    return msgspec.convert(rows, list[Point], strict=False)

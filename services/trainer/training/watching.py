@@ -1,0 +1,119 @@
+"""What is done at the end of each step: tell, keep the curve, save, evaluate, stop, or give up.
+
+The parent's wish to stop arrives as ``SIGTERM`` at any moment and is kept here until a step ends, where saving is
+exact.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from services.trainer.training.channel import Channel
+from services.trainer.training.hardware import device_bytes, resident_bytes
+from services.trainer.training.metrics import Point
+from services.trainer.training.plan import Plan
+from services.trainer.training.protocol import Progressed
+from services.trainer.training.tuner import Tuner
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
+class NotLearning(ArithmeticError):
+    """No gradient reaches the adapter."""
+
+
+class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    """The one callback of a run."""
+
+    def __init__(self, tuner: Tuner, plan: Plan, channel: Channel, stop_asked: Callable[[], bool]) -> None:
+        """Take the trainer, its plan, the parent and how to learn that a stop was asked."""
+        self._tuner = tuner
+        self._plan = plan
+        self._channel = channel
+        self._stop_asked = stop_asked
+        self._began = time.monotonic()
+        self._from = (0, 0)
+        self.stopped = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Start the attempt's clock where the run stands."""
+        self._began = time.monotonic()
+        self._from = (state.global_step, self._tuner.tokens)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Decide what this step's end brings."""
+        step = state.global_step
+        control.should_evaluate = bool(self._tuner.validation) and self._plan.evaluates_at(step)
+        control.should_save = self._plan.saves_at(step)
+        if self._stop_asked() and step < self._plan.total_steps:
+            self.stopped = control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, Any], **__: Any) -> None:
+        """Keep the step on the curve and tell it; ``Diverged`` or ``NotLearning`` when going on is pointless."""
+        if "loss" not in logs:
+            return
+        point = self._point(state.global_step, logs)
+        _require_learning(point)
+        self._tuner.points.append(point)
+        self._channel.progress(self._progressed(point))
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, *_: Any, metrics: Any, **__: Any) -> None:
+        """Put the validation loss beside its step, and tell it."""
+        points = self._tuner.points
+        points[-1] = _with_eval(points[-1], metrics["eval_loss"])
+        self._channel.tell(self._progressed(points[-1]))
+
+    def _point(self, step: int, logs: dict[str, Any]) -> Point:
+        return Point(
+            step=step,
+            train_loss=float(logs["loss"]),
+            eval_loss=None,
+            lr=float(logs["learning_rate"]),
+            grad_norm=float(logs["grad_norm"]),
+            token_accuracy=float(logs["mean_token_accuracy"]),
+            tokens=self._tuner.tokens,
+            trained_tokens=self._tuner.trained_tokens,
+        )
+
+    def _progressed(self, point: Point) -> Progressed:
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        steps = point.step - self._from[0]
+        return Progressed(
+            step=point.step,
+            total_steps=self._plan.total_steps,
+            epoch=point.step / self._plan.steps_an_epoch,
+            loss=point.train_loss,
+            learning_rate=point.lr,
+            grad_norm=point.grad_norm,
+            tokens=point.tokens,
+            trained_tokens=point.trained_tokens,
+            tokens_per_second=(point.tokens - self._from[1]) / seconds,
+            samples_per_second=steps * self._tuner.recipe.batch_size / seconds,
+            eta_seconds=(self._plan.total_steps - point.step) * seconds / max(steps, 1),
+            eval_loss=point.eval_loss,
+            token_accuracy=point.token_accuracy,
+            rss_bytes=resident_bytes(),
+            device_bytes=device_bytes(self._plan.device),
+        )
+
+
+def _with_eval(point: Point, loss: float) -> Point:
+    from msgspec.structs import replace
+
+    return replace(point, eval_loss=loss)
+
+
+def _require_learning(point: Point) -> None:
+    if not (math.isfinite(point.train_loss) and math.isfinite(point.grad_norm)):
+        raise Diverged(
+            f"The loss became {point.train_loss} at step {point.step}: the weights are lost. Choose a smaller learning "
+            "rate (half of it is a good next try) or look for broken conversations in the data."
+        )
+    if point.grad_norm == 0.0:
+        raise NotLearning(f"No gradient reaches the adapter at step {point.step}: it would stay as it began.")
