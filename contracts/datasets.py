@@ -25,13 +25,18 @@ class SplitPlan(Struct, frozen=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One thing wrong with the data: where, what, and how to mend it. ``line`` is 1-based, 0 for the whole file."""
+    """One thing wrong with the data: where, what, and how to mend it.
+
+    ``line`` is 1-based, 0 for the whole file. ``severity`` is ``error`` (the line is left
+    out) or ``warning`` (it stays in).
+    """
 
     line: Count
     code: str
     message: str
     fix: str
     field: str = ""
+    severity: str = "error"
 
 
 class Dropped(Struct, frozen=True, kw_only=True):

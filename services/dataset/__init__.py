@@ -1,0 +1,1 @@
+"""From an organisation's file to an immutable, leak-checked dataset version."""

@@ -1,0 +1,1 @@
+"""What the dataset service decides, without touching anything: formats, examples, splits, problems."""
