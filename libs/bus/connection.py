@@ -37,6 +37,7 @@ class Bus:
     def __init__(self, broker: NatsBroker, inbox: str) -> None:
         self.broker = broker
         self.inbox = inbox
+        self._closed = False
 
     @classmethod
     async def connect(cls, settings: ServiceSettings, name: str) -> "Bus":
@@ -101,7 +102,10 @@ class Bus:
         return said  # type: ignore[no-any-return]
 
     async def close(self) -> None:
-        """Leave without ending the process."""
+        """Leave without ending the process. Safe to repeat."""
+        if self._closed:
+            return
+        self._closed = True
         self.nc._closed_cb = None
         await self.broker.stop()
 

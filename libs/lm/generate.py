@@ -1,0 +1,147 @@
+"""Replies of a base model and of the same model with an adapter, from one load.
+
+Serves the evaluator's before/after samples and whoever asks a trained model something. Imports torch: only for worker
+processes. Adapters are rebuilt from our own closed configuration (``adapters.check``); PEFT's loader, which may follow
+what a configuration names, is never called, and no remote code is trusted.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec import Struct
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from libs.lm.adapters import WEIGHTS, AdapterConfig, BadAdapter, check
+from libs.lm.chat import ChatFormat, Message
+
+
+class Reply(Struct, frozen=True):
+    """What the model said; ``tokens`` generated, the ending one included; ``finished`` unless cut at the limit."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+class Loaded:
+    """A base model in memory, with or without an adapter, and its chat format. Not for several threads at once."""
+
+    def __init__(self, model: Any, chat: ChatFormat, has_adapter: bool) -> None:
+        """Take the model in evaluation mode."""
+        self.model = model
+        self.chat = chat
+        self.has_adapter = has_adapter
+
+    @contextmanager
+    def tuned(self, wanted: bool) -> Iterator[Any]:
+        """Give the model with its adapter, or the base alone; ``BadAdapter`` when there is none to use."""
+        if wanted and not self.has_adapter:
+            raise BadAdapter("The model was loaded without an adapter: there is nothing tuned to ask.")
+        with torch.inference_mode():
+            if wanted or not self.has_adapter:
+                yield self.model
+            else:
+                with self.model.disable_adapter():
+                    yield self.model
+
+
+def load(model_dir: Path, adapter_dir: Path | None = None, *, dtype: str = "bfloat16", device: str = "cpu") -> Loaded:
+    """Load a base model and, when given, one adapter on it.
+
+    ``dtype`` is torch's name of the weights' format. ``BadAdapter`` when the adapter is not of our shape, does not fit
+    the model, or holds numbers that are none.
+    """
+    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=getattr(torch, dtype)).to(device)
+    model = base if adapter_dir is None else _with_adapter(base, adapter_dir)
+    return Loaded(model.eval(), ChatFormat.load(model_dir), adapter_dir is not None)
+
+
+def replies(
+    loaded: Loaded,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    tuned: bool,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    seed: int = 0,
+    batch: int = 8,
+) -> list[Reply]:
+    """Continue each conversation with one reply, in the order given.
+
+    Greedy at ``temperature`` 0, else sampled with ``seed`` (the caller's random state is left as it was). Batches of
+    ``batch`` conversations of similar length, padded on the left.
+    """
+    prompts = [loaded.chat.prompt(each) for each in conversations]
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    said: dict[int, Reply] = {}
+    with loaded.tuned(tuned) as model, torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for at in range(0, len(order), batch):
+            part = order[at : at + batch]
+            ids = _generate(model, loaded.chat, [prompts[index] for index in part], max_new_tokens, temperature)
+            said.update(zip(part, (_reply(loaded.chat, each) for each in ids), strict=True))
+    return [said[index] for index in range(len(prompts))]
+
+
+def _generate(
+    model: Any, chat: ChatFormat, prompts: list[list[int]], max_new_tokens: int, temperature: float
+) -> list[list[int]]:
+    width = max(len(each) for each in prompts)
+    ids = torch.tensor([[chat.end_token] * (width - len(each)) + each for each in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in prompts], device=model.device)
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens, eos_token_id=chat.end_token, pad_token_id=chat.end_token, **sampling
+    )
+    generated: Tensor = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    return [list(map(int, each)) for each in generated[:, width:].tolist()]
+
+
+def _reply(chat: ChatFormat, ids: list[int]) -> Reply:
+    finished = chat.end_token in ids
+    spoken = ids[: ids.index(chat.end_token)] if finished else ids
+    return Reply(chat.text(spoken).strip(), len(spoken) + finished, finished)
+
+
+def _with_adapter(base: Any, folder: Path) -> Any:
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+    config = check(folder)
+    weights = _finite(load_file(folder / WEIGHTS))
+    model = get_peft_model(base, LoraConfig(**_fields(config)))
+    _fits(model, weights)
+    set_peft_model_state_dict(model, weights)
+    return model
+
+
+def _fields(config: AdapterConfig) -> dict[str, Any]:
+    return {
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": list(config.target_modules),
+        "task_type": config.task_type,
+        "inference_mode": True,
+    }
+
+
+def _finite(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    wrong = next((name for name, tensor in weights.items() if not torch.isfinite(tensor).all()), None)
+    if wrong is not None:
+        raise BadAdapter(f"{wrong} holds numbers that are none (NaN or infinite): the adapter is damaged.")
+    return weights
+
+
+def _fits(model: Any, weights: dict[str, Tensor]) -> None:
+    from peft import get_peft_model_state_dict
+
+    wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = next((name for name in sorted(wanted | given) if wanted.get(name) != given.get(name)), None)
+    if wrong is not None:
+        raise BadAdapter(f"{wrong} is {given.get(wrong)} in the adapter and {wanted.get(wrong)} in the base model.")
