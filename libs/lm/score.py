@@ -74,7 +74,8 @@ def _batch(model: Any, encoded: list[Encoded]) -> list[Losses]:
 def _losses(model: Any, hidden: Tensor, encoded: Encoded) -> Losses:
     places = [at for at, taught in enumerate(encoded.trained) if taught and at > 0]
     labels = torch.tensor([encoded.ids[at] for at in places], dtype=torch.long, device=hidden.device)
-    return -_logs(model, hidden[[at - 1 for at in places]], labels).cpu().numpy()
+    losses: Losses = -_logs(model, hidden[[at - 1 for at in places]], labels).cpu().numpy()
+    return losses
 
 
 def _logs(model: Any, hidden: Tensor, labels: Tensor) -> Tensor:

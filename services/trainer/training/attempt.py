@@ -116,7 +116,8 @@ def _validation(spec: AttemptSpec, chat: ChatFormat) -> list[Example]:
         examples = read_split(Path(spec.validation), chat, spec.recipe.max_length).examples
     except NothingToLearn:
         return []
-    kept, tokens = [], 0
+    kept: list[Example] = []
+    tokens = 0
     for example in examples:
         tokens += len(example.ids)
         if kept and tokens > EVAL_TOKENS:

@@ -16,7 +16,14 @@ from msgspec import Struct
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
-REQUIRED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "metrics.csv")
+REQUIRED = (
+    "adapter_model.safetensors",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+    "metrics.csv",
+)
 """What resuming needs, all of it: weights, optimiser, schedule, random states, position and counters."""
 
 

@@ -23,14 +23,18 @@ _KINDS: tuple[tuple[type[BaseException], FailureKind], ...] = (
     (DamagedModel, "unknown_model"),
     (MemoryError, "out_of_memory"),
 )
-_NAMES: dict[str, FailureKind] = {"Diverged": "diverged", "NotLearning": "no_learning", "OutOfMemoryError": "out_of_memory"}
+_NAMES: dict[str, FailureKind] = {
+    "Diverged": "diverged",
+    "NotLearning": "no_learning",
+    "OutOfMemoryError": "out_of_memory",
+}
 _TEXTS: tuple[tuple[str, FailureKind], ...] = (
     ("can't allocate memory", "out_of_memory"),
     ("not enough memory", "out_of_memory"),
     ("inline_container.cc", "disk_full"),
     ("No space left on device", "disk_full"),
 )
-_SAYS: dict[str, str] = {
+_SAYS: dict[FailureKind, str] = {
     "out_of_memory": "The machine ran out of memory. Fewer tokens to a forward pass (micro_tokens) need less.",
     "disk_full": "The disk is full. The last committed checkpoint is whole: free some space and resume.",
 }
@@ -40,10 +44,15 @@ _TAIL = 4000
 def explain(error: BaseException) -> Failed:
     """Say what failed and of which kind; the traceback is kept for engineers, its last 4,000 characters."""
     kind = kind_of(error)
-    own = isinstance(error, tuple(each for each, _ in _KINDS)) and not isinstance(error, MemoryError)
-    message = str(error) if own or kind in ("diverged", "no_learning") else _SAYS.get(kind, f"A fault in training: {error}")
     trace = "".join(traceback.format_exception(error))[-_TAIL:]
-    return Failed(kind=kind, error=type(error).__name__, message=message, traceback=trace)
+    return Failed(kind=kind, error=type(error).__name__, message=_message(error, kind), traceback=trace)
+
+
+def _message(error: BaseException, kind: FailureKind) -> str:
+    if kind == "bug":
+        return f"Training met an error that is Woodshed's, not yours: {error}. Retry once; then report the traceback."
+    ours = type(error).__module__.startswith(("libs.", "services."))
+    return str(error) if ours else _SAYS[kind]
 
 
 def kind_of(error: BaseException) -> FailureKind:
@@ -53,5 +62,5 @@ def kind_of(error: BaseException) -> FailureKind:
             return kind
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk_full"
-    by_text = next((kind for text, kind in _TEXTS if text in str(error)), "bug")
+    by_text: FailureKind = next((kind for text, kind in _TEXTS if text in str(error)), "bug")
     return _NAMES.get(type(error).__name__, by_text)

@@ -16,7 +16,7 @@ CHUNK = 256
 """Positions projected at once: 256 × 49,152 float32 logits are 48 MiB."""
 
 
-class ReplyLoss(torch.autograd.Function):
+class ReplyLoss(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
     """Sum of cross-entropies and count of right guesses of a frozen, bias-free language-model head.
 
     ``hidden`` (n, d) and ``labels`` (n,) give two scalars; only ``hidden`` has a gradient.

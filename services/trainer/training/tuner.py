@@ -2,7 +2,7 @@
 
 Optimiser, schedule, clipping, shuffling, resuming and callbacks are Hugging Face's. Ours: a step is
 ``recipe.batch_size`` examples packed into as many forward passes as the device likes (``training_step``); evaluation
-draws no random number; a checkpoint counts only once committed. The short version stands in ``tests/bench/plain_trl.py``.
+draws no random number; a checkpoint counts only once committed. The short version: ``tests/bench/plain_trl.py``.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
             "eval_loss": sum(float(total) for total, _ in scores) / taught,
             "eval_token_accuracy": sum(int(right) for _, right in scores) / taught,
         }
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
