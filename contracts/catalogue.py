@@ -34,11 +34,17 @@ class Fact(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """One kind of question, who answers it, and within how many seconds."""
+    """One kind of question, who answers it, within how many seconds, and with what (or a ``Refusal``)."""
 
     kind: type[Question]
     answered_by: str
     deadline: float
+    answer: type[Struct]
+
+    @property
+    def type(self) -> str:
+        """The tag, such as ``job.estimate.v1``."""
+        return type_of(self.kind)
 
 
 FACTS: tuple[Fact, ...] = (
@@ -79,9 +85,9 @@ FACTS: tuple[Fact, ...] = (
 )
 
 QUESTIONS: tuple[Asked, ...] = (
-    Asked(datasets.PreviewDataset, "dataset", 10.0),
-    Asked(jobs.EstimateJob, "scheduler", 5.0),
-    Asked(evaluations.AskModel, "evaluator", 120.0),
+    Asked(datasets.PreviewDataset, "dataset", 10.0, datasets.DatasetPreview),
+    Asked(jobs.EstimateJob, "scheduler", 5.0, jobs.JobEstimated),
+    Asked(evaluations.AskModel, "evaluator", 120.0, evaluations.ModelReplied),
 )
 
 BY_TYPE: dict[str, Fact] = {fact.type: fact for fact in FACTS}
