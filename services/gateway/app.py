@@ -1,0 +1,98 @@
+"""Where the gateway's parts are made and put together."""
+
+import asyncio
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+from litestar.middleware import DefineMiddleware
+
+from libs.errors import WoodshedError
+from libs.service import App, Platform
+from services.gateway import openapi, problems
+from services.gateway.auth import KeyAuth
+from services.gateway.collecting import Collector
+from services.gateway.dependencies import provided
+from services.gateway.handlers import router
+from services.gateway.live import Hub
+from services.gateway.progress import Progress
+from services.gateway.routes import datasets, estimates, events, files, health, jobs, models, reports
+from services.gateway.settings import Settings
+from services.gateway.tracing import traced
+
+
+async def build(settings: Settings, platform: Platform) -> App:
+    """Make the service: reactions, work loops, and the HTTP server as one of them."""
+    collecting = asyncio.Event()
+    hub = Hub(platform.bus, settings.stream_backlog)
+    progress = Progress(platform.bus, platform.db, hub)
+    collector = Collector(platform.db, platform.storage, collecting)
+    http = HttpServer(api(settings, platform, hub), settings)
+    return App(
+        router=router,
+        work=[hub.run, progress.read, progress.write, collector.run, http.run],
+        resources={"collecting": collecting},
+    )
+
+
+def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
+    """Make the HTTP application."""
+    return Litestar(
+        route_handlers=[
+            files.router(settings),
+            datasets.router,
+            jobs.router,
+            reports.router,
+            estimates.create_estimate,
+            models.router,
+            events.router,
+            health.router,
+        ],
+        dependencies=provided(settings, platform, hub),
+        middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper)],
+        exception_handlers={
+            WoodshedError: problems.from_error,
+            HTTPException: problems.from_http,
+            Exception: problems.from_bug,
+        },
+        response_headers={"X-Content-Type-Options": "nosniff"},
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=openapi.config(),
+        logging_config=None,
+    )
+
+
+class HttpServer:
+    """Granian in this process and event loop: slow headers are cut off, HTTP/1 only."""
+
+    def __init__(self, target: Litestar, settings: Settings) -> None:
+        self._server = Server(
+            target,
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.ASGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            http1_settings=HTTP1Settings(header_read_timeout=settings.header_timeout_ms),
+            log_enabled=False,
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled; what is being answered is finished."""
+        serving = asyncio.create_task(self._server.serve())
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            self._server.stop()
+            await serving
+            raise
+
+
+def described() -> dict[str, Any]:
+    """Return the OpenAPI document of routes that are not connected to anything."""
+    settings = Settings(key_pepper="-" * 32)
+    nothing: Any = None
+    return api(settings, Platform(nothing, nothing, nothing), nothing).openapi_schema.to_schema()

@@ -1,0 +1,52 @@
+"""What routes are given by name: the caller, the request's transaction, and the service's parts."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request
+from litestar.di import Provide
+
+from libs.bus import Bus
+from libs.db import Database, Transaction
+from libs.service import Platform
+from libs.storage import Storage
+from services.gateway.auth import Caller
+from services.gateway.live import Hub
+from services.gateway.settings import Settings
+
+
+def provided(settings: Settings, platform: Platform, hub: Hub) -> dict[str, Provide]:
+    """Return what handlers may ask for; ``tx`` is the caller's transaction, committed before the answer is sent."""
+
+    def given_settings() -> Settings:
+        return settings
+
+    def given_db() -> Database:
+        return platform.db
+
+    def given_bus() -> Bus:
+        return platform.bus
+
+    def given_storage() -> Storage:
+        return platform.storage
+
+    def given_hub() -> Hub:
+        return hub
+
+    def caller(request: Request[Any, Any, Any]) -> Caller:
+        who: Caller = request.user
+        return who
+
+    async def tx(request: Request[Any, Any, Any]) -> AsyncIterator[Transaction]:
+        async with platform.db.transaction(request.user.tenant) as transaction:
+            yield transaction
+
+    return {
+        "settings": Provide(given_settings, sync_to_thread=False),
+        "db": Provide(given_db, sync_to_thread=False),
+        "bus": Provide(given_bus, sync_to_thread=False),
+        "storage": Provide(given_storage, sync_to_thread=False),
+        "hub": Provide(given_hub, sync_to_thread=False),
+        "caller": Provide(caller, sync_to_thread=False),
+        "tx": Provide(tx),
+    }

@@ -1,0 +1,1 @@
+"""The gateway's decisions, pure: no database, no broker, no web framework."""

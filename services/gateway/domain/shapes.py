@@ -1,0 +1,198 @@
+"""From a row of a read model to the object a client sees.
+
+Rows are mappings from column name to value; JSON columns arrive as text, times as aware datetimes.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from contracts.recipes import Recipe, preset_named
+from services.gateway.domain import wire
+from services.gateway.domain.statuses import is_final, stage_of
+from services.gateway.domain.wishes import WishedHyperparameters
+
+Row = Mapping[str, Any]
+
+PARAM_OF_REASON = {
+    "bad_data": "training_file",
+    "dataset_refused": "training_file",
+    "model_missing": "model",
+    "time_limit": "time_limit",
+    "out_of_memory": "batch_size",
+    "diverged": "learning_rate_multiplier",
+}
+"""The field of the request that a failure points at; the others point at none."""
+
+
+def file_of(row: Row) -> wire.File:
+    """Show a file."""
+    return wire.File(
+        id=row["file_id"],
+        bytes=row["size"],
+        created_at=seconds(row["created_at"]),
+        filename=row["filename"],
+        purpose=row["purpose"],
+        sha256=row["sha256"],
+    )
+
+
+def dataset_of(row: Row) -> wire.Dataset:
+    """Show a dataset, with the figures of a ready one or the problems of a refused one."""
+    refusal = _json(row["refusal"])
+    return wire.Dataset(
+        id=row["dataset_id"],
+        created_at=seconds(row["created_at"]),
+        finished_at=_maybe_seconds(row["finished_at"]),
+        file=row["file_id"],
+        filename=row["filename"],
+        validation_file=row["validation_file"],
+        model=row["base_model"],
+        format=row["format"],
+        split=_json(row["split"]),
+        state=row["state"],
+        figures=_json(row["figures"]),
+        problems=_json(row["problems"]),
+        problem_count=row["problem_count"],
+        progress=_json(row["progress"]),
+        error=refusal and wire.JobError(code=refusal["code"], message=refusal["message"], param="file"),
+    )
+
+
+def job_of(row: Row) -> wire.Job:
+    """Show a job."""
+    hyperparameters = _hyperparameters(row)
+    return wire.Job(
+        id=row["job_id"],
+        created_at=seconds(row["created_at"]),
+        finished_at=_maybe_seconds(row["finished_at"]),
+        model=row["model"],
+        fine_tuned_model=row["fine_tuned_model"],
+        organization_id=row["tenant"],
+        result_files=[row["result_file"]] if row["result_file"] else [],
+        status=row["status"],
+        training_file=row["training_file"],
+        validation_file=row["validation_file"],
+        trained_tokens=row["trained_tokens"],
+        hyperparameters=hyperparameters,
+        method=wire.Method(supervised=wire.Supervised(hyperparameters=hyperparameters)),
+        error=_job_error(row),
+        seed=row["seed"],
+        estimated_finish=_estimated_finish(row),
+        metadata=_json(row["metadata"]),
+        woodshed=_details(row),
+    )
+
+
+def job_event_of(row: Row) -> wire.JobEvent:
+    """Show one line of a job's story."""
+    return wire.JobEvent(id=row["event_id"], created_at=seconds(row["at"]), level=row["level"], message=row["message"])
+
+
+def checkpoint_of(row: Row) -> wire.Checkpoint:
+    """Show a checkpoint. Its name as a model is the one it would have if training had ended there."""
+    return wire.Checkpoint(
+        id=row["checkpoint_id"],
+        created_at=seconds(row["at"]),
+        fine_tuned_model_checkpoint=f"{row['job_id']}:step-{row['step']}",
+        step_number=row["step"],
+        metrics=wire.CheckpointMetrics(step=row["step"], train_loss=row["loss"], valid_loss=row["eval_loss"]),
+        fine_tuning_job_id=row["job_id"],
+    )
+
+
+def metric_of(row: Row) -> wire.Metric:
+    """Show one step's figures."""
+    return wire.Metric(**{name: row[name] for name in wire.Metric.__struct_fields__})
+
+
+def fine_tuned_of(row: Row) -> wire.Model:
+    """Show the model that a job made."""
+    return wire.Model(
+        id=row["fine_tuned_model"],
+        created=seconds(row["finished_at"]),
+        owned_by=row["tenant"],
+        job=row["job_id"],
+        base_model=row["model"],
+    )
+
+
+def artifact_of(row: Row) -> wire.Artifact:
+    """Show a file that training made, with where to fetch it."""
+    url = f"/v1/fine_tuning/jobs/{row['job_id']}/artifacts/{row['name']}"
+    return wire.Artifact(name=row["name"], size=row["size"], sha256=row["sha256"], url=url)
+
+
+def seconds(at: datetime) -> int:
+    """Return whole seconds since 1970."""
+    return int(at.timestamp())
+
+
+def _details(row: Row) -> wire.JobDetails:
+    error = _json(row["error"])
+    progress = _json(row["progress"])
+    return wire.JobDetails(
+        preset=row["preset"],
+        priority=row["priority"],
+        stage=stage_of(row),
+        dataset=row["dataset_id"],
+        suffix=row["suffix"],
+        run=row["run_id"],
+        recipe=_json(row["recipe"]),
+        estimate=_json(row["estimate"]),
+        progress=progress and msgspec.convert(progress, wire.Progress),
+        seconds=row["seconds"],
+        cost=row["cost"],
+        interruptions=row["interruptions"],
+        headline=row["headline"],
+        verdict=row["verdict"],
+        fix=error and error["fix"],
+    )
+
+
+def _hyperparameters(row: Row) -> wire.Hyperparameters:
+    asked = msgspec.json.decode(row["asked"], type=WishedHyperparameters)
+    if row["recipe"] is None:
+        return wire.Hyperparameters(
+            n_epochs=asked.n_epochs or "auto",
+            batch_size=asked.batch_size or "auto",
+            learning_rate_multiplier=asked.learning_rate_multiplier or "auto",
+        )
+    recipe = msgspec.json.decode(row["recipe"], type=Recipe)
+    return wire.Hyperparameters(
+        n_epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate_multiplier=_multiplier(recipe, row["preset"]),
+    )
+
+
+def _multiplier(recipe: Recipe, preset_name: str) -> float:
+    preset = preset_named(preset_name)
+    return round(recipe.learning_rate / preset.learning_rate, 6) if preset else 1.0
+
+
+def _job_error(row: Row) -> wire.JobError | None:
+    error = _json(row["error"])
+    if error is None:
+        return None
+    message = f"{error['message']} {error['fix']}".strip()
+    return wire.JobError(code=error["code"], message=message, param=PARAM_OF_REASON.get(error["code"], ""))
+
+
+def _estimated_finish(row: Row) -> int | None:
+    if is_final(row["status"]) or row["dispatched_at"] is None:
+        return None
+    progress = _json(row["progress"])
+    if progress:
+        return seconds(row["progress_at"] + timedelta(seconds=progress["eta_seconds"]))
+    return seconds(row["dispatched_at"] + timedelta(seconds=_json(row["estimate"])["seconds"]))
+
+
+def _maybe_seconds(at: datetime | None) -> int | None:
+    return None if at is None else seconds(at)
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)

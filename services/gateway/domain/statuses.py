@@ -1,0 +1,58 @@
+"""What a job's status and stage are, as clients see them.
+
+Statuses are OpenAI's: validating_files → queued → running → succeeded | failed | cancelled.
+An end is an end: no fact moves a job out of it. Stages are finer and for people; they are
+derived from what each service told last, so the order in which facts arrive does not matter.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts import evaluations, jobs, runs
+from contracts.base import Event
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+STATUS: dict[type[Event], str] = {
+    jobs.JobQueued: "queued",
+    jobs.JobDispatched: "running",
+    jobs.JobSucceeded: "succeeded",
+    jobs.JobFailed: "failed",
+    jobs.JobCancelled: "cancelled",
+}
+"""The status after a fact about the job."""
+
+PROOF_STAGE: dict[type[Event], str] = {
+    evaluations.EvaluationStarted: "evaluating",
+    evaluations.ReportReady: "done",
+    evaluations.EvaluationFailed: "done",
+}
+"""The stage after a fact about the proof."""
+
+_STAGE_OF_STATUS = {"validating_files": "validating", "queued": "queued", "failed": "failed", "cancelled": "cancelled"}
+
+
+def is_final(status: str) -> bool:
+    """Say whether nothing can change the status any more."""
+    return status in FINAL
+
+
+def run_stage(fact: runs.RunStageReached | runs.RunInterrupted | runs.RunRecovered) -> str:
+    """Return the stage a fact brings a run to."""
+    match fact:
+        case runs.RunStageReached():
+            return fact.stage
+        case runs.RunInterrupted():
+            return "recovering"
+        case runs.RunRecovered():
+            return "training"
+
+
+def stage_of(row: Mapping[str, Any]) -> str:
+    """Return a job's stage from its status, its present run's stage and its proof's."""
+    if row["status"] == "running":
+        told = row["run_stage"] if row["run_stage_of"] == row["run_id"] else None
+        return told or "starting"
+    if row["status"] == "succeeded":
+        return row["proof_stage"] or "trained"
+    return _STAGE_OF_STATUS[row["status"]]

@@ -1,0 +1,131 @@
+"""A job's story in sentences: what each fact means to the person who waits for it.
+
+Texts name things the way people do; ids and figures for programs are in the facts themselves.
+"""
+
+from typing import Literal, NamedTuple
+
+from contracts import datasets, evaluations, jobs, notices, runs
+from contracts.base import Event
+
+STAGES = {
+    "preprocessing": "Preparing the examples",
+    "loading_model": "Loading the model",
+    "training": "Training",
+    "saving": "Saving the adapter",
+}
+
+VERDICTS = {
+    "better": "better than the base model",
+    "worse": "worse than the base model",
+    "no_difference": "no clear difference from the base model",
+    "kept": "kept what the base model knew",
+}
+
+
+class Line(NamedTuple):
+    """One line of the story."""
+
+    level: Literal["info", "warn", "error"]
+    message: str
+
+
+def line_about(fact: Event) -> Line | None:
+    """Return the line a fact adds to its job's story; ``None`` when it is nobody's news."""
+    return _about_wish(fact) or _about_run(fact) or _about_proof(fact)
+
+
+def _about_wish(fact: Event) -> Line | None:
+    match fact:
+        case jobs.JobSubmitted():
+            return Line("info", "Accepted; the training file is being checked")
+        case datasets.DatasetReady():
+            held_out = fact.validation_examples + fact.test_examples
+            return Line("info", f"Dataset ready: {fact.train_examples:,} examples to train on, {held_out:,} held out")
+        case datasets.DatasetRefused():
+            return Line("error", f"The file cannot be used: {fact.message}")
+        case jobs.JobQueued(estimate=estimate):
+            return Line("info", f"Queued: {about(estimate.seconds)}, {_steps(estimate.steps)}")
+        case jobs.JobDispatched():
+            return Line("info", "A device is free: starting")
+        case jobs.JobCancelAsked():
+            return Line("info", "Asked to cancel; stopping")
+        case jobs.JobCancelled():
+            return Line("info", "Cancelled")
+        case jobs.JobSucceeded():
+            return Line("info", f"Succeeded: the model is called {fact.model}")
+        case jobs.JobFailed():
+            return Line("error", f"Failed: {fact.message} {fact.fix}".strip())
+    return None
+
+
+def _about_run(fact: Event) -> Line | None:
+    match fact:
+        case runs.DispatchDeclined():
+            return Line("warn", "The device was no longer free; back to the queue")
+        case runs.RunStarted():
+            return Line("info", "The training process is up")
+        case runs.RunStageReached():
+            return Line("info", STAGES.get(fact.stage, fact.stage.replace("_", " ").capitalize()))
+        case runs.CheckpointCommitted():
+            return Line("info", f"Checkpoint saved at step {fact.step}{_loss(fact.loss)}")
+        case runs.RunInterrupted():
+            cause = fact.cause.replace("_", " ")
+            return Line("warn", f"Interrupted ({cause}); resuming from step {fact.step}, {_lost(fact.lost_steps)}")
+        case runs.RunRecovered():
+            return Line("info", f"Training again from step {fact.step}, {about(fact.seconds)} after the interruption")
+        case runs.RunFinished():
+            took = about(fact.train_seconds)
+            return Line("info", f"Adapter stored after {_steps(fact.steps)}, {took}{_interrupted(fact.interruptions)}")
+        case runs.RunFailed():
+            return Line("error", f"Training failed: {fact.message}")
+        case runs.RunCancelled():
+            return Line("info", "Training stopped; the device is free")
+    return None
+
+
+def _about_proof(fact: Event) -> Line | None:
+    match fact:
+        case evaluations.EvaluationStarted():
+            return Line("info", f"Measuring what changed: {', '.join(fact.suites)}")
+        case evaluations.SuiteScored():
+            verdict = VERDICTS.get(fact.verdict, fact.verdict)
+            return Line("info", f"{fact.suite.capitalize()}: {verdict} ({fact.change:+.1%} on {fact.items:,} items)")
+        case evaluations.ReportReady():
+            return Line("info", f"Report ready: {fact.headline}")
+        case evaluations.EvaluationFailed():
+            return Line("warn", f"The proof could not be made: {fact.message} The model itself is untouched.")
+        case notices.NoticeDelivered():
+            return Line("info", f"Notice sent by {fact.channel}")
+        case notices.NoticeFailed():
+            return Line("warn", f"The notice by {fact.channel} could not be sent: {fact.reason}")
+    return None
+
+
+def about(seconds: float) -> str:
+    """Say a duration the way people do, such as ``about 3 minutes``."""
+    if seconds < 90:
+        return f"about {_counted(max(1, round(seconds)), 'second')}"
+    if seconds < 90 * 60:
+        return f"about {_counted(round(seconds / 60), 'minute')}"
+    return f"about {seconds / 3600:.1f} hours"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _steps(number: int) -> str:
+    return _counted(number, "step")
+
+
+def _lost(steps: int) -> str:
+    return "nothing lost" if steps == 0 else f"{_steps(steps)} to repeat"
+
+
+def _loss(loss: float | None) -> str:
+    return "" if loss is None else f", loss {loss:.3f}"
+
+
+def _interrupted(times: int) -> str:
+    return f", interrupted {times}× and resumed" if times else ""

@@ -1,0 +1,215 @@
+"""The objects clients see: OpenAI's shapes where OpenAI has one, our additions beside them under ``woodshed``.
+
+Every key a client library insists on is always there, if only as null (openai-php throws
+otherwise). Times are whole seconds since 1970, as on OpenAI's wire.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+Auto = Literal["auto"]
+
+
+class File(Struct, kw_only=True):
+    """An upload, or a file a job left behind. ``bytes`` is its size."""
+
+    id: str
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    sha256: str
+    object: Literal["file"] = "file"
+    status: Literal["processed"] = "processed"
+    status_details: None = None
+
+
+class Deleted(Struct, kw_only=True):
+    """What was deleted is gone, its bytes too."""
+
+    id: str
+    object: str
+    deleted: bool = True
+
+
+class Model(Struct, kw_only=True):
+    """A base model that can be trained, or one that was."""
+
+    id: str
+    created: int
+    owned_by: str
+    object: Literal["model"] = "model"
+    job: str | None = None
+    base_model: str | None = None
+
+
+class Hyperparameters(Struct, kw_only=True):
+    """The three that OpenAI's clients know; ``auto`` until the recipe is decided."""
+
+    n_epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    learning_rate_multiplier: float | Auto = "auto"
+
+
+class Supervised(Struct, kw_only=True):
+    """The settings of supervised fine-tuning."""
+
+    hyperparameters: Hyperparameters
+
+
+class Method(Struct, kw_only=True):
+    """How the model is taught: always by examples of good replies."""
+
+    supervised: Supervised
+    type: Literal["supervised"] = "supervised"
+
+
+class JobError(Struct, kw_only=True):
+    """Why a job failed. ``param`` is never null: openai-php drops an error whose param is."""
+
+    code: str
+    message: str
+    param: str
+
+
+class Progress(Struct, kw_only=True):
+    """The newest look at a run: losses in nats per trained token, rates per second."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    tokens_per_second: float
+    samples_per_second: float
+    eta_seconds: float
+    memory_bytes: int
+    cost: float
+    token_accuracy: float | None = None
+    eval_loss: float | None = None
+
+
+class JobDetails(Struct, kw_only=True):
+    """What Woodshed knows of a job beyond OpenAI's object. ``seconds`` is device time, ``cost`` money for it."""
+
+    preset: str
+    priority: str
+    stage: str
+    dataset: str
+    suffix: str
+    run: str | None = None
+    recipe: dict[str, Any] | None = None
+    estimate: dict[str, Any] | None = None
+    progress: Progress | None = None
+    seconds: float | None = None
+    cost: float | None = None
+    interruptions: int = 0
+    headline: str | None = None
+    verdict: str | None = None
+    fix: str | None = None
+
+
+class Job(Struct, kw_only=True):
+    """A person's wish to train, in the shape of OpenAI's ``fine_tuning.job``."""
+
+    id: str
+    created_at: int
+    finished_at: int | None
+    model: str
+    fine_tuned_model: str | None
+    organization_id: str
+    result_files: list[str]
+    status: str
+    training_file: str
+    validation_file: str | None
+    trained_tokens: int | None
+    hyperparameters: Hyperparameters
+    error: JobError | None
+    seed: int
+    estimated_finish: int | None
+    method: Method
+    metadata: dict[str, str]
+    woodshed: JobDetails
+    integrations: list[str] = field(default_factory=list)
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+
+
+class JobEvent(Struct, kw_only=True):
+    """One line of a job's story. ``data`` is empty, or has all of a step's figures."""
+
+    id: str
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, float] = field(default_factory=dict)
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+
+
+class CheckpointMetrics(Struct, kw_only=True, omit_defaults=True):
+    """What is known of the model at a checkpoint."""
+
+    step: int
+    train_loss: float | None = None
+    valid_loss: float | None = None
+
+
+class Checkpoint(Struct, kw_only=True):
+    """A whole state on storage that a run can go on from."""
+
+    id: str
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    step_number: int
+    metrics: CheckpointMetrics
+    fine_tuning_job_id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+
+
+class Metric(Struct, kw_only=True):
+    """One step's figures; what was not measured is null."""
+
+    step: int
+    epoch: float
+    train_loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    tokens_per_second: float
+    memory_bytes: int
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+
+
+class Dataset(Struct, kw_only=True):
+    """A file as examples for one base model: asked → importing → ready | refused."""
+
+    id: str
+    created_at: int
+    file: str
+    filename: str
+    model: str
+    format: str
+    split: dict[str, Any]
+    state: str
+    validation_file: str | None = None
+    finished_at: int | None = None
+    figures: dict[str, Any] | None = None
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    problem_count: int = 0
+    progress: dict[str, Any] | None = None
+    error: JobError | None = None
+    object: Literal["dataset"] = "dataset"
+
+
+class Artifact(Struct, kw_only=True):
+    """A file that training made."""
+
+    name: str
+    size: int
+    sha256: str
+    url: str
+    object: Literal["artifact"] = "artifact"

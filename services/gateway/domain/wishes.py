@@ -1,0 +1,191 @@
+"""What people may ask of the API, and what of it makes sense.
+
+The shapes are OpenAI's with our additions beside; a key nobody knows is refused, so that a
+misspelt one is not silently without effect.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from contracts.datasets import SplitPlan
+from contracts.jobs import Overrides
+from contracts.recipes import PRESETS, Preset, preset_named
+from libs.errors import Rejected
+
+Auto = Literal["auto"]
+Epochs = Annotated[int, Meta(ge=1, le=50)]
+BatchSize = Annotated[int, Meta(ge=1, le=256)]
+Multiplier = Annotated[float, Meta(gt=0, le=100)]
+MetadataValue = Annotated[str, Meta(max_length=512)]
+Metadata = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], MetadataValue], Meta(max_length=16)]
+
+
+class Wish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON body; a key that is not in it is refused by name."""
+
+
+class WishedHyperparameters(Wish, frozen=True, kw_only=True):
+    """OpenAI's three, each a number or ``auto``."""
+
+    n_epochs: Epochs | Auto | None = None
+    batch_size: BatchSize | Auto | None = None
+    learning_rate_multiplier: Multiplier | Auto | None = None
+
+
+class WishedSupervised(Wish, frozen=True, kw_only=True):
+    """Settings of supervised fine-tuning."""
+
+    hyperparameters: WishedHyperparameters | None = None
+
+
+class WishedMethod(Wish, frozen=True, kw_only=True):
+    """How to teach. ``dpo`` and ``reinforcement`` are known names that this version cannot do."""
+
+    type: str
+    supervised: WishedSupervised | None = None
+    dpo: dict[str, Any] | None = None
+    reinforcement: dict[str, Any] | None = None
+
+
+class JobWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST /v1/fine_tuning/jobs``.
+
+    OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training.
+    """
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    hyperparameters: WishedHyperparameters | None = None
+    method: WishedMethod | None = None
+    suffix: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    metadata: Metadata | None = None
+    integrations: list[dict[str, Any]] | None = None
+    preset: str = "balanced"
+    priority: Literal["high", "medium", "low"] = "medium"
+    dataset: str | None = None
+    rank: Annotated[int, Meta(ge=1, le=256)] | None = None
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    time_limit: Annotated[float, Meta(gt=0)] | None = None
+
+
+class EstimateWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST /v1/estimates``: a job that is not submitted yet."""
+
+    dataset: str
+    model: str | None = None
+    preset: str = "balanced"
+    hyperparameters: WishedHyperparameters | None = None
+    rank: Annotated[int, Meta(ge=1, le=256)] | None = None
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    time_limit: Annotated[float, Meta(gt=0)] | None = None
+
+
+class WishedSplit(Wish, frozen=True, kw_only=True):
+    """How to divide the examples; ``validation`` and ``test`` are shares of all."""
+
+    by: Literal["conversation", "speaker"] = "conversation"
+    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    test: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 42
+
+
+class DatasetWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST /v1/datasets``. ``max_length`` is the longest example in tokens."""
+
+    file: str
+    base_model: str | None = None
+    format: str = "auto"
+    split: WishedSplit | None = None
+    validation_file: str | None = None
+    max_length: Annotated[int, Meta(ge=16, le=131_072)] = 2048
+
+
+class AskWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST …/ask``: one prompt for the base model and the trained one."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=8000)]
+    max_tokens: Annotated[int, Meta(ge=1, le=512)] | UnsetType = UNSET
+
+
+def overrides_of(wish: JobWish | EstimateWish) -> Overrides:
+    """Return what a person changed of the preset."""
+    asked = asked_hyperparameters(wish)
+    return Overrides(
+        epochs=_number(asked.n_epochs),
+        batch_size=_number(asked.batch_size),
+        learning_rate_multiplier=_number(asked.learning_rate_multiplier),
+        learning_rate=wish.learning_rate,
+        rank=wish.rank,
+        time_limit=wish.time_limit,
+    )
+
+
+def asked_hyperparameters(wish: JobWish | EstimateWish) -> WishedHyperparameters:
+    """Return OpenAI's three from where they are: ``method`` first, else the older field."""
+    if isinstance(wish, JobWish) and wish.method and wish.method.supervised:
+        inner = wish.method.supervised.hyperparameters
+        return inner or WishedHyperparameters()
+    return wish.hyperparameters or WishedHyperparameters()
+
+
+def check_job(wish: JobWish) -> None:
+    """Refuse what this version cannot do, and two wishes that contradict each other."""
+    if wish.method and wish.method.type != "supervised":
+        raise Rejected(
+            f"The method {wish.method.type!r} is not available. Use 'supervised', or leave method out.",
+            code="unsupported_method",
+            field="method",
+        )
+    if wish.integrations:
+        raise Rejected(
+            "Integrations are not available yet. Leave integrations out; figures are at …/metrics.",
+            code="unsupported_integration",
+            field="integrations",
+        )
+    overrides = overrides_of(wish)
+    if overrides.learning_rate is not None and overrides.learning_rate_multiplier is not None:
+        raise Rejected(
+            "learning_rate and learning_rate_multiplier both set the same thing. Send one of them.",
+            code="contradiction",
+            field="learning_rate",
+        )
+
+
+def chosen_preset(name: str) -> Preset:
+    """Find a preset by either name; ``Rejected`` lists them with what they are for."""
+    preset = preset_named(name)
+    if preset is None:
+        names = ", ".join(f"{each.name} (or {each.staff_name})" for each in PRESETS)
+        raise Rejected(f"There is no preset {name!r}. Choose one of: {names}.", code="unknown_preset", field="preset")
+    return preset
+
+
+def chosen_model(name: str, offered: tuple[str, ...], field: str = "model") -> str:
+    """Return the base model if this installation trains it; ``Rejected`` lists those it does."""
+    if name not in offered:
+        raise Rejected(
+            f"{name!r} is no base model that can be trained here. Choose one of: {', '.join(offered)}.",
+            code="unknown_model",
+            field=field,
+        )
+    return name
+
+
+def split_of(wish: WishedSplit | None, *, has_validation_file: bool) -> SplitPlan:
+    """Return the split plan; a validation file of one's own leaves nothing to cut off for validation."""
+    asked = wish or WishedSplit()
+    validation = 0.0 if has_validation_file else asked.validation
+    if validation + asked.test >= 1:
+        raise Rejected(
+            "The shares of validation and test leave nothing to train on. Make them smaller.",
+            code="bad_split",
+            field="split",
+        )
+    return SplitPlan(by=asked.by, validation=validation, test=asked.test, seed=asked.seed)
+
+
+def _number(value: Any) -> Any:
+    return None if value == "auto" else value

@@ -1,0 +1,223 @@
+"""Everything the gateway hears, in a job's order: what each fact changes in the read models people see.
+
+Every fact writes its own columns and its line of the story, whenever it arrives. Only status
+and stages depend on the order; they are written by the newest fact of each aggregate.
+"""
+
+import asyncio
+
+from contracts import datasets, evaluations, jobs, notices, runs
+from contracts.base import Event, type_of
+from contracts.catalogue import BY_TYPE
+from libs.bus import Router
+from libs.db import Transaction
+from services.gateway.domain import statuses
+from services.gateway.domain.naming import fact_id
+from services.gateway.domain.story import line_about
+from services.gateway.queries import datasets as dataset_queries
+from services.gateway.queries import jobs as job_queries
+from services.gateway.queries import results as result_queries
+from services.gateway.queries import story as story_queries
+
+router = Router("gateway")
+
+
+@router.on(datasets.DatasetReady)
+async def dataset_ready(fact: datasets.DatasetReady, tx: Transaction) -> None:
+    """A file has become a version that can train: show its figures, and tell the jobs that wait for it."""
+    if await _is_news(tx, fact):
+        await dataset_queries.ready(tx, fact)
+    await _tell_waiting_jobs(tx, fact, fact.dataset_id)
+
+
+@router.on(datasets.DatasetRefused)
+async def dataset_refused(fact: datasets.DatasetRefused, tx: Transaction) -> None:
+    """A file cannot become a dataset: show every problem."""
+    if await _is_news(tx, fact):
+        await dataset_queries.refused(tx, fact)
+    await _tell_waiting_jobs(tx, fact, fact.dataset_id)
+
+
+@router.on(jobs.JobSubmitted)
+async def job_submitted(fact: jobs.JobSubmitted, tx: Transaction) -> None:
+    """The story begins."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobQueued)
+async def job_queued(fact: jobs.JobQueued, tx: Transaction) -> None:
+    """The recipe is decided, and what it will take."""
+    await job_queries.queued(tx, fact)
+    await _move(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobDispatched)
+async def job_dispatched(fact: jobs.JobDispatched, tx: Transaction) -> None:
+    """A run carries the job out."""
+    await job_queries.dispatched(tx, fact)
+    await _move(tx, fact, fact.job_id)
+
+
+@router.on(runs.DispatchDeclined)
+async def dispatch_declined(fact: runs.DispatchDeclined, tx: Transaction) -> None:
+    """The device was taken: the job waits again."""
+    await job_queries.back_in_queue(tx, fact.job_id, fact.run_id)
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(runs.RunStarted)
+async def run_started(fact: runs.RunStarted, tx: Transaction) -> None:
+    """The training process is up."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(runs.RunStageReached)
+async def stage_reached(fact: runs.RunStageReached, tx: Transaction) -> None:
+    """The run is a stage further."""
+    await _reach(tx, fact)
+
+
+@router.on(runs.CheckpointCommitted)
+async def checkpoint_committed(fact: runs.CheckpointCommitted, tx: Transaction) -> None:
+    """A state is safe: list it."""
+    await story_queries.add_checkpoint(tx, fact_id("ftckpt", fact, fact.job_id), fact)
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(runs.RunInterrupted)
+async def run_interrupted(fact: runs.RunInterrupted, tx: Transaction) -> None:
+    """The attempt was lost; the run goes on by itself."""
+    await _reach(tx, fact)
+
+
+@router.on(runs.RunRecovered)
+async def run_recovered(fact: runs.RunRecovered, tx: Transaction) -> None:
+    """A new attempt trains again."""
+    await job_queries.set_interruptions(tx, fact.job_id, fact.interruptions)
+    await _reach(tx, fact)
+
+
+@router.on(runs.RunFinished)
+async def run_finished(fact: runs.RunFinished, tx: Transaction, collecting: asyncio.Event) -> None:
+    """The adapter is in storage: its files are to be listed."""
+    await job_queries.set_adapter(tx, fact)
+    await _tell(tx, fact, fact.job_id)
+    collecting.set()
+
+
+@router.on(runs.RunFailed)
+async def run_failed(fact: runs.RunFailed, tx: Transaction) -> None:
+    """Training cannot succeed; the scheduler ends the job."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobCancelAsked)
+async def cancel_asked(fact: jobs.JobCancelAsked, tx: Transaction) -> None:
+    """Somebody wants the job to end."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(runs.RunCancelled)
+async def run_cancelled(fact: runs.RunCancelled, tx: Transaction) -> None:
+    """The run stopped; the scheduler ends the job."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobSucceeded)
+async def job_succeeded(fact: jobs.JobSucceeded, tx: Transaction) -> None:
+    """The hoped-for end: a model has a name."""
+    await job_queries.succeeded(tx, fact)
+    await _move(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobFailed)
+async def job_failed(fact: jobs.JobFailed, tx: Transaction) -> None:
+    """The job ended without a model, and why."""
+    await job_queries.failed(tx, fact)
+    await _move(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobCancelled)
+async def job_cancelled(fact: jobs.JobCancelled, tx: Transaction) -> None:
+    """The job ended because somebody asked."""
+    await job_queries.cancelled(tx, fact.job_id, fact.at)
+    await _move(tx, fact, fact.job_id)
+
+
+@router.on(evaluations.EvaluationStarted)
+async def evaluation_started(fact: evaluations.EvaluationStarted, tx: Transaction) -> None:
+    """The proof has begun."""
+    await _prove(tx, fact, fact.job_id)
+
+
+@router.on(evaluations.SuiteScored)
+async def suite_scored(fact: evaluations.SuiteScored, tx: Transaction) -> None:
+    """One suite has its verdict."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(evaluations.ReportReady)
+async def report_ready(fact: evaluations.ReportReady, tx: Transaction) -> None:
+    """The report can be fetched, in three formats."""
+    formats = (
+        ("pdf", fact.pdf_uri, fact.pdf_sha256),
+        ("html", fact.html_uri, fact.html_sha256),
+        ("json", fact.json_uri, fact.json_sha256),
+    )
+    for format, uri, sha256 in formats:
+        await result_queries.set_report(tx, fact.job_id, format, fact.evaluation_id, uri, sha256)
+    await job_queries.set_verdict(tx, fact.job_id, fact.headline, fact.verdict)
+    await _prove(tx, fact, fact.job_id)
+
+
+@router.on(evaluations.EvaluationFailed)
+async def evaluation_failed(fact: evaluations.EvaluationFailed, tx: Transaction) -> None:
+    """The proof could not be made; the model is untouched."""
+    await _prove(tx, fact, fact.job_id)
+
+
+@router.on(notices.NoticeDelivered)
+async def notice_delivered(fact: notices.NoticeDelivered, tx: Transaction) -> None:
+    """Somebody was told."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(notices.NoticeFailed)
+async def notice_failed(fact: notices.NoticeFailed, tx: Transaction) -> None:
+    """Somebody could not be told."""
+    await _tell(tx, fact, fact.job_id)
+
+
+async def _move(tx: Transaction, fact: Event, job_id: str) -> None:
+    if await _is_news(tx, fact):
+        await job_queries.set_status(tx, job_id, statuses.STATUS[type(fact)])
+    await _tell(tx, fact, job_id)
+
+
+async def _reach(tx: Transaction, fact: runs.RunStageReached | runs.RunInterrupted | runs.RunRecovered) -> None:
+    if await _is_news(tx, fact):
+        await job_queries.set_run_stage(tx, fact.job_id, fact.run_id, statuses.run_stage(fact))
+    await _tell(tx, fact, fact.job_id)
+
+
+async def _prove(tx: Transaction, fact: Event, job_id: str) -> None:
+    if await _is_news(tx, fact):
+        await job_queries.set_proof_stage(tx, job_id, statuses.PROOF_STAGE[type(fact)])
+    await _tell(tx, fact, job_id)
+
+
+async def _is_news(tx: Transaction, fact: Event) -> bool:
+    """Say whether nothing later of the same aggregate was heard from the same service."""
+    return await story_queries.is_newest(tx, fact, BY_TYPE[type_of(type(fact))].owner)
+
+
+async def _tell(tx: Transaction, fact: Event, job_id: str) -> None:
+    line = line_about(fact)
+    if line:
+        event_id = fact_id("ftevent", fact, job_id)
+        await story_queries.add_line(tx, event_id, job_id, fact.at, line.level, line.message)
+
+
+async def _tell_waiting_jobs(tx: Transaction, fact: Event, dataset_id: str) -> None:
+    for job_id in await job_queries.of_dataset(tx, dataset_id):
+        await _tell(tx, fact, job_id)

@@ -1,0 +1,204 @@
+"""Live pages: one reader of the streams for each process, fanned out in memory to every open page.
+
+A page gets facts in the order of EVENTS, each with its sequence as SSE id, so that
+``Last-Event-ID`` resumes exactly. Measurements are merged: a page that lags gets the newest.
+A page that lags too far behind is dropped, never buffered; its client comes back and resumes.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.api import ConsumerConfig, DeliverPolicy
+
+from libs.bus import Bus
+from libs.bus.streams import EVENTS
+
+NATS_HEARTBEAT = 2.0
+PATIENCE = 5.0
+
+
+class About(Struct, frozen=True):
+    """What a message says about whom: enough to route it, whatever its kind."""
+
+    type: str
+    tenant: str
+    job_id: str | None = None
+    dataset_id: str | None = None
+
+
+class Message(NamedTuple):
+    """A fact (with its ``sequence`` in EVENTS) or a measurement (with none), as it was told."""
+
+    sequence: int | None
+    subject: str
+    about: About
+    body: bytes
+
+
+class Scope(NamedTuple):
+    """What a page is about: a tenant's everything, or one job with its dataset."""
+
+    tenant: str
+    job_id: str | None = None
+    dataset_id: str | None = None
+
+    def covers(self, about: About) -> bool:
+        """Say whether a message belongs on the page."""
+        if about.tenant != self.tenant:
+            return False
+        if self.job_id is None or about.job_id is not None:
+            return self.job_id in (None, about.job_id)
+        return about.dataset_id == self.dataset_id
+
+
+class Page:
+    """One open page: facts in order up to ``backlog``, measurements merged by their subject."""
+
+    def __init__(self, scope: Scope, joined_at: int, backlog: int) -> None:
+        self.scope = scope
+        self.joined_at = joined_at
+        self.dropped = False
+        self._backlog = backlog
+        self._facts: deque[Message] = deque()
+        self._measured: dict[str, Message] = {}
+        self._wake = asyncio.Event()
+
+    def offer(self, message: Message) -> None:
+        """Put a message on the page, or drop a page that lags too far behind."""
+        if not self.scope.covers(message.about):
+            return
+        if message.sequence is None:
+            self._measured[message.subject] = message
+        elif len(self._facts) < self._backlog:
+            self._facts.append(message)
+        else:
+            self.dropped = True
+        self._wake.set()
+
+    async def messages(self, silence: float) -> AsyncIterator[Message | None]:
+        """Yield what comes, ``None`` after ``silence`` seconds without; ends when the page was dropped."""
+        while not self.dropped:
+            if self._facts:
+                yield self._facts.popleft()
+            elif self._measured:
+                yield self._measured.pop(next(iter(self._measured)))
+            elif not await self._woken(silence):
+                yield None
+
+    async def _woken(self, silence: float) -> bool:
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), silence)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Hub:
+    """Reads EVENTS once for all pages, and replays it for those that come back."""
+
+    def __init__(self, bus: Bus, backlog: int) -> None:
+        self._bus = bus
+        self._backlog = backlog
+        self._pages: set[Page] = set()
+        self.seen = 0
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read facts from now on until cancelled; after a broker's restart, from where it stopped."""
+        self.seen = (await self._bus.js.stream_info(EVENTS)).state.last_seq
+        heard = await read(self._bus, EVENTS, "evt.>", after=self.seen)
+        self.ready.set()
+        async for raw in heard.messages:
+            sequence = raw.metadata.sequence.stream
+            if sequence > self.seen:
+                self.seen = sequence
+                self.offer_raw(raw, sequence)
+
+    def offer_raw(self, raw: Msg, sequence: int | None) -> None:
+        """Put a message as NATS brought it on every page it belongs on; what says nothing of a tenant on none."""
+        with contextlib.suppress(msgspec.DecodeError):
+            self.offer(message_of(raw, sequence))
+
+    def offer(self, message: Message) -> None:
+        """Put a message on every page it belongs on."""
+        for page in self._pages:
+            page.offer(message)
+
+    def open(self, scope: Scope) -> Page:
+        """Open a page: it gets every fact after ``joined_at``."""
+        page = Page(scope, self.seen, self._backlog)
+        self._pages.add(page)
+        return page
+
+    def close(self, page: Page) -> None:
+        """Close a page."""
+        self._pages.discard(page)
+
+    async def follow(
+        self, scope: Scope, silence: float, *, after: int | None = None, since: datetime | None = None
+    ) -> AsyncIterator[Message | None]:
+        """Yield facts after the sequence ``after`` or the time ``since`` (else from now), then what comes live."""
+        await self.ready.wait()
+        page = self.open(scope)
+        try:
+            sent = after or 0
+            if after is not None or since is not None:
+                async for message in self._replay(page, after, since):
+                    sent = message.sequence or sent
+                    yield message
+            async for live in page.messages(silence):
+                if live is None or live.sequence is None or live.sequence > sent:
+                    yield live
+        finally:
+            self.close(page)
+
+    async def _replay(self, page: Page, after: int | None, since: datetime | None) -> AsyncIterator[Message]:
+        """Yield the page's facts up to where it joined."""
+        heard = await read(self._bus, EVENTS, f"evt.{page.scope.tenant}.>", after=after, since=since)
+        try:
+            left = await _left(heard)
+            while left:
+                raw = await heard.next_msg(timeout=PATIENCE)
+                left = raw.metadata.num_pending
+                if raw.metadata.sequence.stream > page.joined_at:
+                    return
+                message = message_of(raw, raw.metadata.sequence.stream)
+                if page.scope.covers(message.about):
+                    yield message
+        except NatsTimeout:
+            page.dropped = True
+        finally:
+            await heard.unsubscribe()
+
+
+def message_of(raw: Msg, sequence: int | None) -> Message:
+    """Read what a NATS message is about."""
+    return Message(sequence, raw.subject, msgspec.json.decode(raw.data, type=About), raw.data)
+
+
+async def _left(heard: Any) -> int:
+    """Count what a reader that was just made will get."""
+    info = await heard.consumer_info()
+    delivered = info.delivered.consumer_seq if info.delivered else 0
+    return int(info.num_pending or 0) + int(delivered)
+
+
+async def read(bus: Bus, stream: str, subject: str, *, after: int | None = None, since: datetime | None = None) -> Any:
+    """Make an ordered reader from a sequence or a time."""
+    start = (
+        ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
+        if after is None
+        else ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
+    )
+    return await bus.js.subscribe(
+        subject, stream=stream, config=start, ordered_consumer=True, idle_heartbeat=NATS_HEARTBEAT
+    )

@@ -1,0 +1,164 @@
+"""Files: upload, list, read, delete. Uploads stream to storage; the row and its fact come after the bytes are safe."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from litestar import Request, Response, Router, delete, get, post
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import Parameter
+
+from contracts.base import new_id
+from contracts.files import FileUploaded
+from libs.db import Database, Transaction
+from libs.errors import Conflict, NotFound, Rejected
+from libs.storage import Storage
+from services.gateway import downloads, uploads
+from services.gateway.auth import Caller
+from services.gateway.collecting import delete_bytes
+from services.gateway.domain import shapes, wire
+from services.gateway.domain.naming import safe_filename, shown_filename
+from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.problems import documented
+from services.gateway.queries import files as queries
+from services.gateway.routes.found import the_file
+from services.gateway.settings import Settings
+
+PURPOSE = "fine-tune"
+
+
+class UploadOperation(Operation):
+    """Says in OpenAPI what the form carries; the handler reads it as a stream."""
+
+    def __post_init__(self) -> None:
+        text = Schema(type=OpenAPIType.STRING, enum=[PURPOSE])
+        binary = Schema(type=OpenAPIType.STRING, format="binary")
+        form = Schema(
+            type=OpenAPIType.OBJECT, properties={"purpose": text, "file": binary}, required=["purpose", "file"]
+        )
+        self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
+
+
+@post(
+    "/",
+    operation_id="createFile",
+    summary="Upload a file",
+    status_code=200,
+    operation_class=UploadOperation,
+    responses=documented(413, 422, 507),
+)
+async def create_file(request: Request[Any, Any, Any], caller: Caller, db: Database, storage: Storage) -> wire.File:
+    """Store a file of conversations or lessons. Once answered, it can be read back byte for byte until deleted."""
+    file_id = new_id("file")
+    folder = f"{caller.tenant}/files/{file_id}"
+    try:
+        form = await uploads.receive(request, storage, lambda name: f"{folder}/{safe_filename(name)}")
+        fact = _uploaded(caller.tenant, file_id, form)
+    except BaseException:
+        await storage.delete_prefix(folder)
+        raise
+    async with db.transaction(caller.tenant) as tx:
+        row = await queries.add(tx, fact)
+        await tx.tell(fact)
+    return shapes.file_of(row)
+
+
+@get("/", operation_id="listFiles", summary="List files", responses=documented(422))
+async def list_files(
+    tx: Transaction,
+    purpose: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Parameter(description="1 to 10,000")] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+) -> Page[wire.File]:
+    """List files, the latest first unless ``order`` is ``asc``."""
+    checked_limit(limit, 10_000)
+    find = queries.newest_first if order == "desc" else queries.oldest_first
+    rows = await find(tx, purpose, after, limit + 1)
+    return page_of([shapes.file_of(row) for row in rows], [row["file_id"] for row in rows], limit)
+
+
+@get("/{file_id:str}", operation_id="retrieveFile", summary="Describe a file", responses=documented(404))
+async def retrieve_file(file_id: str, tx: Transaction) -> wire.File:
+    """Describe a file: its name, size and sha256."""
+    return shapes.file_of(await the_file(tx, file_id))
+
+
+@get(
+    "/{file_id:str}/content",
+    operation_id="downloadFile",
+    summary="Download a file",
+    responses=documented(404, 416),
+    media_type="application/octet-stream",
+)
+async def download_file(
+    file_id: str, request: Request[Any, Any, Any], tx: Transaction, storage: Storage
+) -> Response[bytes]:
+    """Send a file's bytes: whole, or the part that ``Range`` asks for."""
+    row = await the_file(tx, file_id)
+    return await downloads.send(
+        request, storage, row["uri"], tenant=tx.tenant, sha256=row["sha256"], filename=row["filename"]
+    )
+
+
+@delete(
+    "/{file_id:str}",
+    operation_id="deleteFile",
+    summary="Delete a file",
+    status_code=200,
+    responses=documented(404, 409),
+)
+async def delete_file(file_id: str, caller: Caller, db: Database, storage: Storage) -> wire.Deleted:
+    """Delete a file and its bytes. Datasets and models that were made of it stay."""
+    async with db.transaction(caller.tenant) as tx:
+        uri = await _hide(tx, file_id)
+    await delete_bytes(db, storage, caller.tenant, file_id, uri)
+    return wire.Deleted(id=file_id, object="file")
+
+
+def router(settings: Settings) -> Router:
+    """Return the routes of files; uploads may be as large as the settings say."""
+    return Router(
+        "/v1/files",
+        route_handlers=[create_file, list_files, retrieve_file, download_file, delete_file],
+        request_max_body_size=settings.max_upload_bytes,
+        tags=["Files"],
+    )
+
+
+def _uploaded(tenant: str, file_id: str, form: uploads.Form) -> FileUploaded:
+    """Return the fact that an upload is, or ``Rejected`` saying what the form lacks."""
+    purpose = form.fields.pop("purpose", None)
+    if form.fields:
+        name = next(iter(form.fields))
+        raise Rejected(f"The form field {name!r} means nothing here. Send purpose and file.", field=name)
+    if form.stored is None:
+        raise Rejected("The form has no file.", code="missing_file", field="file", fix="Send it as the part `file`.")
+    if purpose != PURPOSE:
+        said = "The form has no purpose." if purpose is None else f"Files of purpose {purpose!r} are not taken."
+        raise Rejected(said, code="bad_purpose", field="purpose", fix=f"Send purpose={PURPOSE}.")
+    if form.stored.size == 0:
+        raise Rejected("The file is empty: there is nothing to learn from.", code="empty_file", field="file")
+    return FileUploaded(
+        tenant=tenant,
+        at=datetime.now(UTC),
+        file_id=file_id,
+        purpose=purpose,
+        filename=shown_filename(form.filename),
+        size=form.stored.size,
+        sha256=form.stored.sha256,
+        uri=form.key,
+    )
+
+
+async def _hide(tx: Transaction, file_id: str) -> str:
+    if await queries.being_imported(tx, file_id):
+        raise Conflict(
+            "The file is being imported into a dataset right now.",
+            code="file_in_use",
+            fix="Wait until GET /v1/datasets shows it ready or refused, then delete it.",
+        )
+    uri = await queries.begin_deletion(tx, file_id)
+    if uri is None:
+        raise NotFound(f"There is no file {file_id[:100]!r}.")
+    return uri

@@ -1,0 +1,177 @@
+"""Fine-tuning jobs on OpenAI's wire. A job is accepted with its facts in one transaction, whoever else is down."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+from asyncpg import Record
+from litestar import Request, Router, get, post
+from litestar.params import Parameter
+
+from contracts.base import new_id
+from contracts.jobs import JobCancelAsked, JobSubmitted
+from libs.db import Transaction
+from libs.errors import Conflict, Rejected
+from services.gateway.auth import Caller
+from services.gateway.domain import shapes, wire, wishes
+from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.domain.repeats import claim_of
+from services.gateway.domain.statuses import is_final
+from services.gateway.once import once
+from services.gateway.problems import documented
+from services.gateway.queries import jobs as queries
+from services.gateway.queries import story as story_queries
+from services.gateway.routes.datasets import ask_for
+from services.gateway.routes.found import the_dataset, the_file, the_job
+from services.gateway.settings import Settings
+
+DEFAULT_SEED = 42
+
+
+@post(
+    "/",
+    operation_id="createFineTuningJob",
+    summary="Submit a job",
+    status_code=200,
+    responses=documented(400, 404, 422),
+)
+async def create_job(
+    data: wishes.JobWish, request: Request[Any, Any, Any], caller: Caller, tx: Transaction, settings: Settings
+) -> wire.Job:
+    """Submit a job. It survives whatever happens from here on.
+
+    Send an ``Idempotency-Key`` to be sure that a repeated request makes no second job.
+    """
+    claim = claim_of(request.headers, caller.prefix, "POST", request.url.path, await request.body())
+    return await once(tx, claim, wire.Job, partial(_submit, data, tx, settings))
+
+
+@get("/", operation_id="listPaginatedFineTuningJobs", summary="List jobs", responses=documented(422))
+async def list_jobs(
+    request: Request[Any, Any, Any],
+    tx: Transaction,
+    after: str | None = None,
+    limit: Annotated[int, Parameter(description="1 to 100")] = 20,
+) -> Page[wire.Job]:
+    """List jobs, the latest first; ``metadata[key]=value`` keeps those that carry it."""
+    checked_limit(limit, 100)
+    rows = await queries.newest_first(tx, after, _metadata(request.query_params), limit + 1)
+    return page_of([shapes.job_of(row) for row in rows], [row["job_id"] for row in rows], limit)
+
+
+@get("/{job:str}", operation_id="retrieveFineTuningJob", summary="Describe a job", responses=documented(404))
+async def retrieve_job(job: str, tx: Transaction) -> wire.Job:
+    """Describe a job: its status, and under ``woodshed`` its stage, progress, estimate and outcome."""
+    return shapes.job_of(await the_job(tx, job))
+
+
+@post(
+    "/{job:str}/cancel",
+    operation_id="cancelFineTuningJob",
+    summary="Cancel a job",
+    status_code=200,
+    responses=documented(404, 409),
+)
+async def cancel_job(job: str, tx: Transaction) -> wire.Job:
+    """Ask for a job to end without a model. Its device is free within seconds."""
+    row = await the_job(tx, job)
+    if row["status"] in ("succeeded", "failed"):
+        raise Conflict(
+            f"The job has {row['status']} already; there is nothing left to cancel.", code="job_is_over", field="job"
+        )
+    if not is_final(row["status"]):
+        await tx.tell(JobCancelAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
+    return shapes.job_of(row)
+
+
+@get("/{job:str}/events", operation_id="listFineTuningEvents", summary="A job's story", responses=documented(404, 422))
+async def list_events(
+    job: str,
+    tx: Transaction,
+    after: str | None = None,
+    limit: Annotated[int, Parameter(description="1 to 1,000")] = 20,
+) -> Page[wire.JobEvent]:
+    """List what happened to a job in sentences, the latest first."""
+    checked_limit(limit, 1000)
+    await the_job(tx, job)
+    rows = await story_queries.lines(tx, job, after, limit + 1)
+    return page_of([shapes.job_event_of(row) for row in rows], [row["event_id"] for row in rows], limit)
+
+
+@get(
+    "/{job:str}/checkpoints",
+    operation_id="listFineTuningJobCheckpoints",
+    summary="A job's checkpoints",
+    responses=documented(404, 422),
+)
+async def list_checkpoints(
+    job: str,
+    tx: Transaction,
+    after: str | None = None,
+    limit: Annotated[int, Parameter(description="1 to 1,000")] = 10,
+) -> Page[wire.Checkpoint]:
+    """List the states a run can go on from, the latest first."""
+    checked_limit(limit, 1000)
+    await the_job(tx, job)
+    rows = await story_queries.checkpoints(tx, job, after, limit + 1)
+    return page_of([shapes.checkpoint_of(row) for row in rows], [row["checkpoint_id"] for row in rows], limit)
+
+
+router = Router(
+    "/v1/fine_tuning/jobs",
+    route_handlers=[create_job, list_jobs, retrieve_job, cancel_job, list_events, list_checkpoints],
+    tags=["Fine-tuning"],
+)
+
+
+async def _submit(wish: wishes.JobWish, tx: Transaction, settings: Settings) -> wire.Job:
+    wishes.check_job(wish)
+    preset = wishes.chosen_preset(wish.preset)
+    base_model = wishes.chosen_model(wish.model, settings.models)
+    file = await the_file(tx, wish.training_file, "training_file")
+    validation = await the_file(tx, wish.validation_file, "validation_file") if wish.validation_file else None
+    fact = JobSubmitted(
+        tenant=tx.tenant,
+        at=datetime.now(UTC),
+        job_id=new_id("ftjob"),
+        dataset_id=await _dataset(wish, tx, file, validation, base_model),
+        training_file=wish.training_file,
+        validation_file=wish.validation_file or "",
+        base_model=base_model,
+        preset=preset.name,
+        overrides=wishes.overrides_of(wish),
+        seed=DEFAULT_SEED if wish.seed is None else wish.seed,
+        suffix=wish.suffix or "",
+        priority=wish.priority,
+    )
+    row = await queries.add(tx, fact, wishes.asked_hyperparameters(wish), wish.metadata or {})
+    await tx.tell(fact)
+    return shapes.job_of(row)
+
+
+async def _dataset(
+    wish: wishes.JobWish, tx: Transaction, file: Record, validation: Record | None, base_model: str
+) -> str:
+    """Return the dataset the job trains on: the one it names, else one of its files, asked for if need be."""
+    if wish.dataset is None:
+        split = wishes.split_of(None, has_validation_file=validation is not None)
+        return await ask_for(tx, file, validation, base_model, split=split)
+    dataset = await the_dataset(tx, wish.dataset, "dataset")
+    if (dataset["file_id"], dataset["base_model"]) != (wish.training_file, base_model):
+        raise Rejected(
+            f"The dataset was made of {dataset['file_id']} for {dataset['base_model']}, "
+            f"but the job names {wish.training_file} and {base_model}. Name the same, or leave dataset out.",
+            code="contradiction",
+            field="dataset",
+        )
+    return wish.dataset
+
+
+def _metadata(query: Mapping[str, str]) -> dict[str, str]:
+    """Read OpenAI's ``metadata[key]=value``."""
+    return {
+        name.removeprefix("metadata[").removesuffix("]"): value
+        for name, value in query.items()
+        if name.startswith("metadata[") and name.endswith("]")
+    }

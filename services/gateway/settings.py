@@ -1,0 +1,45 @@
+"""Every knob of the gateway."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from contracts.base import TenantId
+from contracts.recipes import SHIPPED_MODEL
+from libs.settings import ServiceSettings
+
+
+class Settings(ServiceSettings, frozen=True, kw_only=True):
+    """Where the API listens, whom it lets in, and how much it takes at once."""
+
+    service: ClassVar[str] = "gateway"
+
+    host: Annotated[str, Meta(description="Address the API listens on; 127.0.0.1 keeps it on this machine.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(description="Port the API listens on.", ge=1, le=65535)] = 8080
+    header_timeout_ms: Annotated[
+        int, Meta(description="Milliseconds a client may take to send its headers; slow ones are cut off.", ge=1)
+    ] = 5000
+    key_pepper: Annotated[
+        str,
+        Meta(description="Secret mixed into stored API keys, at least 32 characters; changing it voids every key.",
+             min_length=32),
+    ]  # fmt: skip
+    tenant: Annotated[TenantId, Meta(description="Organisation that is made at first start.")] = "studio"
+    base_models: Annotated[
+        str, Meta(description="Base models that may be trained, by their names in libs.lm.models, with commas between.")
+    ] = SHIPPED_MODEL
+    max_upload_bytes: Annotated[int, Meta(description="Largest upload in bytes.", ge=1)] = 2 * 1024**3
+    max_body_bytes: Annotated[int, Meta(description="Largest JSON body in bytes.", ge=1)] = 1_000_000
+    heartbeat_seconds: Annotated[
+        float, Meta(description="Seconds of silence after which a live stream sends a comment.", gt=0)
+    ] = 15.0
+    stream_backlog: Annotated[
+        int, Meta(description="Facts a live stream may lag behind before its client is dropped.", ge=1)
+    ] = 256
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The base models that may be trained; the first is the default."""
+        return tuple(name.strip() for name in self.base_models.split(",") if name.strip())
