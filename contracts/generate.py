@@ -63,7 +63,7 @@ def asyncapi() -> dict[str, Any]:
             "installation": {
                 "host": "{host}:{port}",
                 "protocol": "nats",
-                "description": "The NATS server of an installation; facts are kept in its streams EVENTS and TELEMETRY.",
+                "description": "The NATS server of an installation; its streams EVENTS and TELEMETRY keep the facts.",
                 "variables": {"host": {"default": "127.0.0.1"}, "port": {"default": "4222"}},
             }
         },
