@@ -41,14 +41,16 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.stopped = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Start the attempt's clock where the run stands."""
+        """Start the attempt's clock where the run stands; make up for an evaluation that a stop left out."""
         self._began = time.monotonic()
         self._from = (state.global_step, self._tuner.tokens)
+        if self._evaluates_at(state.global_step) and self._tuner.points[-1].eval_loss is None:
+            self._tuner.evaluate()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Decide what this step's end brings."""
         step = state.global_step
-        control.should_evaluate = bool(self._tuner.validation) and self._plan.evaluates_at(step)
+        control.should_evaluate = self._evaluates_at(step)
         control.should_save = self._plan.saves_at(step)
         if self._stop_asked() and step < self._plan.total_steps:
             self.stopped = control.should_save = control.should_training_stop = True
@@ -68,6 +70,9 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         points = self._tuner.points
         points[-1] = _with_eval(points[-1], metrics["eval_loss"])
         self._channel.tell(self._progressed(points[-1]))
+
+    def _evaluates_at(self, step: int) -> bool:
+        return step > 0 and bool(self._tuner.validation) and self._plan.evaluates_at(step)
 
     def _point(self, step: int, logs: dict[str, Any]) -> Point:
         return Point(

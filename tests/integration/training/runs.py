@@ -1,0 +1,56 @@
+"""Conversations to teach and attempts carried out in this process, for the tests of training."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from services.trainer.training import attempt
+from services.trainer.training.channel import Channel
+from services.trainer.training.protocol import AttemptSpec, Line, read_line
+
+QUESTIONS = ("Where do I begin?", "Is it too late?", "My card is at 27 %.", "What is an index fund?", "Rent or buy?")
+ANSWERS = (
+    "Begin with one list: what comes in, what goes out.",
+    "It is never too late, and ten dollars count.",
+    "Pay that card first; nothing you can save into earns as much.\nThen breathe.",
+    "A basket that holds a little of everything, for almost no fee.",
+    "Let us put both on one page and look at the next five years.",
+)
+
+
+def talks(count: int) -> list[list[dict[str, str]]]:
+    """Make conversations of one to three exchanges, all different."""
+    made = []
+    for number in range(count):
+        turns: list[dict[str, str]] = []
+        for turn in range(1 + number % 3):
+            at = (number + turn) % 5
+            turns += [{"role": "user", "content": f"({number}) {QUESTIONS[at]}"}]
+            turns += [{"role": "assistant", "content": f"{ANSWERS[at]} That is answer {number}.{turn}."}]
+        made.append(turns)
+    return made
+
+
+def write_split(path: Path, conversations: list[list[dict[str, str]]]) -> Path:
+    """Write a split as the dataset service does."""
+    ids = [f"e-{number}" for number in range(len(conversations))]
+    parquet.write_table(pa.table({"id": ids, "messages": [json.dumps(each) for each in conversations]}), path)
+    return path
+
+
+def carry_out(spec: AttemptSpec, stop_asked: Callable[[], bool] = lambda: False) -> list[Line]:
+    """Run an attempt in this process and return what it told."""
+    heard = io.BytesIO()
+    attempt.run(spec, Channel(heard), stop_asked)  # type: ignore[arg-type]
+    return [read_line(line) for line in heard.getvalue().splitlines()]
+
+
+def changed(spec: AttemptSpec, **fields: Any) -> AttemptSpec:
+    """Return the spec with some fields changed."""
+    return msgspec.structs.replace(spec, **fields)
