@@ -6,7 +6,6 @@ shape it has. Also here: how a record that does not fit is explained to its owne
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -35,7 +34,7 @@ _MAGIC = {
     b"\x1f\x8b": ("is_archive", "compressed with gzip", "Unpack it (gunzip FILE.gz) and upload what comes out."),
     b"BZh": ("is_archive", "compressed with bzip2", "Unpack it (bunzip2 FILE.bz2) and upload what comes out."),
     b"\xfd7zXZ\x00": ("is_archive", "compressed with xz", "Unpack it (unxz FILE.xz) and upload what comes out."),
-    b"\x28\xb5\x2f\xfd": ("is_archive", "compressed with zstd", "Unpack it (unzstd FILE.zst) and upload what comes out."),
+    b"\x28\xb5\x2f\xfd": ("is_archive", "compressed with zstd", "Unpack it (unzstd FILE.zst) and upload that."),
     b"7z\xbc\xaf\x27\x1c": ("is_archive", "a 7z archive", "Unpack it and upload the JSON or JSONL file inside."),
     b"%PDF": ("is_binary", "a PDF", "Export its text as JSONL, one record per line."),
     b"PAR1": ("is_binary", "a Parquet file", "Export it as JSONL, one record per line."),
@@ -88,7 +87,7 @@ def is_document(head: bytes) -> bool:
     """
     first, _, rest = head.lstrip().partition(b"\n")
     second = rest.lstrip()
-    return first.startswith(b"{") and bool(second) and not second.startswith(b"{") and not _is_object(first)
+    return first.startswith(b"{") and bool(second) and not second.startswith(b"{") and not is_object(first)
 
 
 def shape_of(data: bytes) -> str | None:
@@ -98,6 +97,11 @@ def shape_of(data: bytes) -> str | None:
         if any(needed <= fields for needed in alternatives):
             return name
     return None
+
+
+def is_lesson(data: bytes) -> bool:
+    """Whether a WhisperX record is a whole lesson, not a single segment."""
+    return "segments" in _fields(data)
 
 
 def unknown_format(data: bytes | None) -> Rejected:
@@ -161,9 +165,10 @@ def _fields(data: bytes) -> set[str]:
         return set()
 
 
-def _is_object(data: bytes) -> bool:
+def is_object(data: bytes) -> bool:
+    """Whether these bytes are one JSON value."""
     try:
-        value: Any = msgspec.json.decode(data, type=msgspec.Raw)
+        msgspec.json.decode(data, type=msgspec.Raw)
     except (ValueError, RecursionError):
         return False
-    return value is not None
+    return True

@@ -12,8 +12,8 @@ end the window: what stands on both sides of a hole is not one flow of speech.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 
 from msgspec import Struct
 
@@ -46,43 +46,74 @@ class Word(Struct, gc=False):
 
 
 class Metadata(Struct, frozen=True):
-    """What a library knows of a lesson; every field may be missing."""
+    """What a library knows of a lesson; every field may be missing or null."""
 
-    lesson_id: str = ""
-    title: str = ""
-    course: str = ""
-    instructor: str = ""
-    level: str = ""
-    style: str = ""
-    technique: str = ""
+    lesson_id: str | None = None
+    title: str | None = None
+    course: str | None = None
+    instructor: str | None = None
+    level: str | None = None
+    style: str | None = None
+    technique: str | None = None
+
+
+NOTHING_KNOWN = Metadata()
 
 
 class Segment(Struct, gc=False):
     """A stretch of speech: seconds from the start, the text, who speaks, the words' scores."""
 
     text: str
-    start: float = 0.0
-    end: float = 0.0
+    start: float | None = None
+    end: float | None = None
     speaker: str | None = None
-    words: list[Word] = []
+    words: list[Word] | None = None
 
     @property
     def score(self) -> float:
         """Mean score of the words that have one; 1.0 when none has."""
-        scores = [word.score for word in self.words if word.score is not None]
+        scores = [word.score for word in self.words or () if word.score is not None]
         return sum(scores) / len(scores) if scores else 1.0
 
     @property
     def size(self) -> int:
         """How many words are said."""
-        return len(self.words) or len(self.text.split())
+        return len(self.words) if self.words else len(self.text.split())
+
+
+class LooseSegment(Segment):
+    """A segment that stands alone in its record, as search indexes export them; it says whose it is."""
+
+    lesson_id: str | None = None
+    metadata: Metadata | None = None
 
 
 class Lesson(Struct):
     """One WhisperX document, with the metadata a library adds."""
 
     segments: list[Segment]
-    metadata: Metadata = Metadata()
+    metadata: Metadata | None = None
+
+    @property
+    def about(self) -> Metadata:
+        """The metadata, empty where there is none."""
+        return self.metadata or NOTHING_KNOWN
+
+
+LONGEST_GATHERED = 2_000
+"""Segments that are gathered into one lesson at most: about an hour and a half of speech."""
+
+
+def gather(loose: Iterable[tuple[int, LooseSegment]]) -> Iterator[tuple[int, Lesson]]:
+    """Join neighbouring loose segments of the same lesson; yield each with the line it begins on."""
+
+    def whose(each: tuple[int, LooseSegment]) -> tuple[str | None, Metadata | None]:
+        return each[1].lesson_id, each[1].metadata
+
+    for (lesson_id, metadata), run in groupby(loose, key=whose):
+        about = metadata or Metadata(lesson_id=lesson_id)
+        while some := list(islice(run, LONGEST_GATHERED)):
+            yield some[0][0], Lesson([segment for _, segment in some], about)
 
 
 class Passage(Struct, frozen=True):
@@ -118,7 +149,7 @@ def examples(lesson: Lesson, line: int) -> tuple[list[Example], int]:
 
 def instructor_of(lesson: Lesson) -> str:
     """Return the label of who teaches: the metadata's instructor if heard, else who says most."""
-    named = lesson.metadata.instructor
+    named = lesson.about.instructor or ""
     said: dict[str, int] = {}
     for segment in lesson.segments:
         who = segment.speaker or named
@@ -176,7 +207,7 @@ def _conversations(passages: list[Passage]) -> list[list[Passage]]:
 
 def _example(lesson: Lesson, instructor: str, line: int, talk: list[Passage], before: str) -> Example:
     """Make a conversation of passages; ``before`` is the sentence it goes on from, ``""`` at a lesson's beginning."""
-    about = lesson.metadata
+    about = lesson.about
     seed = hashlib.blake2b(f"{about.lesson_id}/{about.title}/{talk[0].first}".encode(), digest_size=2).digest()
     turns = _persona(about)
     asked = [RESUMING.format(topic=_topic(about), last=before)] if before else []
@@ -194,7 +225,7 @@ def _example(lesson: Lesson, instructor: str, line: int, talk: list[Passage], be
 
 def _source(lesson: Lesson, line: int, talk: list[Passage]) -> str:
     first, last = talk[0].first, talk[-1].last
-    span = f"{lesson.segments[first - 1].start:.1f}–{lesson.segments[last - 1].end:.1f} s"
+    span = f"{lesson.segments[first - 1].start or 0:.1f}–{lesson.segments[last - 1].end or 0:.1f} s"
     return f"line {line}, segments {first}–{last}, {span}"
 
 

@@ -14,9 +14,7 @@ from services.dataset.domain.problems import BadRecord
 
 CHUNK = 1 << 20
 
-_BRACKET = re.compile(
-    rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]', re.DOTALL
-)
+_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]', re.DOTALL)
 """From outside a string to just after the next bracket that stands outside strings."""
 _MARK = re.compile(rb'[^"\[\]{}]*+["\[\]{}]')
 _QUOTED = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)

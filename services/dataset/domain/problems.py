@@ -30,6 +30,7 @@ class Tally:
         self.bad_lines = 0
         self.warnings = 0
         self.codes: Counter[str] = Counter()
+        self.first: dict[str, BadRecord] = {}
         self._bad: list[Problem] = []
         self._warned: list[Problem] = []
         self._dropped: dict[str, tuple[int, list[int]]] = {}
@@ -38,6 +39,7 @@ class Tally:
         """Count a record that is left out."""
         self.bad_lines += 1
         self.codes[error.code] += 1
+        self.first.setdefault(error.code, error)
         if len(self._bad) < KEPT:
             self._bad.append(_problem(line, error, "error"))
 

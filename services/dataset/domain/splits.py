@@ -35,27 +35,31 @@ def sort_key(seed: int, unit: str) -> bytes:
     return hashlib.blake2b(f"{seed}/{unit}".encode(), digest_size=8).digest()
 
 
-def sizes(examples: int, plan: SplitPlan) -> Sizes:
-    """Return the sizes to aim at; ``Rejected`` (``bad_split``, ``empty_split``) when they cannot be had."""
+def check(plan: SplitPlan) -> None:
+    """Raise ``Rejected`` (``bad_split``) for a plan that no data can follow."""
     if plan.by not in ("conversation", "speaker"):
         raise Rejected("A split is by conversation or by speaker. Choose one of them.", code="bad_split", field="by")
     if plan.validation + plan.test >= 1:
         fix = "Lower the shares: 0.1 and 0.1 leave 80 % to train."
         raise Rejected(f"Validation and test together leave nothing to train. {fix}", code="bad_split", fix=fix)
+
+
+def sizes(examples: int, plan: SplitPlan) -> Sizes:
+    """Return the sizes to aim at; ``Rejected`` (``empty_split``) when a split that is wanted would be empty."""
     return Sizes(_target(examples, plan.validation, VALIDATION), _target(examples, plan.test, TEST))
 
 
-def halves(examples: int, plan: SplitPlan) -> Sizes:
-    """Return the sizes for a validation file of its own: validation and test in the plan's proportion."""
+def proof_of(examples: int, plan: SplitPlan) -> Sizes:
+    """Return how much of a validation file of its own is test, in the plan's proportion; the rest validates."""
     share = plan.test / (plan.validation + plan.test) if plan.test else 0.0
     test = _target(examples, share, TEST)
-    if examples - test < 1:
+    if test == examples:
         raise _empty(VALIDATION, examples)
-    return Sizes(examples - test, test)
+    return Sizes(0, test)
 
 
-def divide(units: Iterable[tuple[str, int]], aim: Sizes) -> Iterator[tuple[str, str]]:
-    """Yield the unit and its split, for units (name, examples) in the order of ``sort_key``.
+def divide(units: Iterable[tuple[str, int]], aim: Sizes, rest: str = TRAIN) -> Iterator[tuple[str, int, str]]:
+    """Yield name, examples and split of each unit, for units (name, examples) in the order of ``sort_key``.
 
     A unit goes into a split as long as at least half of it still fits, so single
     conversations fill the sizes exactly and large units come as near as the order allows.
@@ -64,12 +68,12 @@ def divide(units: Iterable[tuple[str, int]], aim: Sizes) -> Iterator[tuple[str, 
     for unit, count in units:
         if test + count / 2 <= aim.test:
             test += count
-            yield unit, TEST
+            yield unit, count, TEST
         elif validation + count / 2 <= aim.validation:
             validation += count
-            yield unit, VALIDATION
+            yield unit, count, VALIDATION
         else:
-            yield unit, TRAIN
+            yield unit, count, rest
 
 
 def wanted(aim: Sizes) -> tuple[str, ...]:
@@ -80,7 +84,9 @@ def wanted(aim: Sizes) -> tuple[str, ...]:
 def too_few_units(split: str, units: int, by: str) -> Rejected:
     """Say that a split stays empty because there are too few lessons or speakers to hold one out."""
     fix = f"Add examples of more {by}s, split by conversation, or set the share of this split to 0."
-    return Rejected(f"The {split} split would be empty: there are only {units} {by}s. {fix}", code="empty_split", fix=fix)
+    return Rejected(
+        f"The {split} split would be empty: there are only {units} {by}s. {fix}", code="empty_split", fix=fix
+    )
 
 
 def _target(examples: int, share: float, split: str) -> int:

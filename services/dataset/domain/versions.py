@@ -53,18 +53,17 @@ def folder(tenant: str, digest: str) -> str:
     return f"{tenant}/datasets/{digest}"
 
 
-def refuse_too_many_bad(tally: Tally, records: int, bad_share: float) -> None:
-    """Raise ``Rejected`` when more than ``bad_share`` of the records cannot be used; its code is the commonest reason's."""
-    if tally.bad_lines <= records * bad_share:
+def refuse_too_many_bad(tally: Tally, bad: int, records: int, bad_share: float) -> None:
+    """Raise ``Rejected`` when more than ``bad_share`` of the records are bad; its code is the commonest reason's."""
+    if bad <= records * bad_share:
         return
     code, count = tally.codes.most_common(1)[0]
-    first = next(problem for problem in tally.problems if problem.code == code)
-    fix = "Mend the named lines, or remove them, and upload the file again."
+    first = tally.first[code]
     raise Rejected(
-        f"{tally.bad_lines:,} of {records:,} records cannot be used; at most {bad_share:.0%} may be bad. "
-        f"The commonest reason ({count:,}): {first.message} {first.fix or fix}",
+        f"{bad:,} of {records:,} records cannot be used; at most {bad_share:.0%} may be bad. "
+        f"The commonest reason ({count:,}): {first.message} {first.fix}",
         code=code,
-        fix=first.fix or fix,
+        fix=first.fix,
     )
 
 

@@ -1,0 +1,54 @@
+"""The files of a version: the same examples always give the same bytes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from services.dataset.importer.spool import Row
+
+ROWS = 1_000
+BYTES = 4 << 20
+"""A row group ends after so many rows or so much text: what one read holds in memory."""
+
+SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in Row.__struct_fields__])
+
+
+class SplitWriter:
+    """Writes one split's examples in row groups."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.examples = 0
+        self._rows: list[Row] = []
+        self._held = 0
+        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["speaker"])
+
+    def add(self, row: Row) -> None:
+        """Write an example, now or with its neighbours."""
+        self._rows.append(row)
+        self._held += len(row.messages)
+        self.examples += 1
+        if len(self._rows) == ROWS or self._held > BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left and the footer."""
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        columns = [[getattr(row, name) for row in self._rows] for name in SCHEMA.names]
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+        self._rows, self._held = [], 0
+
+
+def read(path: Path) -> Iterator[Row]:
+    """Yield the examples of a split, a row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            columns = file.read_row_group(number).to_pydict()
+            yield from (Row(*values) for values in zip(*columns.values(), strict=True))

@@ -1,0 +1,72 @@
+"""How much of a split is really trained, counted with the base model's own template."""
+
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from libs.errors import Rejected
+from libs.lm.chat import ChatError, ChatFormat
+from services.dataset.domain.examples import Example
+from services.dataset.domain.problems import BadRecord, Tally
+
+
+class Counter:
+    """Adds up tokens as training will see them, each example cut at ``max_length`` tokens."""
+
+    def __init__(self, chat: ChatFormat, max_length: int) -> None:
+        self.chat = chat
+        self.max_length = max_length
+        self.tokens = 0
+        self.trained = 0
+        self.truncated = 0
+
+    @classmethod
+    def load(cls, model_dir: Path, max_length: int) -> Self:
+        """Read the base model's tokenizer and template."""
+        return cls(ChatFormat.load(model_dir), max_length)
+
+    def check(self, example: Example) -> None:
+        """Raise ``BadRecord`` when the model's template cannot carry this order of roles."""
+        try:
+            self.chat.scaffold(tuple(turn.role for turn in example.turns), False)
+        except ChatError as error:
+            raise BadRecord(
+                f"The base model cannot read this conversation: {error}",
+                code="template_refuses",
+                field="messages",
+                fix="Bring the turns into an order the model knows: system, then user and assistant in turn.",
+            ) from error
+
+    def add(self, messages: str, source: str, tally: Tally) -> None:
+        """Count one example of the training split; warn where cutting leaves nothing to train."""
+        encoded = self.chat.encode(msgspec.json.decode(messages), self.max_length)
+        trained = encoded.trained_tokens
+        self.tokens += len(encoded.ids)
+        self.trained += trained
+        self.truncated += encoded.cut > 0
+        if not trained and encoded.cut_trained:
+            tally.warn(_line(source), _cut_away(self.max_length))
+
+    def refuse_nothing_trained(self) -> None:
+        """Raise ``Rejected`` (``nothing_trained``) when no token of the whole split carries the loss."""
+        if self.trained:
+            return
+        fix = "Give answers a weight other than 0, shorten what stands before them, or raise max_length."
+        raise Rejected(
+            f"No token would be trained: no answer counts within {self.max_length:,} tokens. {fix}",
+            code="nothing_trained",
+            fix=fix,
+        )
+
+
+def _cut_away(max_length: int) -> BadRecord:
+    return BadRecord(
+        f"No answer begins within the first {max_length:,} tokens: nothing is learned from this conversation.",
+        code="cut_away",
+        fix="Shorten what stands before the answer, split the conversation, or raise max_length.",
+    )
+
+
+def _line(source: str) -> int:
+    return int(source.split()[1].rstrip(","))
