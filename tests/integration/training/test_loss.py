@@ -1,0 +1,82 @@
+"""The loss is TRL's, neighbours in a row do not see each other, and only replies are differentiated."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from libs.lm.chat import ChatFormat
+from services.trainer.training.data import Example, Row, pack
+from services.trainer.training.loss import row_loss
+from tests.integration.training.runs import talks
+
+
+@pytest.fixture
+def model(tiny: Path) -> Any:
+    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    torch.manual_seed(1)
+    tuned = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    return tuned.eval()
+
+
+@pytest.fixture
+def examples(chat: ChatFormat) -> list[Example]:
+    return [Example(each.ids, each.labels) for each in map(chat.encode, talks(5))]
+
+
+def _grads(model: Any) -> list[torch.Tensor]:
+    return [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+
+def test_the_loss_and_gradient_are_those_of_trl(model: Any, examples: list[Example], tmp_path: Path) -> None:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+    from trl.trainer.utils import add_fused_lm_head
+
+    (row,) = pack(examples, 4096)
+    total, _ = row_loss(model, row)
+    total.backward()
+    ours = _grads(model)
+    model.zero_grad()
+
+    add_fused_lm_head(model.get_base_model(), outputs=("log_probs",))
+    ordered = sorted(examples, key=lambda each: -len(each.ids))
+    collate = DataCollatorForLanguageModeling(pad_token_id=2, padding_free=True)
+    batch = collate([{"input_ids": each.ids, "labels": each.labels} for each in ordered])
+    theirs = -model(**batch, fused_lm_head=True).log_probs.sum()
+    theirs.backward()
+
+    assert float(total) == pytest.approx(float(theirs), rel=1e-5)
+    for mine, other in zip(ours, _grads(model), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+
+
+def test_packed_examples_lose_what_they_lose_alone(model: Any, examples: list[Example]) -> None:
+    (row,) = pack(examples, 4096)
+    alone = [row_loss(model, pack([each], 1)[0]) for each in examples]
+    together, right = row_loss(model, row)
+    assert float(together) == pytest.approx(sum(float(total) for total, _ in alone), rel=1e-5)
+    assert int(right) == sum(int(each) for _, each in alone)
+
+
+def test_a_neighbour_changes_nothing(model: Any, examples: list[Example]) -> None:
+    first, second = sorted(examples, key=lambda each: -len(each.ids))[:2]
+    muted = Example(second.ids, [-100] * len(second.ids))
+    other = Example([token + 7 for token in second.ids], muted.labels)
+    beside = [row_loss(model, pack([first, neighbour], 4096)[0])[0] for neighbour in (muted, other)]
+    assert float(beside[0]) == float(beside[1])
+
+
+def test_without_positions_neighbours_would_leak(model: Any, examples: list[Example]) -> None:
+    (row,) = pack(examples, 4096)
+    leaking = Row(row.ids, row.labels, list(range(len(row.ids))))
+    assert abs(float(row_loss(model, row)[0]) - float(row_loss(model, leaking)[0])) > 1e-2
+
+
+def test_only_lora_weights_have_a_gradient(model: Any, examples: list[Example]) -> None:
+    row_loss(model, pack(examples, 4096)[0])[0].backward()
+    moved = [name for name, each in model.named_parameters() if each.grad is not None]
+    assert moved
+    assert all("lora_" in name for name in moved)
