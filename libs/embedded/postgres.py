@@ -61,14 +61,15 @@ class Cluster:
         return f"postgresql://{role}:{quote(password)}@127.0.0.1:{self.port}/{database}"
 
     def initialise(self) -> None:
-        """Make the cluster if it is not there: scram passwords, UTF-8, checksums."""
+        """Make the cluster if it is not there: scram passwords, UTF-8, checksums. A broken attempt leaves none."""
         if (self.folder / "PG_VERSION").exists():
             return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, mode=0o700)
+        partial = self.folder.with_name(self.folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True, mode=0o700)
         owner = as_unprivileged()
         if owner:
-            os.chown(self.folder, owner["user"], owner["group"])
+            os.chown(partial, owner["user"], owner["group"])
         with tempfile.NamedTemporaryFile("w", suffix=".pw") as secret:
             secret.write(self.password)
             secret.flush()
@@ -76,14 +77,15 @@ class Cluster:
                 os.chown(secret.name, owner["user"], owner["group"])
             done = subprocess.run(
                 [
-                    self.bin / "initdb", "-D", self.folder, "-U", SUPERUSER, "--pwfile", secret.name,
+                    self.bin / "initdb", "-D", partial, "-U", SUPERUSER, "--pwfile", secret.name,
                     "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-instructions",
                 ],
                 capture_output=True, text=True, cwd="/", **owner,
             )  # fmt: skip
         if done.returncode:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
             raise Rejected(f"PostgreSQL could not make its data folder {self.folder}: {done.stderr.strip()}")
+        partial.rename(self.folder)
 
     def command(self) -> list[str]:
         """Return the command that runs the server in the foreground."""

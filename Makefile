@@ -1,0 +1,40 @@
+# What can be done here. `make` alone prints this list; every target sets up first what it needs.
+
+PYTHON := .venv/bin/python
+PORT ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test up down check bench docs clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## make .venv with pinned packages and convert the shipped model (minutes once, then seconds)
+	@sh deploy/setup.sh
+
+demo: setup ## from sample conversations to a proven adapter, here in the terminal (KEEP=1 leaves it running)
+	@$(PYTHON) -m deploy.demo
+
+test: setup ## run every test
+	@$(PYTHON) -m pytest
+
+up: setup ## start Woodshed on 127.0.0.1:$(PORT) until Ctrl-C; everything it keeps lies in .woodshed
+	@$(PYTHON) -m deploy.up --port $(PORT)
+
+down: ## stop what `make up` started
+	@$(PYTHON) -m deploy.down
+
+check: setup ## style, types, import rules, then every test
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" lint-imports
+	@$(PYTHON) -m pytest
+
+bench: setup ## measure speed and memory, and write the figures down
+	@$(PYTHON) -m tests.bench
+
+docs: setup ## write the generated references again
+	@$(PYTHON) -m docs.generate
+
+clean: ## remove what setup made; what an installation keeps (.woodshed) stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
