@@ -55,16 +55,19 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
 def load(kind: type[S], environ: Mapping[str, str] = os.environ) -> S:
     """Read settings of this kind; ``Rejected`` names the variable that does not fit."""
     found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for name in kind.__struct_fields__:
         for variable in (f"WOODSHED_{kind.service}_{name}".upper(), f"WOODSHED_{name}".upper()):
             if variable in environ:
-                found[name] = environ[variable]
+                found[name], variables[name] = environ[variable], variable
                 break
     try:
         return msgspec.convert(found, kind, strict=False)
     except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        variable = variables.get(path.rstrip("`"), path)
         raise Rejected(
-            f"A setting of {kind.service or 'this program'} does not fit: {error}. "
-            f"Settings are environment variables that begin with WOODSHED_.",
+            f"The setting {variable} does not fit: {reason}. What each means is in docs/reference/settings.md.",
             code="bad_setting",
+            field=variable,
         ) from error

@@ -5,7 +5,6 @@ so it is logged there. Once the client gives up for good the process ends: the s
 (or the container engine) starts it afresh.
 """
 
-import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING, TypeVar
@@ -50,7 +49,7 @@ class Bus:
             name=name,
             inbox_prefix=inbox,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,
+            reconnect_time_wait=1,
             connect_timeout=5,
             error_cb=_report,
             closed_cb=_leave,
@@ -64,7 +63,7 @@ class Bus:
     def nc(self) -> "Client":
         """The plain NATS client underneath."""
         client = self.broker.config.connection_state.connection
-        return client  # type: ignore[no-any-return]
+        return client
 
     @property
     def js(self) -> "JetStreamContext":
@@ -91,7 +90,7 @@ class Bus:
         inject(headers)
         try:
             reply = await self.nc.request(question.subject, encode(question), timeout=timeout, headers=headers or None)
-        except (nats.errors.TimeoutError, nats.errors.NoRespondersError, asyncio.TimeoutError) as error:
+        except (TimeoutError, nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
             service = question.subject.split(".")[1]
             raise Busy(f"The {service} service did not answer within {timeout:g} s. Try again in a moment.") from error
         said = msgspec.json.decode(reply.data, type=answer | Refusal)  # type: ignore[operator]
@@ -99,7 +98,7 @@ class Bus:
             if said.status == 503:
                 raise Busy(said.message, code=said.code)
             raise _BY_STATUS.get(said.status, Rejected)(said.message, code=said.code)
-        return said  # type: ignore[no-any-return]
+        return said
 
     async def close(self) -> None:
         """Leave without ending the process. Safe to repeat."""

@@ -73,7 +73,7 @@ class Consumer:
         await self.bus.broker.start()
 
     async def _hear(self, message: "NatsMessage") -> None:
-        raw: Msg = message.raw_message  # type: ignore[assignment]
+        raw: Msg = message.raw_message
         headers = raw.headers or {}
         kind = headers.get("ce-type", "")
         reaction = self.router.reactions.get(kind)
@@ -134,7 +134,7 @@ class Consumer:
 
     def _replier(self, answer: Answer) -> Any:
         async def reply(message: "NatsMessage") -> None:
-            raw: Msg = message.raw_message  # type: ignore[assignment]
+            raw: Msg = message.raw_message
             with tracer.start_as_current_span(f"answer {answer.kind.__name__}", context=extract(raw.headers or {})):
                 said = await self._answer(raw.data, answer)
             if raw.reply:

@@ -119,9 +119,9 @@ async def _end(process: asyncio.subprocess.Process, program: Program) -> None:
     await process.wait()
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent(sign: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process ``sign`` when its parent dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sign)
 
 
 def last_lines(path: Path, count: int = 15) -> str:

@@ -19,6 +19,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from libs.errors import NotFound, WoodshedError
 
 CHUNK = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StorageFull(WoodshedError):
@@ -59,8 +60,7 @@ class Storage:
             return cls(LocalStore(folder), folder)
         if parts.scheme == "s3":
             plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-            options = {"allow_http": True} if plain else None
-            return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None, client_options=options))
+            return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None, client_options={"allow_http": plain}))
         raise ValueError(f"storage_url {url!r}: use file:///folder or s3://bucket/prefix")
 
     async def put_bytes(self, key: str, data: bytes) -> Stored:
@@ -183,8 +183,7 @@ def _missing(key: str) -> NotFound:
 
 
 def _clear(error: Exception) -> Exception:
-    """Name a full disk as what it is; obstore wraps the system's error in its own."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in str(error) or "os error 28" in str(error):
+    """Name a full disk, quota or file limit as what it is; obstore wraps the system's error in its own."""
+    if getattr(error, "errno", None) in FULL or any(f"(os error {number})" in str(error) for number in FULL):
         return StorageFull("The disk of the object storage is full. Free some space and try again; nothing was lost.")
     return error

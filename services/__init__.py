@@ -1,0 +1,1 @@
+"""One room for each service; they meet only in contracts."""

@@ -1,0 +1,1 @@
+"""Owns devices, leases, runs, attempts, checkpoints and adapters."""

@@ -1,0 +1,18 @@
+"""Makes the control's parts: the only place that does."""
+
+import asyncio
+
+from libs.service import App, Platform
+from services.trainer.control import Control
+from services.trainer.domain.liveness import Silence
+from services.trainer.handlers import router
+from services.trainer.loops import Loops
+from services.trainer.settings import TrainerSettings
+
+
+async def build(settings: TrainerSettings, platform: Platform) -> App:
+    """Wire the control: reactions to facts, answers to runners, work loops."""
+    wake = asyncio.Event()
+    control = Control(platform.db, platform.bus, settings, Silence(settings.lease_seconds), wake)
+    loops = Loops(control, platform.storage)
+    return App(router=router, work=loops.all(), resources={"settings": settings, "wake": wake})

@@ -1,0 +1,1 @@
+"""What the trainer decides, apart from everything it touches."""

@@ -1,0 +1,35 @@
+"""The states of a run and what leads from one to the next: one table.
+
+starting → running → succeeded; lost attempts go through recovering back to starting;
+a cancelled job leads through stopping to cancelled. Final states are final.
+"""
+
+from typing import Literal
+
+State = Literal["starting", "running", "recovering", "stopping", "succeeded", "failed", "cancelled"]
+Happening = Literal["child_up", "attempt_lost", "lease_granted", "adapter_stored", "hopeless", "stop_asked", "stopped"]
+
+FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+
+TRANSITIONS: dict[tuple[State, Happening], State] = {
+    ("starting", "child_up"): "running",
+    ("starting", "attempt_lost"): "recovering",
+    ("starting", "hopeless"): "failed",
+    ("starting", "stop_asked"): "stopping",
+    ("running", "adapter_stored"): "succeeded",
+    ("running", "attempt_lost"): "recovering",
+    ("running", "hopeless"): "failed",
+    ("running", "stop_asked"): "stopping",
+    ("recovering", "lease_granted"): "starting",
+    ("recovering", "hopeless"): "failed",
+    ("recovering", "stop_asked"): "cancelled",
+    ("stopping", "stopped"): "cancelled",
+    ("stopping", "attempt_lost"): "cancelled",
+    ("stopping", "hopeless"): "cancelled",
+    ("stopping", "adapter_stored"): "cancelled",
+}
+
+
+def after(state: State, happening: Happening) -> State | None:
+    """Return the next state, or ``None`` when this cannot happen there (a repeated or late report)."""
+    return TRANSITIONS.get((state, happening))

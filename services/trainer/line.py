@@ -1,0 +1,185 @@
+"""The private line between the trainer's two programs, over NATS request/reply.
+
+The runner dials in: it says hello, beats every two seconds and reports what happened; the
+control answers each. Every report carries the fence of its lease and is refused when the
+lease is no longer held, so a late, repeated or stale report does no harm. Reports are
+repeated until answered.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contracts.recipes import Recipe
+from services.trainer.training.protocol import Progressed
+
+HELLO = "trainer.control.hello"
+BEAT = "trainer.control.beat"
+REPORT = "trainer.control.report"
+PROGRESS = "trainer.control.progress"
+
+
+def order_subject(runner: str, what: str) -> str:
+    """The subject on which a runner takes the orders ``launch`` and ``stop``."""
+    return f"trainer.runner.{runner}.{what}"
+
+
+class DeviceFound(Struct, frozen=True, kw_only=True):
+    """A device of the runner's machine. ``flops`` was measured at start, in FLOP/s of ``precision``."""
+
+    device_id: str
+    kind: str
+    precision: str
+    threads: int
+    memory_bytes: int
+    flops: float
+    torch_device: str
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """An attempt whose child lives on the runner."""
+
+    run_id: str
+    fence: int
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    """A runner has started: its devices, and the attempts it holds (none)."""
+
+    runner: str
+    devices: tuple[DeviceFound, ...]
+
+
+class Beat(Struct, frozen=True, kw_only=True):
+    """A runner lives and holds these attempts."""
+
+    runner: str
+    holds: tuple[Held, ...] = ()
+
+
+class Heard(Struct, frozen=True, kw_only=True):
+    """Answer to a beat.
+
+    ``stale``: fences no longer valid, whose children must end. ``known``: false asks for a new hello.
+    """
+
+    stale: tuple[int, ...] = ()
+    known: bool = True
+
+
+class SavedBefore(Struct, frozen=True, kw_only=True):
+    """A committed checkpoint the attempt may resume from; ``sha256`` is of its manifest."""
+
+    step: int
+    uri: str
+    sha256: str
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """Start this attempt; ``checkpoints`` newest first. Safe to repeat: an attempt already here is left alone."""
+
+    tenant: str
+    run_id: str
+    job_id: str
+    attempt: int
+    fence: int
+    device_id: str
+    recipe: Recipe
+    dataset_uri: str
+    dataset_digest: str
+    checkpoint_every: int
+    micro_tokens: int
+    checkpoints: tuple[SavedBefore, ...] = ()
+
+
+class Stop(Struct, frozen=True, kw_only=True):
+    """End the attempt with this fence: SIGTERM, and SIGKILL after ``grace`` seconds."""
+
+    run_id: str
+    fence: int
+    grace: float
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """The order or report was taken; ``accepted`` false: the fence is stale, stop."""
+
+    accepted: bool = True
+
+
+class Reached(Struct, frozen=True, kw_only=True, tag="reached"):
+    """The child entered a stage; ``step`` is where it resumed from when training begins."""
+
+    stage: str
+    step: int = 0
+
+
+class Uploaded(Struct, frozen=True, kw_only=True, tag="uploaded"):
+    """A checkpoint is whole on storage, its manifest last."""
+
+    step: int
+    uri: str
+    size: Annotated[int, Meta(ge=0)]
+    sha256: str
+
+
+class Quarantined(Struct, frozen=True, kw_only=True, tag="quarantined"):
+    """A checkpoint did not verify and is not used again."""
+
+    step: int
+    uri: str
+    reason: str
+
+
+class Done(Struct, frozen=True, kw_only=True, tag="done"):
+    """The adapter is whole on storage."""
+
+    adapter_uri: str
+    sha256: str
+    size: int
+    steps: int
+    tokens: int
+    trained_tokens: int
+    train_loss: float
+    eval_loss: float | None
+    train_seconds: float
+    memory_bytes: int
+
+
+class Halted(Struct, frozen=True, kw_only=True, tag="halted"):
+    """The child saved and stopped because it was asked to."""
+
+    step: int
+
+
+class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
+    """The child ended otherwise. ``kind`` is what it said of itself, empty when it could say nothing."""
+
+    kind: str
+    message: str
+    exit_code: int | None
+    stderr: str
+    step: int
+
+
+What = Reached | Uploaded | Quarantined | Done | Halted | Broken
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Something happened to an attempt."""
+
+    runner: str
+    run_id: str
+    fence: int
+    what: What
+
+
+class ProgressReport(Struct, frozen=True, kw_only=True):
+    """A look at a training attempt; may be lost."""
+
+    run_id: str
+    fence: int
+    seen: Progressed
+
+
+encode = msgspec.json.encode

@@ -1,0 +1,182 @@
+"""The control's work: give devices out, tell runners, watch for silence, prune.
+
+Each loop looks when woken and at least once a second; a lost database or broker only
+delays it, because nothing is decided outside a transaction.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats.errors
+import structlog
+
+from contracts.recipes import Recipe
+from contracts.runs import DeviceOffered, DeviceWithdrawn
+from libs.db import Transaction
+from libs.db.database import now
+from libs.storage import Storage
+from services.trainer import queries
+from services.trainer.control import Control
+from services.trainer.domain.saving import KEEP
+from services.trainer.handlers import begin_attempt, new_offer
+from services.trainer.line import Answered, Launch, Stop, encode, order_subject
+
+log = structlog.get_logger()
+
+POLL = 1.0
+ORDER_TIMEOUT = 5.0
+TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error)
+
+
+class Loops:
+    """The work loops of one control; two controls may run side by side."""
+
+    def __init__(self, control: Control, storage: Storage) -> None:
+        self.control = control
+        self.storage = storage
+
+    def all(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return the loops to run."""
+        return [
+            self.control.listen,
+            lambda: self._repeat(self.place, self.order),
+            lambda: self._repeat(self.prune),
+            self.arbitrate,
+        ]
+
+    async def _repeat(self, *steps: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            self.control.wake.clear()
+            for step in steps:
+                try:
+                    await step()
+                except TEMPORARY as error:
+                    log.warning("work pauses", step=step.__name__, error=repr(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.control.wake.wait(), POLL)
+
+    async def place(self) -> None:
+        """Give idle devices to runs that wait to go on; offer what is left to the scheduler."""
+        async with self.control.db.across_tenants() as tx:
+            idle = await queries.idle_devices(tx)
+            for run in await queries.recovering(tx):
+                if not idle:
+                    break
+                await self._regrant(tx, run, idle.pop(0))
+            for device in idle:
+                if device["offer_id"] is None:
+                    await self._offer(tx, device)
+
+    async def _regrant(self, tx: Transaction, run: Any, device: Any) -> None:
+        granted = await queries.grant(tx, run["run_id"], device["device_id"], device["runner"], now())
+        if granted is None:
+            return
+        if device["offer_id"]:
+            await queries.set_offer(tx, device["device_id"], None)
+            await self._withdraw(tx, device["device_id"], device["offer_id"])
+        await begin_attempt(
+            tx, run["tenant"], run["run_id"], run["job_id"], device["device_id"], granted["fence"], granted["attempt"]
+        )
+
+    async def _offer(self, tx: Transaction, device: Any) -> None:
+        offer = new_offer()
+        await queries.set_offer(tx, device["device_id"], offer)
+        await tx.tell(
+            DeviceOffered(
+                at=now(),
+                device_id=device["device_id"],
+                offer_id=offer,
+                kind=device["kind"],
+                precision=device["precision"],
+                threads=device["threads"],
+                memory_bytes=device["memory_bytes"],
+                flops=device["flops"],
+            )
+        )
+
+    async def _withdraw(self, tx: Transaction, device_id: str, offer_id: str) -> None:
+        await tx.tell(DeviceWithdrawn(at=now(), device_id=device_id, offer_id=offer_id))
+
+    async def order(self) -> None:
+        """Tell runners what to start and what to end; an order is repeated until taken."""
+        async with self.control.db.across_tenants() as tx:
+            starts = [(row, await queries.checkpoints(tx, row["run_id"])) for row in await queries.unlaunched(tx)]
+            stops = await queries.stopping(tx)
+        for row, saved in starts:
+            if await self._ask(row["runner"], "launch", _launch(row, saved)):
+                async with self.control.db.across_tenants() as tx:
+                    await queries.set_launched(tx, row["fence"])
+        for row in stops:
+            grace = self.control.settings.grace_seconds
+            await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
+
+    async def _ask(self, runner: str, what: str, order: Launch | Stop) -> bool:
+        try:
+            reply = await self.control.bus.nc.request(
+                order_subject(runner, what), encode(order), timeout=ORDER_TIMEOUT
+            )
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
+            log.warning("runner does not answer", runner=runner, order=what)
+            return False
+        return msgspec.json.decode(reply.data, type=Answered).accepted
+
+    async def arbitrate(self) -> None:
+        """Take devices away from runners that have been silent too long."""
+        clock = asyncio.get_running_loop()
+        last = clock.time()
+        while True:
+            await asyncio.sleep(POLL)
+            elapsed, last = clock.time() - last, clock.time()
+            try:
+                await self._judge(elapsed)
+            except TEMPORARY as error:
+                log.warning("arbiter stands still", error=repr(error))
+
+    async def _judge(self, elapsed: float) -> None:
+        control = self.control
+        async with control.db.across_tenants() as tx:
+            fences = {lease["fence"] for lease in await queries.open_leases(tx)}
+            for fence in control.silence.tick(fences, elapsed, connected=control.bus.connected):
+                await control.lose(tx, fence, "lost_worker", "no heart-beat for longer than the lease", None)
+            if control.bus.connected:
+                await self._forget_silent_runners(tx)
+
+    async def _forget_silent_runners(self, tx: Transaction) -> None:
+        """Offers of a runner that does not beat are withdrawn; it says hello when it is back."""
+        time = asyncio.get_running_loop().time()
+        for runner in await queries.online_runners(tx):
+            last = self.control.last_beat.setdefault(runner, time)
+            if time - last > self.control.settings.lease_seconds:
+                for device in await queries.take_offline(tx, runner):
+                    if device["offer_id"]:
+                        await self._withdraw(tx, device["device_id"], device["offer_id"])
+
+    async def prune(self) -> None:
+        """Delete checkpoints that two newer ones have made superfluous: bytes first, then the row."""
+        async with self.control.db.across_tenants() as tx:
+            old = await queries.prunable(tx, KEEP)
+        for uri in old:
+            await self.storage.delete_prefix(uri)
+            async with self.control.db.across_tenants() as tx:
+                await queries.forget_checkpoint(tx, uri)
+
+
+def _launch(row: Any, saved: tuple[Any, ...]) -> Launch:
+    return Launch(
+        tenant=row["tenant"],
+        run_id=row["run_id"],
+        job_id=row["job_id"],
+        attempt=row["attempt"],
+        fence=row["fence"],
+        device_id=row["device_id"],
+        recipe=msgspec.json.decode(row["recipe"], type=Recipe),
+        dataset_uri=row["dataset_uri"],
+        dataset_digest=row["dataset_digest"],
+        checkpoint_every=row["checkpoint_every"],
+        micro_tokens=row["micro_tokens"],
+        checkpoints=saved,
+    )

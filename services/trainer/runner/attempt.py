@@ -1,0 +1,252 @@
+"""One attempt, from its order to its last report.
+
+Fetch what is needed (every byte verified) → start the child in its own process group →
+pass on what it says: progress at once, everything durable in order, checkpoints uploaded
+while training goes on → report how it ended. If this process dies the kernel kills the child.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from libs.embedded.supervisor import die_with_parent
+from libs.errors import NotFound
+from libs.lm.models import DamagedModel, UnknownModel, resolve
+from libs.storage import Corrupted, Storage
+from services.trainer.domain.card import card
+from services.trainer.line import Broken, DeviceFound, Done, Halted, Launch, Quarantined, Reached, SavedBefore, Uploaded
+from services.trainer.runner.reporting import Reporter, Stale
+from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, verify
+from services.trainer.training.protocol import (
+    AttemptSpec,
+    Failed,
+    Finished,
+    Line,
+    Progressed,
+    Saved,
+    Staged,
+    Stopped,
+    read_line,
+)
+
+log = structlog.get_logger()
+
+LONGEST_LINE = 1 << 20
+TAIL = 8000
+
+
+class Attempt:
+    """Carries one attempt out on one device."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        device: DeviceFound,
+        storage: Storage,
+        reporter: Reporter,
+        *,
+        models: Path,
+        folder: Path,
+    ) -> None:
+        self.launch = launch
+        self.device = device
+        self.storage = storage
+        self.reporter = reporter
+        self.models = models
+        self.folder = folder
+        self.prefix = f"{launch.tenant}/runs/{launch.run_id}/fence-{launch.fence}"
+        self.step = 0
+        self.memory = 0
+        self._child: asyncio.subprocess.Process | None = None
+        self._stop_asked: float | None = None
+        self._last: Line | None = None
+
+    async def carry_out(self) -> None:
+        """Run the attempt to its end and report it; returns quietly when the lease is gone."""
+        try:
+            spec = await self._prepare()
+            await self._run(spec)
+        except Stale:
+            self.kill()
+        except (UnknownModel, DamagedModel) as error:
+            await self.reporter.tell(self._broken("unknown_model", str(error)))
+
+    async def give_up(self, error: Exception) -> None:
+        """Report an error of ours or of the storage; the control decides whether to try again."""
+        self.kill()
+        with contextlib.suppress(Stale):
+            await self.reporter.tell(self._broken("infrastructure", f"{type(error).__name__}: {error}"))
+
+    def ask_to_stop(self, grace: float) -> None:
+        """SIGTERM now, SIGKILL after ``grace`` seconds. Safe to repeat."""
+        if self._stop_asked is not None:
+            return
+        self._stop_asked = grace
+        self._signal(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(grace, self.kill)
+
+    def kill(self) -> None:
+        """End the child's whole process group."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, sign: int) -> None:
+        if self._child and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, sign)
+
+    async def _prepare(self) -> AttemptSpec:
+        launch = self.launch
+        await self.reporter.tell(Reached(stage="starting"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        resume = await self._fetch_checkpoint()
+        return AttemptSpec(
+            run_id=launch.run_id,
+            attempt=launch.attempt,
+            fence=launch.fence,
+            recipe=launch.recipe,
+            model_dir=str(resolve(self.models, launch.recipe.base_model)),
+            train=str(await self._fetch_split("train")),
+            validation=str(await self._fetch_split("validation")),
+            work_dir=str(self.folder),
+            resume_from=str(resume) if resume else None,
+            checkpoint_every=launch.checkpoint_every,
+            threads=self.device.threads,
+            device=self.device.torch_device,
+            micro_tokens=launch.micro_tokens,
+        )
+
+    async def _fetch_split(self, name: str) -> Path:
+        manifest = self.folder / "dataset.json"
+        if not manifest.exists():
+            await self.storage.fetch(f"{self.launch.dataset_uri}/manifest.json", manifest, self.launch.dataset_digest)
+        files = {entry["name"]: entry["sha256"] for entry in msgspec.json.decode(manifest.read_bytes())["files"]}
+        file = f"{name}.parquet"
+        return await self.storage.fetch(f"{self.launch.dataset_uri}/{file}", self.folder / file, files[file])
+
+    async def _fetch_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint that verifies; each that does not is quarantined and told."""
+        for saved in self.launch.checkpoints:
+            try:
+                return await self._fetch_verified(saved)
+            except (BadCheckpoint, NotFound, Corrupted) as error:
+                log.warning("checkpoint does not verify", run=self.launch.run_id, step=saved.step, error=str(error))
+                await self.reporter.tell(Quarantined(step=saved.step, uri=saved.uri, reason=str(error)[:500]))
+        return None
+
+    async def _fetch_verified(self, saved: SavedBefore) -> Path:
+        folder = self.folder / "resume" / f"step-{saved.step}"
+        await self.storage.fetch(f"{saved.uri}/{MANIFEST}", folder / MANIFEST, saved.sha256)
+        for key in await self.storage.list(saved.uri):
+            await self.storage.fetch(key, folder / Path(key).name)
+        await asyncio.to_thread(verify, folder)
+        self.step = saved.step
+        return folder
+
+    async def _run(self, spec: AttemptSpec) -> None:
+        path = self.folder / "spec.json"
+        path.write_bytes(msgspec.json.encode(spec))
+        with (self.folder / "stderr.log").open("wb") as errors:
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "services.trainer.training", str(path),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                limit=LONGEST_LINE, process_group=0,
+                preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
+            )  # fmt: skip
+        if self._stop_asked is not None:
+            self._signal(signal.SIGTERM)
+        queue: asyncio.Queue[Line | None] = asyncio.Queue()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(queue))
+                tasks.create_task(self._pass_on(queue))
+        except* Stale:
+            raise Stale from None
+        finally:
+            self.kill()
+            await self._child.wait()
+
+    async def _listen(self, queue: "asyncio.Queue[Line | None]") -> None:
+        assert self._child
+        assert self._child.stdout
+        async for raw in self._child.stdout:
+            line = read_line(raw)
+            if isinstance(line, Progressed):
+                self.step = line.step
+                self.memory = max(self.memory, line.device_bytes or line.rss_bytes)
+                await self.reporter.show(line)
+            else:
+                queue.put_nowait(line)
+        await self._child.wait()
+        queue.put_nowait(None)
+
+    async def _pass_on(self, queue: "asyncio.Queue[Line | None]") -> None:
+        while (line := await queue.get()) is not None:
+            match line:
+                case Staged():
+                    await self.reporter.tell(Reached(stage=line.stage, step=self.step))
+                case Saved():
+                    await self._upload(Path(line.path), line.step)
+                case Finished() | Stopped() | Failed():
+                    self._last = line
+        await self._report_end()
+
+    async def _upload(self, local: Path, step: int) -> None:
+        """Put a checkpoint on storage, its manifest last, and report it; the local copy has done its work."""
+        uri = f"{self.prefix}/step-{step}"
+        size = 0
+        for file in sorted(local.iterdir(), key=lambda each: each.name == MANIFEST):
+            stored = await self.storage.put_file(f"{uri}/{file.name}", file)
+            size += stored.size
+        await self.reporter.tell(Uploaded(step=step, uri=uri, size=size, sha256=stored.sha256))
+        await asyncio.to_thread(shutil.rmtree, local)
+
+    async def _report_end(self) -> None:
+        match self._last:
+            case Finished():
+                await self._deliver(self._last)
+            case Stopped():
+                await self.reporter.tell(Halted(step=self._last.step))
+            case Failed():
+                await self.reporter.tell(self._broken(self._last.kind, self._last.message))
+            case _:
+                await self.reporter.tell(self._broken("", ""))
+
+    async def _deliver(self, finished: Finished) -> None:
+        """Put the adapter on storage with its model card, and report it."""
+        local = Path(finished.path)
+        launch = self.launch
+        text = card(
+            launch.recipe, launch.run_id, launch.dataset_digest, finished.step, finished.train_loss, finished.digest
+        )
+        (local / "README.md").write_text(text)
+        uri = f"{self.prefix}/adapter"
+        for file in sorted(local.iterdir()):
+            await self.storage.put_file(f"{uri}/{file.name}", file)
+        await self.reporter.tell(
+            Done(
+                adapter_uri=uri,
+                sha256=finished.digest,
+                size=finished.size,
+                steps=finished.step,
+                tokens=finished.tokens,
+                trained_tokens=finished.trained_tokens,
+                train_loss=finished.train_loss,
+                eval_loss=finished.eval_loss,
+                train_seconds=finished.seconds,
+                memory_bytes=self.memory,
+            )
+        )
+
+    def _broken(self, kind: str, message: str) -> Broken:
+        log_file = self.folder / "stderr.log"
+        stderr = log_file.read_text(errors="replace")[-TAIL:] if log_file.exists() else ""
+        code = self._child.returncode if self._child else None
+        return Broken(kind=kind, message=message, exit_code=code, stderr=stderr, step=self.step)

@@ -1,0 +1,44 @@
+"""What operators may change about the trainer's two programs."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from libs.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings, frozen=True, kw_only=True):
+    """The control: leases, checkpoints, recovery. It has the database and never imports torch."""
+
+    service: ClassVar[str] = "trainer"
+
+    lease_seconds: Annotated[
+        float,
+        Meta(description="Seconds of silence, while the broker works, after which a device is taken away.", gt=0),
+    ] = 15.0
+    grace_seconds: Annotated[
+        float, Meta(description="Seconds a child may take to save after SIGTERM before it is killed.", ge=0)
+    ] = 30.0
+    mean_seconds_between_losses: Annotated[
+        float,
+        Meta(description="How often this hardware is expected to vanish, in seconds; decides how often to save.", gt=0),
+    ] = 3600.0
+    device_rate: Annotated[
+        float, Meta(description="What one hour of a device costs; shown while a run goes on.", ge=0)
+    ] = 0.06
+
+
+class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):
+    """The runner: one on every machine with devices. It dials out to NATS and storage and has no database."""
+
+    service: ClassVar[str] = "runner"
+
+    runner_name: Annotated[
+        str, Meta(description="Name of this machine among the runners; empty: its host name.", max_length=40)
+    ] = ""
+    beat_seconds: Annotated[float, Meta(description="Seconds between two heart-beats.", gt=0)] = 2.0
+    self_stop_seconds: Annotated[
+        float,
+        Meta(description="Seconds without an answer to heart-beats after which running children are ended.", gt=0),
+    ] = 10.0
+    threads: Annotated[int, Meta(description="CPU threads for training; 0: all that this process may use.", ge=0)] = 0
