@@ -23,7 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StorageFull(WoodshedError):
-    """No room is left on the storage: free some and ask again, nothing was lost."""
+    """No room is left on the disk: free some and ask again, nothing was lost."""
 
     status = 507
     code = "disk_full"
@@ -60,7 +60,8 @@ class Storage:
             return cls(LocalStore(folder), folder)
         if parts.scheme == "s3":
             plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-            return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None, client_options={"allow_http": plain}))
+            prefix = parts.path.strip("/") or None
+            return cls(S3Store(parts.netloc, prefix=prefix, client_options={"allow_http": plain}))
         raise ValueError(f"storage_url {url!r}: use file:///folder or s3://bucket/prefix")
 
     async def put_bytes(self, key: str, data: bytes) -> Stored:
@@ -109,20 +110,24 @@ class Storage:
         """Copy an object to a file; ``Corrupted`` if its hash is not ``sha256``. The file appears only when whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        digest = hashlib.sha256()
         try:
-            with partial.open("wb") as file:
-                async for chunk in self.stream(key):
-                    digest.update(chunk)
-                    file.write(chunk)
+            found = await self._copy(key, partial)
+            if sha256 and found != sha256:
+                raise Corrupted(f"{key} does not have the sha256 it was stored with. Restore it from a backup.")
+            partial.replace(path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise _clear(error) from error
-        if sha256 and digest.hexdigest() != sha256:
-            partial.unlink()
-            raise Corrupted(f"{key} does not have the sha256 it was stored with. Restore it from a backup.")
-        partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return path
+
+    async def _copy(self, key: str, path: Path) -> str:
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            async for chunk in self.stream(key):
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest()
 
     async def size(self, key: str) -> int:
         """Return the size in bytes; ``NotFound`` if it is not there."""
@@ -185,5 +190,5 @@ def _missing(key: str) -> NotFound:
 def _clear(error: Exception) -> Exception:
     """Name a full disk, quota or file limit as what it is; obstore wraps the system's error in its own."""
     if getattr(error, "errno", None) in FULL or any(f"(os error {number})" in str(error) for number in FULL):
-        return StorageFull("The disk of the object storage is full. Free some space and try again; nothing was lost.")
+        return StorageFull("No room is left on the disk. Free some space and try again; nothing was lost.")
     return error
