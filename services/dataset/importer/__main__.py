@@ -26,7 +26,8 @@ def _say(said: Said) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # sys.stdin would be locked by this thread when the interpreter ends
+        pass
     os._exit(1)
 
 

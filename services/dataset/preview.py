@@ -1,0 +1,77 @@
+"""The first examples of a version, exactly as the model will see them.
+
+Only the footer and the first row group of the training file are read from storage, so a
+preview of a large version is as quick as one of a small.
+"""
+
+import asyncio
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.datasets import DatasetPreview, Piece, PreviewedExample
+from libs.lm.chat import ChatFormat
+from libs.lm.models import resolve
+from libs.storage import Storage
+
+FOOTER = 64 << 10
+"""Bytes read from a file's end at first; nearly every footer fits."""
+
+
+class Previewer:
+    """Reads examples and marks what training teaches."""
+
+    def __init__(self, storage: Storage, models_dir: Path) -> None:
+        self.storage = storage
+        self._chat = lru_cache(maxsize=4)(lambda model: ChatFormat.load(resolve(models_dir, model)))
+
+    async def preview(self, uri: str, model: str, max_length: int, count: int) -> DatasetPreview:
+        """Return the first ``count`` training examples of the version at ``uri``."""
+        rows = await first_rows(self.storage, f"{uri}/train.parquet", count)
+        return await asyncio.to_thread(self._pieces, rows, model, max_length)
+
+    def _pieces(self, rows: list[tuple[str, str]], model: str, max_length: int) -> DatasetPreview:
+        chat = self._chat(model)
+        return DatasetPreview(examples=tuple(_example(chat, name, messages, max_length) for name, messages in rows))
+
+
+async def first_rows(storage: Storage, key: str, count: int) -> list[tuple[str, str]]:
+    """Return id and messages (JSON) of the first examples of a split's file, at most those of its first row group."""
+    size = await storage.size(key)
+    tail = await _range(storage, key, max(0, size - FOOTER), size)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if footer > len(tail):
+        tail = await _range(storage, key, size - footer, size)
+    metadata = pq.read_metadata(pa.BufferReader(tail))
+    head = await _range(storage, key, 0, _end_of_first_group(metadata))
+    with pq.ParquetFile(pa.BufferReader(head), metadata=metadata) as file:
+        rows = file.read_row_group(0, columns=["id", "messages"]).slice(0, count).to_pydict()
+    return list(zip(rows["id"], rows["messages"], strict=True))
+
+
+def _end_of_first_group(metadata: pq.FileMetaData) -> int:
+    group = metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    return max(_start(column) + int(column.total_compressed_size) for column in columns)
+
+
+def _start(column: pq.ColumnChunkMetaData) -> int:
+    first = column.dictionary_page_offset or column.data_page_offset
+    return int(first)
+
+
+async def _range(storage: Storage, key: str, start: int, end: int) -> bytes:
+    return b"".join([chunk async for chunk in storage.stream(key, start, end)])
+
+
+def _example(chat: ChatFormat, name: str, messages: str, max_length: int) -> PreviewedExample:
+    encoded = chat.encode(msgspec.json.decode(messages), max_length)
+    return PreviewedExample(
+        example_id=name,
+        tokens=len(encoded.ids),
+        trained_tokens=encoded.trained_tokens,
+        pieces=tuple(Piece(text=text, trained=trained) for text, trained in chat.pieces(encoded)),
+    )
