@@ -26,7 +26,7 @@ def test_a_service_hears_through_its_durable_and_its_own_inbox_alone(service: st
     assert all(f".EVENTS.{service}" in subject for subject in others if "CONSUMER" in subject or "ACK" in subject)
 
 
-@pytest.mark.parametrize("service", [service for service in SERVICES])
+@pytest.mark.parametrize("service", SERVICES)
 def test_nobody_but_the_administrator_may_make_or_change_a_stream(service: str) -> None:
     verbs = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG", "DURABLE")
     assert not [subject for subject in publishes(service) if any(verb in subject for verb in verbs)]
