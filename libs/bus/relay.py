@@ -68,7 +68,8 @@ class Relay:
                     while await self._publish_some(connection):
                         pass
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), POLL)
+                        async with asyncio.timeout(POLL):  # wait_for of 3.11 may swallow a cancellation
+                            await self._wake.wait()
             finally:
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     await connection.remove_listener(f"outbox_{schema}", self._woken)
