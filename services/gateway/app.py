@@ -86,7 +86,7 @@ class HttpServer:
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
-            self._server.stop()
+            self._server.stop()  # type: ignore[no-untyped-call]
             await serving
             raise
 

@@ -59,7 +59,8 @@ class Collector:
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("collecting pauses", error=repr(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL)
+                async with asyncio.timeout(POLL):
+                    await self._wake.wait()
 
     async def collect(self) -> None:
         """List the files of every adapter that is not listed yet."""
@@ -86,7 +87,7 @@ class Collector:
         async with self._db.transaction(job["tenant"]) as tx:
             if result:
                 await file_queries.add(tx, result)
-            if not await job_queries.set_collected(tx, job["job_id"], result and result.file_id):
+            if not await job_queries.set_collected(tx, job["job_id"], result.file_id if result else None):
                 return
             for file in found:
                 await queries.add_artifact(tx, job["job_id"], file.name, file.stored.size, file.stored.sha256, file.key)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 
 from libs.bus import Bus
 from libs.db import Database, Transaction
@@ -13,6 +13,14 @@ from libs.storage import Storage
 from services.gateway.auth import Caller
 from services.gateway.live import Hub
 from services.gateway.settings import Settings
+
+Tx = NamedDependency[Transaction]
+Db = NamedDependency[Database]
+TheBus = NamedDependency[Bus]
+TheStorage = NamedDependency[Storage]
+TheHub = NamedDependency[Hub]
+TheSettings = NamedDependency[Settings]
+TheCaller = NamedDependency[Caller]
 
 
 def provided(settings: Settings, platform: Platform, hub: Hub) -> dict[str, Provide]:

@@ -96,7 +96,8 @@ class Page:
     async def _woken(self, silence: float) -> bool:
         self._wake.clear()
         try:
-            await asyncio.wait_for(self._wake.wait(), silence)
+            async with asyncio.timeout(silence):
+                await self._wake.wait()
         except TimeoutError:
             return False
         return True

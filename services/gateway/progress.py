@@ -82,7 +82,7 @@ class Progress:
         self._hub.offer_raw(raw, None)
         self._batch.sequence = raw.metadata.sequence.stream
         try:
-            self._batch.add(msgspec.json.decode(raw.data, type=RunProgressed | DatasetProgressed))  # type: ignore[arg-type]
+            self._batch.add(msgspec.json.decode(raw.data, type=RunProgressed | DatasetProgressed))
         except msgspec.DecodeError:
             return
 

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from opentelemetry import trace
 from opentelemetry.propagate import extract, inject
@@ -20,7 +21,7 @@ def traced(app: ASGIApp) -> ASGIApp:
     """Wrap an application: ``traceparent`` comes in, the answer carries ours."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] is not ScopeType.HTTP:
             return await app(scope, receive, send)
         method, route = str(scope["method"]), str(scope.get("path_template", ""))
         began = time.perf_counter()

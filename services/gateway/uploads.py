@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar import Request
 from msgspec import Struct
-from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
 from libs.errors import Rejected
 from libs.storage import Storage, Stored

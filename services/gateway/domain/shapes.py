@@ -1,9 +1,8 @@
 """From a row of a read model to the object a client sees.
 
-Rows are mappings from column name to value; JSON columns arrive as text, times as aware datetimes.
+JSON columns arrive as text, times as aware datetimes.
 """
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,10 +10,8 @@ import msgspec
 
 from contracts.recipes import Recipe, preset_named
 from services.gateway.domain import wire
-from services.gateway.domain.statuses import is_final, stage_of
+from services.gateway.domain.statuses import Row, is_final, stage_of
 from services.gateway.domain.wishes import WishedHyperparameters
-
-Row = Mapping[str, Any]
 
 PARAM_OF_REASON = {
     "bad_data": "training_file",

@@ -5,11 +5,18 @@ An end is an end: no fact moves a job out of it. Stages are finer and for people
 derived from what each service told last, so the order in which facts arrive does not matter.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from contracts import evaluations, jobs, runs
 from contracts.base import Event
+
+
+class Row(Protocol):
+    """A row of a table: values by column name."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return the value of a column."""
+
 
 FINAL = ("succeeded", "failed", "cancelled")
 
@@ -48,7 +55,7 @@ def run_stage(fact: runs.RunStageReached | runs.RunInterrupted | runs.RunRecover
             return "training"
 
 
-def stage_of(row: Mapping[str, Any]) -> str:
+def stage_of(row: Row) -> str:
     """Return a job's stage from its status, its present run's stage and its proof's."""
     if row["status"] == "running":
         told = row["run_stage"] if row["run_stage_of"] == row["run_id"] else None

@@ -62,7 +62,7 @@ HALF_DELETED = """
 
 async def add(tx: Transaction, file: FileUploaded) -> Record:
     """Enter a file that is whole in storage."""
-    row = await tx.fetchrow(
+    row: Record | None = await tx.fetchrow(
         ADD, file.file_id, file.tenant, file.purpose, file.filename, file.size, file.sha256, file.uri, file.at
     )
     assert row is not None

@@ -92,7 +92,7 @@ COLLECTED = """
 
 async def add(tx: Transaction, job: JobSubmitted, asked: object, metadata: dict[str, str]) -> Record:
     """Enter a job that was submitted."""
-    row = await tx.fetchrow(
+    row: Record | None = await tx.fetchrow(
         ADD,
         job.job_id,
         job.tenant,

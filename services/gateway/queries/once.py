@@ -42,7 +42,7 @@ async def reclaim(tx: Transaction, key: str, fingerprint: str) -> None:
 
 async def given(tx: Transaction, key: str, within: float) -> Record:
     """Return what was answered under a key; ``fresh`` if less than ``within`` seconds ago."""
-    row = await tx.fetchrow(GIVEN, key, within)
+    row: Record | None = await tx.fetchrow(GIVEN, key, within)
     assert row is not None
     return row
 

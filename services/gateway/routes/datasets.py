@@ -5,12 +5,11 @@ from typing import Annotated
 
 from asyncpg import Record
 from litestar import Router, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from contracts.datasets import DatasetAsked, DatasetPreview, PreviewDataset, SplitPlan
-from libs.bus import Bus
-from libs.db import Database, Transaction
-from services.gateway.auth import Caller
+from libs.db import Transaction
+from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import dataset_id
 from services.gateway.domain.paging import Page, checked_limit, page_of
@@ -19,13 +18,12 @@ from services.gateway.problems import documented
 from services.gateway.queries import datasets as queries
 from services.gateway.questions import ask
 from services.gateway.routes.found import the_dataset, the_file
-from services.gateway.settings import Settings
 
 
 @post(
     "/", operation_id="createDataset", summary="Ask for a dataset", status_code=200, responses=documented(400, 404, 422)
 )
-async def create_dataset(data: DatasetWish, tx: Transaction, settings: Settings) -> wire.Dataset:
+async def create_dataset(data: JSONBody[DatasetWish], tx: Tx, settings: TheSettings) -> wire.Dataset:
     """Check a file and make it a dataset for a base model; watch its ``state`` for the outcome."""
     base_model = chosen_model(data.base_model or settings.models[0], settings.models, "base_model")
     file = await the_file(tx, data.file, "file")
@@ -37,7 +35,7 @@ async def create_dataset(data: DatasetWish, tx: Transaction, settings: Settings)
 
 @get("/", operation_id="listDatasets", summary="List datasets", responses=documented(422))
 async def list_datasets(
-    tx: Transaction, after: str | None = None, limit: Annotated[int, Parameter(description="1 to 100")] = 20
+    tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(description="1 to 100")] = 20
 ) -> Page[wire.Dataset]:
     """List datasets, the latest first."""
     checked_limit(limit, 100)
@@ -46,7 +44,7 @@ async def list_datasets(
 
 
 @get("/{dataset:str}", operation_id="retrieveDataset", summary="Describe a dataset", responses=documented(404))
-async def retrieve_dataset(dataset: str, tx: Transaction) -> wire.Dataset:
+async def retrieve_dataset(dataset: FromPath[str], tx: Tx) -> wire.Dataset:
     """Describe a dataset: its state, its figures, and every problem of the file."""
     return shapes.dataset_of(await the_dataset(tx, dataset))
 
@@ -58,11 +56,11 @@ async def retrieve_dataset(dataset: str, tx: Transaction) -> wire.Dataset:
     responses=documented(404, 422, 503),
 )
 async def preview_dataset(
-    dataset: str,
-    caller: Caller,
-    db: Database,
-    bus: Bus,
-    count: Annotated[int, Parameter(ge=1, le=20, description="How many examples")] = 3,
+    dataset: FromPath[str],
+    caller: TheCaller,
+    db: Db,
+    bus: TheBus,
+    count: Annotated[int, QueryParameter(ge=1, le=20, description="How many examples")] = 3,
 ) -> DatasetPreview:
     """Show the first examples in pieces; those with ``trained`` are what the model learns to say."""
     async with db.transaction(caller.tenant) as tx:

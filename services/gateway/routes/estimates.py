@@ -1,16 +1,14 @@
 """What a job would take: asked of the scheduler, which knows what finished runs took."""
 
 from litestar import post
+from litestar.params import JSONBody
 
 from contracts.jobs import EstimateJob, JobEstimated
-from libs.bus import Bus
-from libs.db import Database
-from services.gateway.auth import Caller
+from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings
 from services.gateway.domain.wishes import EstimateWish, chosen_model, chosen_preset, overrides_of
 from services.gateway.problems import documented
 from services.gateway.questions import ask
 from services.gateway.routes.found import the_dataset
-from services.gateway.settings import Settings
 
 
 @post(
@@ -22,7 +20,7 @@ from services.gateway.settings import Settings
     responses=documented(400, 404, 422, 503),
 )
 async def create_estimate(
-    data: EstimateWish, caller: Caller, db: Database, bus: Bus, settings: Settings
+    data: JSONBody[EstimateWish], caller: TheCaller, db: Db, bus: TheBus, settings: TheSettings
 ) -> JobEstimated:
     """Estimate time, cost and memory of a job on a dataset, before it is submitted."""
     preset = chosen_preset(data.preset)

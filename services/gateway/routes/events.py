@@ -5,19 +5,17 @@ from typing import Annotated, Any
 
 from litestar import Router, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from libs.db import Database
 from libs.errors import Rejected
-from services.gateway.auth import Caller
-from services.gateway.live import Hub, Message, Scope
+from services.gateway.dependencies import Db, TheCaller, TheHub, TheSettings
+from services.gateway.live import Message, Scope
 from services.gateway.problems import documented
 from services.gateway.routes.found import the_job
-from services.gateway.settings import Settings
 
 LAST = Annotated[
-    str | None, Parameter(header="Last-Event-ID", description="Go on after this event; 0 begins with the first.")
+    str | None, HeaderParameter(name="Last-Event-ID", description="Go on after this event; 0 begins with the first.")
 ]
 STREAMED = {
     200: ResponseSpec(data_container=str, media_type="text/event-stream", description="Events until the client leaves.")
@@ -26,7 +24,7 @@ STREAMED = {
 
 @get("/v1/stream", operation_id="streamEvents", summary="Everything, live", responses=STREAMED | documented(422))
 async def stream_everything(
-    caller: Caller, hub: Hub, settings: Settings, last_event_id: LAST = None
+    caller: TheCaller, hub: TheHub, settings: TheSettings, last_event_id: LAST = None
 ) -> ServerSentEvent:
     """Stream the organisation's facts and measurements from now on, or after ``Last-Event-ID``."""
     after = _sequence(last_event_id)
@@ -40,7 +38,7 @@ async def stream_everything(
     responses=STREAMED | documented(404, 422),
 )
 async def stream_job(
-    job: str, caller: Caller, db: Database, hub: Hub, settings: Settings, last_event_id: LAST = None
+    job: FromPath[str], caller: TheCaller, db: Db, hub: TheHub, settings: TheSettings, last_event_id: LAST = None
 ) -> ServerSentEvent:
     """Stream a job's facts from its submission on (or after ``Last-Event-ID``), then what happens, live."""
     after = _sequence(last_event_id)

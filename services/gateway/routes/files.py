@@ -5,17 +5,16 @@ from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, Router, delete, get, post
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import Parameter
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from contracts.base import new_id
 from contracts.files import FileUploaded
-from libs.db import Database, Transaction
+from libs.db import Transaction
 from libs.errors import Conflict, NotFound, Rejected
-from libs.storage import Storage
 from services.gateway import downloads, uploads
-from services.gateway.auth import Caller
 from services.gateway.collecting import delete_bytes
+from services.gateway.dependencies import Db, TheCaller, TheStorage, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import safe_filename, shown_filename
 from services.gateway.domain.paging import Page, checked_limit, page_of
@@ -32,7 +31,7 @@ class UploadOperation(Operation):
 
     def __post_init__(self) -> None:
         text = Schema(type=OpenAPIType.STRING, enum=[PURPOSE])
-        binary = Schema(type=OpenAPIType.STRING, format="binary")
+        binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
         form = Schema(
             type=OpenAPIType.OBJECT, properties={"purpose": text, "file": binary}, required=["purpose", "file"]
         )
@@ -47,7 +46,7 @@ class UploadOperation(Operation):
     operation_class=UploadOperation,
     responses=documented(413, 422, 507),
 )
-async def create_file(request: Request[Any, Any, Any], caller: Caller, db: Database, storage: Storage) -> wire.File:
+async def create_file(request: Request[Any, Any, Any], caller: TheCaller, db: Db, storage: TheStorage) -> wire.File:
     """Store a file of conversations or lessons. Once answered, it can be read back byte for byte until deleted."""
     file_id = new_id("file")
     folder = f"{caller.tenant}/files/{file_id}"
@@ -65,11 +64,11 @@ async def create_file(request: Request[Any, Any, Any], caller: Caller, db: Datab
 
 @get("/", operation_id="listFiles", summary="List files", responses=documented(422))
 async def list_files(
-    tx: Transaction,
-    purpose: str | None = None,
-    after: str | None = None,
-    limit: Annotated[int, Parameter(description="1 to 10,000")] = 10_000,
-    order: Literal["asc", "desc"] = "desc",
+    tx: Tx,
+    purpose: FromQuery[str | None] = None,
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(description="1 to 10,000")] = 10_000,
+    order: FromQuery[Literal["asc", "desc"]] = "desc",
 ) -> Page[wire.File]:
     """List files, the latest first unless ``order`` is ``asc``."""
     checked_limit(limit, 10_000)
@@ -79,7 +78,7 @@ async def list_files(
 
 
 @get("/{file_id:str}", operation_id="retrieveFile", summary="Describe a file", responses=documented(404))
-async def retrieve_file(file_id: str, tx: Transaction) -> wire.File:
+async def retrieve_file(file_id: FromPath[str], tx: Tx) -> wire.File:
     """Describe a file: its name, size and sha256."""
     return shapes.file_of(await the_file(tx, file_id))
 
@@ -92,7 +91,7 @@ async def retrieve_file(file_id: str, tx: Transaction) -> wire.File:
     media_type="application/octet-stream",
 )
 async def download_file(
-    file_id: str, request: Request[Any, Any, Any], tx: Transaction, storage: Storage
+    file_id: FromPath[str], request: Request[Any, Any, Any], tx: Tx, storage: TheStorage
 ) -> Response[bytes]:
     """Send a file's bytes: whole, or the part that ``Range`` asks for."""
     row = await the_file(tx, file_id)
@@ -108,7 +107,7 @@ async def download_file(
     status_code=200,
     responses=documented(404, 409),
 )
-async def delete_file(file_id: str, caller: Caller, db: Database, storage: Storage) -> wire.Deleted:
+async def delete_file(file_id: FromPath[str], caller: TheCaller, db: Db, storage: TheStorage) -> wire.Deleted:
     """Delete a file and its bytes. Datasets and models that were made of it stay."""
     async with db.transaction(caller.tenant) as tx:
         uri = await _hide(tx, file_id)

@@ -6,9 +6,7 @@ from litestar import MediaType, Response, Router, get
 from litestar.static_files import create_static_files_router
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from libs.bus import Bus
-from libs.db import Database
-from services.gateway.live import Hub
+from services.gateway.dependencies import Db, TheBus, TheHub
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 
@@ -22,7 +20,7 @@ async def live() -> str:
 
 
 @get("/health/ready", operation_id="ready", summary="Can it work?", media_type=MediaType.TEXT)
-async def ready(db: Database, bus: Bus, hub: Hub) -> Response[str]:
+async def ready(db: Db, bus: TheBus, hub: TheHub) -> Response[str]:
     """Say whether the database and the broker can be reached."""
     missing = [] if bus.connected and hub.ready.is_set() else ["nats"]
     try:

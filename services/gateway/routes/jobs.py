@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from asyncpg import Record
 from litestar import Request, Router, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from contracts.base import new_id
 from contracts.jobs import JobCancelAsked, JobSubmitted
 from libs.db import Transaction
 from libs.errors import Conflict, Rejected
-from services.gateway.auth import Caller
+from services.gateway.dependencies import TheCaller, TheSettings, Tx
 from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.repeats import claim_of
@@ -37,7 +37,7 @@ DEFAULT_SEED = 42
     responses=documented(400, 404, 422),
 )
 async def create_job(
-    data: wishes.JobWish, request: Request[Any, Any, Any], caller: Caller, tx: Transaction, settings: Settings
+    data: JSONBody[wishes.JobWish], request: Request[Any, Any, Any], caller: TheCaller, tx: Tx, settings: TheSettings
 ) -> wire.Job:
     """Submit a job. It survives whatever happens from here on.
 
@@ -50,9 +50,9 @@ async def create_job(
 @get("/", operation_id="listPaginatedFineTuningJobs", summary="List jobs", responses=documented(422))
 async def list_jobs(
     request: Request[Any, Any, Any],
-    tx: Transaction,
-    after: str | None = None,
-    limit: Annotated[int, Parameter(description="1 to 100")] = 20,
+    tx: Tx,
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
 ) -> Page[wire.Job]:
     """List jobs, the latest first; ``metadata[key]=value`` keeps those that carry it."""
     checked_limit(limit, 100)
@@ -61,7 +61,7 @@ async def list_jobs(
 
 
 @get("/{job:str}", operation_id="retrieveFineTuningJob", summary="Describe a job", responses=documented(404))
-async def retrieve_job(job: str, tx: Transaction) -> wire.Job:
+async def retrieve_job(job: FromPath[str], tx: Tx) -> wire.Job:
     """Describe a job: its status, and under ``woodshed`` its stage, progress, estimate and outcome."""
     return shapes.job_of(await the_job(tx, job))
 
@@ -73,7 +73,7 @@ async def retrieve_job(job: str, tx: Transaction) -> wire.Job:
     status_code=200,
     responses=documented(404, 409),
 )
-async def cancel_job(job: str, tx: Transaction) -> wire.Job:
+async def cancel_job(job: FromPath[str], tx: Tx) -> wire.Job:
     """Ask for a job to end without a model. Its device is free within seconds."""
     row = await the_job(tx, job)
     if row["status"] in ("succeeded", "failed"):
@@ -87,10 +87,10 @@ async def cancel_job(job: str, tx: Transaction) -> wire.Job:
 
 @get("/{job:str}/events", operation_id="listFineTuningEvents", summary="A job's story", responses=documented(404, 422))
 async def list_events(
-    job: str,
-    tx: Transaction,
-    after: str | None = None,
-    limit: Annotated[int, Parameter(description="1 to 1,000")] = 20,
+    job: FromPath[str],
+    tx: Tx,
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(description="1 to 1,000")] = 20,
 ) -> Page[wire.JobEvent]:
     """List what happened to a job in sentences, the latest first."""
     checked_limit(limit, 1000)
@@ -106,10 +106,10 @@ async def list_events(
     responses=documented(404, 422),
 )
 async def list_checkpoints(
-    job: str,
-    tx: Transaction,
-    after: str | None = None,
-    limit: Annotated[int, Parameter(description="1 to 1,000")] = 10,
+    job: FromPath[str],
+    tx: Tx,
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(description="1 to 1,000")] = 10,
 ) -> Page[wire.Checkpoint]:
     """List the states a run can go on from, the latest first."""
     checked_limit(limit, 1000)

@@ -1,18 +1,18 @@
 """Models: the base models that can be trained here, and those that jobs made."""
 
 from litestar import Router, get
+from litestar.params import FromPath
 
-from libs.db import Transaction
 from libs.errors import NotFound
+from services.gateway.dependencies import TheSettings, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.paging import Page, page_of
 from services.gateway.problems import documented
 from services.gateway.queries import jobs as queries
-from services.gateway.settings import Settings
 
 
 @get("/", operation_id="listModels", summary="List models", responses=documented())
-async def list_models(tx: Transaction, settings: Settings) -> Page[wire.Model]:
+async def list_models(tx: Tx, settings: TheSettings) -> Page[wire.Model]:
     """List the base models, then the trained ones, the latest first."""
     found = [_base(name) for name in settings.models]
     found += [shapes.fine_tuned_of(row) for row in await queries.fine_tuned(tx)]
@@ -20,7 +20,7 @@ async def list_models(tx: Transaction, settings: Settings) -> Page[wire.Model]:
 
 
 @get("/{model:str}", operation_id="retrieveModel", summary="Describe a model", responses=documented(404))
-async def retrieve_model(model: str, tx: Transaction, settings: Settings) -> wire.Model:
+async def retrieve_model(model: FromPath[str], tx: Tx, settings: TheSettings) -> wire.Model:
     """Describe a model by its name."""
     if model in settings.models:
         return _base(model)

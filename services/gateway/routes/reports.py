@@ -5,15 +5,15 @@ import io
 from typing import Any, Literal
 
 from litestar import Request, Response, Router, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET
 
 from contracts.evaluations import AskModel, ModelReplied
-from libs.bus import Bus
-from libs.db import Database, Transaction
+from libs.db import Transaction
 from libs.errors import Conflict, NotFound
 from libs.storage import Storage
 from services.gateway import downloads
-from services.gateway.auth import Caller
+from services.gateway.dependencies import Db, TheBus, TheCaller, TheStorage, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.paging import Page, page_of
 from services.gateway.domain.wishes import AskWish
@@ -33,7 +33,7 @@ REPORT_TYPES = {"pdf": "application/pdf", "html": "text/html; charset=utf-8", "j
     responses=documented(404),
 )
 async def list_metrics(
-    job: str, tx: Transaction, format: Literal["json", "csv"] = "json"
+    job: FromPath[str], tx: Tx, format: FromQuery[Literal["json", "csv"]] = "json"
 ) -> Page[wire.Metric] | Response[str]:
     """List loss, learning rate and speed by step, the first step first."""
     await the_job(tx, job)
@@ -49,7 +49,7 @@ async def list_metrics(
     summary="The files training made",
     responses=documented(404),
 )
-async def list_artifacts(job: str, tx: Transaction) -> Page[wire.Artifact]:
+async def list_artifacts(job: FromPath[str], tx: Tx) -> Page[wire.Artifact]:
     """List the adapter's files with their sha256; they appear within seconds of the end of training."""
     await the_job(tx, job)
     found = [shapes.artifact_of(row) for row in await queries.artifacts(tx, job)]
@@ -64,7 +64,7 @@ async def list_artifacts(job: str, tx: Transaction) -> Page[wire.Artifact]:
     media_type="application/octet-stream",
 )
 async def download_artifact(
-    job: str, name: str, request: Request[Any, Any, Any], tx: Transaction, storage: Storage
+    job: FromPath[str], name: FromPath[str], request: Request[Any, Any, Any], tx: Tx, storage: TheStorage
 ) -> Response[bytes]:
     """Send a file that training made: whole, or the part that ``Range`` asks for."""
     await the_job(tx, job)
@@ -80,7 +80,9 @@ async def download_artifact(
     summary="The proof as figures",
     responses=documented(404, 416),
 )
-async def report_json(job: str, request: Request[Any, Any, Any], tx: Transaction, storage: Storage) -> Response[bytes]:
+async def report_json(
+    job: FromPath[str], request: Request[Any, Any, Any], tx: Tx, storage: TheStorage
+) -> Response[bytes]:
     """Send what changed against the base model, as JSON."""
     return await _report(job, "json", request, tx, storage)
 
@@ -92,7 +94,9 @@ async def report_json(job: str, request: Request[Any, Any, Any], tx: Transaction
     responses=documented(404, 416),
     media_type="application/pdf",
 )
-async def report_pdf(job: str, request: Request[Any, Any, Any], tx: Transaction, storage: Storage) -> Response[bytes]:
+async def report_pdf(
+    job: FromPath[str], request: Request[Any, Any, Any], tx: Tx, storage: TheStorage
+) -> Response[bytes]:
     """Send the report as a PDF."""
     return await _report(job, "pdf", request, tx, storage)
 
@@ -104,7 +108,9 @@ async def report_pdf(job: str, request: Request[Any, Any, Any], tx: Transaction,
     responses=documented(404, 416),
     media_type="text/html",
 )
-async def report_html(job: str, request: Request[Any, Any, Any], tx: Transaction, storage: Storage) -> Response[bytes]:
+async def report_html(
+    job: FromPath[str], request: Request[Any, Any, Any], tx: Tx, storage: TheStorage
+) -> Response[bytes]:
     """Send the report as one HTML page."""
     return await _report(job, "html", request, tx, storage)
 
@@ -116,7 +122,9 @@ async def report_html(job: str, request: Request[Any, Any, Any], tx: Transaction
     status_code=200,
     responses=documented(400, 404, 409, 422, 503),
 )
-async def ask_model(job: str, data: AskWish, caller: Caller, db: Database, bus: Bus) -> ModelReplied:
+async def ask_model(
+    job: FromPath[str], data: JSONBody[AskWish], caller: TheCaller, db: Db, bus: TheBus
+) -> ModelReplied:
     """Ask both models the same thing and see the difference."""
     async with db.transaction(caller.tenant) as tx:
         row = await the_job(tx, job)

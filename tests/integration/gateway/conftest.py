@@ -65,11 +65,13 @@ class Gateway(NamedTuple):
         answer: Any = None
         try:
             async with asyncio.timeout(seconds):
-                while not seen(answer := (await self.http.get(path)).json()):
+                while True:
+                    answer = (await self.http.get(path)).json()
+                    if seen(answer):
+                        return answer
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"{path} still answers {answer}") from None
-        return answer
 
     async def stranger(self) -> httpx.AsyncClient:
         """Return a client of another organisation."""
