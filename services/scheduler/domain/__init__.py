@@ -1,0 +1,1 @@
+"""What the scheduler decides, with nothing but its arguments to go by."""

@@ -1,0 +1,174 @@
+"""What a training will take: seconds, money and memory, with the interval nine in ten should fall in.
+
+The first estimate on a kind of machine rests on arithmetic: a LoRA step costs about 4 FLOP per
+parameter and token (forward, and backward without the base's weight gradients), done at a share
+of the matrix-multiply speed the device measured. Every finished run then corrects it: what is
+learned is the *ratio* of real to calculated seconds, so it carries over to other data, ranks and
+speeds of the same kind of device.
+"""
+
+import math
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from contracts.jobs import Estimate
+from contracts.recipes import Recipe
+from libs.lm.models import BaseModel, known
+
+NINE_IN_TEN = 1.645
+"""Standard deviations either side of the mean that hold 90 % of a normal distribution."""
+
+EFFICIENCY = {("cpu", "bf16"): 0.05, ("cpu", "fp32"): 0.3}
+"""Share of measured matrix-multiply speed that training reaches: 260 tokens/s of 135M parameters at 2.7 TFLOP/s
+in bf16 on two cores is 5 %; in fp32 the multiplications weigh more (docs: training figures)."""
+OTHER_EFFICIENCY = 0.3
+"""The share assumed of devices nobody has measured yet; the interval is wide for that reason."""
+
+UNSEEN_SPREAD = math.log(2.5) / NINE_IN_TEN
+ONE_RUN_SPREAD = math.log(1.5) / NINE_IN_TEN
+LEAST_SPREAD = math.log(1.1) / NINE_IN_TEN
+"""Standard deviation of the log ratio: before any run, after one, and the least ever claimed (±10 %)."""
+NEWEST_WEIGHT = 0.25
+START_UP = 20.0
+"""Seconds a device is held besides training: process start, imports, loading, saving. Learned from the first run on."""
+
+PROCESS_BYTES = 600_000_000
+ADAM_BYTES = 16
+ACTIVATION_FACTOR = 34
+MICRO_BATCH_TOKENS = 1024
+"""Memory: an interpreter with torch; fp32 weight, gradient and two moments of each LoRA parameter; and the activations
+of one micro-batch at 34 values a hidden unit and layer (Korthikanti et al. 2022, attention maps left out)."""
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """What training runs on: its kind, the precision it trains in, memory in bytes and FLOP/s in that precision."""
+
+    kind: str
+    precision: str
+    memory_bytes: int
+    flops: float
+
+
+TYPICAL = Device(kind="cpu", precision="bf16", memory_bytes=8_000_000_000, flops=2.5e12)
+"""The two-core machine Woodshed was first measured on: stands in until a device has reported itself."""
+
+
+class Data(Struct, frozen=True, kw_only=True):
+    """The training split: examples, and tokens of one pass over it."""
+
+    train_examples: int
+    train_tokens: int
+
+
+class Rate(Struct, frozen=True, kw_only=True):
+    """What a device costs."""
+
+    per_hour: float
+    currency: str
+
+    def cost(self, seconds: float) -> float:
+        """Return the price of holding a device, to the ten-thousandth."""
+        return round(seconds / 3600 * self.per_hour, 4)
+
+
+class Calibration(Struct, frozen=True, kw_only=True):
+    """What runs of one model on one kind of device taught.
+
+    ``log_ratio`` is the weighted mean of ln(real ÷ calculated seconds) and ``spread`` its standard
+    deviation, ``start_up`` the seconds held besides training, ``memory_ratio`` real ÷ calculated memory.
+    """
+
+    runs: int = 0
+    log_ratio: float = 0.0
+    spread: float = UNSEEN_SPREAD
+    start_up: float = START_UP
+    memory_ratio: float = 1.0
+
+
+class Observed(Struct, frozen=True, kw_only=True):
+    """A finished run, as far as estimates can learn from it."""
+
+    tokens: int
+    train_seconds: float
+    device_seconds: float
+    memory_bytes: int
+
+
+def steps_of(recipe: Recipe, data: Data) -> int:
+    """Count the optimiser steps of a recipe over this data."""
+    steps = math.ceil(data.train_examples / recipe.batch_size) * recipe.epochs
+    return min(steps, recipe.max_steps) if recipe.max_steps else steps
+
+
+def tokens_of(recipe: Recipe, data: Data) -> int:
+    """Count the tokens a recipe passes through the model, all epochs together."""
+    all_steps = steps_of(replace(recipe, max_steps=0), data)
+    return round(data.train_tokens * recipe.epochs * steps_of(recipe, data) / all_steps) if all_steps else 0
+
+
+def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Estimate:
+    """Estimate a training on one device."""
+    tokens = tokens_of(recipe, data)
+    seconds = calculated_seconds(recipe.base_model, tokens, device) * math.exp(learned.log_ratio)
+    factor = math.exp(NINE_IN_TEN * learned.spread)
+    return Estimate(
+        seconds=seconds,
+        seconds_low=seconds / factor,
+        seconds_high=seconds * factor,
+        cost=rate.cost(seconds + learned.start_up),
+        currency=rate.currency,
+        memory_bytes=round(calculated_memory(recipe, device) * learned.memory_ratio),
+        steps=steps_of(recipe, data),
+        tokens=tokens,
+    )
+
+
+def calculated_seconds(base_model: str, tokens: int, device: Device) -> float:
+    """Return the seconds of training before anything was learned: 4·N·tokens ÷ (FLOP/s × efficiency)."""
+    efficiency = EFFICIENCY.get((device.kind, device.precision), OTHER_EFFICIENCY)
+    return 4 * known(base_model).parameters * tokens / (device.flops * efficiency)
+
+
+def calculated_memory(recipe: Recipe, device: Device) -> float:
+    """Return the peak bytes of training before anything was learned: weights, LoRA state, activations, process."""
+    model = known(recipe.base_model)
+    width = 4 if device.precision == "fp32" else 2
+    lora = model.lora_parameters(recipe.rank) * ADAM_BYTES
+    return PROCESS_BYTES + model.parameters * width + lora + _activations(model, width)
+
+
+def learn(known_so_far: Calibration, run: Observed, recipe: Recipe, device: Device) -> Calibration:
+    """Correct a calibration by one finished run; a run that counted nothing teaches nothing.
+
+    Means follow the newest run with a quarter of the weight, more while there are few. One run
+    says where the mean lies but not how runs differ, so the spread is learned from the second on.
+    """
+    if not (run.tokens and run.train_seconds):
+        return known_so_far
+    observed = math.log(run.train_seconds / calculated_seconds(recipe.base_model, run.tokens, device))
+    weight = max(NEWEST_WEIGHT, 1 / (known_so_far.runs + 1))
+    memory = run.memory_bytes / calculated_memory(recipe, device) if run.memory_bytes else known_so_far.memory_ratio
+    return Calibration(
+        runs=known_so_far.runs + 1,
+        log_ratio=_towards(known_so_far.log_ratio, observed, weight),
+        spread=_spread(known_so_far, observed, weight),
+        start_up=_towards(known_so_far.start_up, max(0.0, run.device_seconds - run.train_seconds), weight),
+        memory_ratio=_towards(known_so_far.memory_ratio, memory, weight),
+    )
+
+
+def _spread(known_so_far: Calibration, observed: float, weight: float) -> float:
+    """Return the root of the weighted mean of squared surprises, never claiming less than ±10 %."""
+    if not known_so_far.runs:
+        return ONE_RUN_SPREAD
+    surprise = (observed - known_so_far.log_ratio) ** 2
+    return max(LEAST_SPREAD, math.sqrt(_towards(known_so_far.spread**2, surprise, weight)))
+
+
+def _towards(old: float, new: float, weight: float) -> float:
+    return old + weight * (new - old)
+
+
+def _activations(model: BaseModel, width: int) -> int:
+    return ACTIVATION_FACTOR * model.layers * model.hidden * width * MICRO_BATCH_TOKENS

@@ -1,0 +1,25 @@
+"""What the scheduler keeps of a job."""
+
+from msgspec import Struct
+
+from contracts.datasets import DatasetReady, DatasetRefused
+from contracts.jobs import JobSubmitted
+from contracts.recipes import Recipe
+from services.scheduler.domain.estimate import Device
+from services.scheduler.domain.job_states import State
+
+News = DatasetReady | DatasetRefused
+"""What may be known of a job's dataset; before either was told, nothing is."""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A job: ``asked`` is its recipe before a time limit shortens it, ``recipe`` and ``device`` what was dispatched."""
+
+    tenant: str
+    job_id: str
+    state: State
+    wish: JobSubmitted
+    asked: Recipe | None = None
+    run_id: str | None = None
+    recipe: Recipe | None = None
+    device: Device | None = None

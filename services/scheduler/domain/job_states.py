@@ -1,0 +1,82 @@
+"""The life of a job, in one table: which fact moves it from where to where, under which guard, telling what.
+
+Facts come at least once and in any order; whatever the table does not list changes nothing. The
+ends are in no row's ``sources``, so a job ends once and whichever end is written first stands.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from msgspec import Struct
+
+from contracts.base import Event
+from contracts.datasets import DatasetReady, DatasetRefused
+from contracts.jobs import JobCancelAsked, JobCancelled, JobDispatched, JobFailed, JobQueued, JobSubmitted, JobSucceeded
+from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunStarted
+from services.scheduler.domain.recipe import refusal_of
+
+
+class State(StrEnum):
+    """Where a job stands. ``UNKNOWN`` is a job nobody has written down yet."""
+
+    UNKNOWN = "unknown"
+    VALIDATING = "validating_files"
+    QUEUED = "queued"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+ON_DEVICE = frozenset({State.DISPATCHED, State.RUNNING})
+
+Guard = Callable[[str | None, Event], bool]
+
+
+def always(run_id: str | None, fact: Event) -> bool:
+    """No condition."""
+    return True
+
+
+def same_run(run_id: str | None, fact: Event) -> bool:
+    """The fact is about the run the job was last dispatched as, not one that was declined before."""
+    return run_id is not None and run_id == getattr(fact, "run_id", None)
+
+
+def recipe_refused(run_id: str | None, fact: Event) -> bool:
+    """What was asked for can never be trained."""
+    return isinstance(fact, JobSubmitted) and refusal_of(fact) is not None
+
+
+class Move(Struct, frozen=True):
+    """On ``fact``, a job in one of ``sources`` for which ``guard`` holds enters ``target`` and ``tells``."""
+
+    sources: frozenset[State]
+    fact: type[Event]
+    target: State
+    tells: type[Event] | None = None
+    guard: Guard = always
+
+
+MOVES: tuple[Move, ...] = (
+    Move(frozenset({State.UNKNOWN}), JobSubmitted, State.VALIDATING),
+    Move(frozenset({State.VALIDATING}), JobSubmitted, State.FAILED, JobFailed, recipe_refused),
+    Move(frozenset({State.VALIDATING}), DatasetRefused, State.FAILED, JobFailed),
+    Move(frozenset({State.VALIDATING}), DatasetReady, State.QUEUED, JobQueued),
+    Move(frozenset({State.QUEUED}), DeviceOffered, State.DISPATCHED, JobDispatched),
+    Move(frozenset({State.DISPATCHED}), DispatchDeclined, State.QUEUED, JobQueued, same_run),
+    Move(frozenset({State.DISPATCHED}), RunStarted, State.RUNNING, None, same_run),
+    Move(ON_DEVICE, RunFinished, State.SUCCEEDED, JobSucceeded, same_run),
+    Move(ON_DEVICE, RunFailed, State.FAILED, JobFailed, same_run),
+    Move(frozenset(State) - FINAL, JobCancelAsked, State.CANCELLED, JobCancelled),
+)
+
+
+def move_on(state: State, fact: Event, run_id: str | None = None) -> Move | None:
+    """Return the move a fact makes a job take, or ``None`` where it changes nothing."""
+    return next(
+        (move for move in MOVES if state in move.sources and isinstance(fact, move.fact) and move.guard(run_id, fact)),
+        None,
+    )

@@ -1,0 +1,81 @@
+"""A recipe that keeps its time limit on a given device, and the estimate a person reads before it starts.
+
+Stopping after a number of steps that is written in the recipe, not when a clock says so, keeps a
+training reproducible: the same recipe gives the same adapter on a slow day too.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from contracts.jobs import Estimate
+from contracts.recipes import Recipe
+from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Device, Rate, estimate, steps_of
+
+GIGABYTE = 1e9
+
+
+class Plan(Struct, frozen=True):
+    """What will be trained and what that will take."""
+
+    recipe: Recipe
+    estimate: Estimate
+
+
+def plan(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Plan:
+    """Lower ``max_steps`` where the likely time passes the limit; the estimate's notes say what that means."""
+    full = estimate(recipe, data, device, learned, rate)
+    shorter = within_limit(recipe, full)
+    told = estimate(shorter, data, device, learned, rate)
+    return Plan(shorter, replace(told, notes=_notes(shorter, full, told, data, device, learned)))
+
+
+def within_limit(recipe: Recipe, full: Estimate) -> Recipe:
+    """Return the recipe, ended after as many steps as fit its time limit, but at least one."""
+    if not recipe.time_limit or full.seconds <= recipe.time_limit:
+        return recipe
+    return replace(recipe, max_steps=max(1, int(full.steps * recipe.time_limit / full.seconds)))
+
+
+def spoken(seconds: float) -> str:
+    """Say a duration as a person would: ``40 seconds``, ``11 minutes``, ``3.5 hours``."""
+    if seconds < 90:
+        return _counted(round(seconds), "second")
+    if seconds < 90 * 60:
+        return _counted(round(seconds / 60), "minute")
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _notes(
+    recipe: Recipe, full: Estimate, told: Estimate, data: Data, device: Device, learned: Calibration
+) -> tuple[str, ...]:
+    notes = []
+    if recipe.max_steps:
+        notes.append(_shortened(recipe, full, told, data))
+    if device is TYPICAL:
+        notes.append("No device has reported its speed yet: these figures are for a typical two-core machine.")
+    elif not learned.runs:
+        notes.append("Nothing was trained on this kind of device yet: these figures become closer with the first run.")
+    if told.memory_bytes > device.memory_bytes:
+        notes.append(_too_large(told, device))
+    return tuple(notes)
+
+
+def _shortened(recipe: Recipe, full: Estimate, told: Estimate, data: Data) -> str:
+    passes = recipe.max_steps / steps_of(replace(recipe, epochs=1, max_steps=0), data)
+    seen = f"{passes:.0%} of one pass" if passes < 1 else f"{passes:.1f} of {recipe.epochs} passes"
+    return (
+        f"Your data would need about {spoken(full.seconds)}; this job stops after {spoken(recipe.time_limit)}: "
+        f"{seen} over your data, {told.steps} of {full.steps} steps. A longer time limit trains on more of it."
+    )
+
+
+def _too_large(told: Estimate, device: Device) -> str:
+    return (
+        f"This needs about {told.memory_bytes / GIGABYTE:.1f} GB of memory and the device has "
+        f"{device.memory_bytes / GIGABYTE:.1f} GB: the job will wait until a larger device is offered. "
+        "A smaller rank or base model needs less."
+    )
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

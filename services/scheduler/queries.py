@@ -1,0 +1,261 @@
+"""The scheduler's SQL: one function, one statement.
+
+Two facts about the same thing may be taken in at the same moment by two processes. Each function that
+decides on a row therefore locks it first, so the second sees what the first committed.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from contracts.base import Event
+from contracts.jobs import JobCancelAsked, JobSubmitted
+from contracts.recipes import Recipe
+from contracts.runs import DeviceOffered, DeviceWithdrawn
+from libs.db import Transaction
+from services.scheduler.domain.estimate import TYPICAL, Calibration, Device
+from services.scheduler.domain.job import Job, News
+from services.scheduler.domain.job_states import State
+from services.scheduler.domain.queue import Waiting
+
+T = TypeVar("T")
+
+AWAIT_DATASET = """
+    INSERT INTO scheduler.dataset AS known (tenant, dataset_id)
+    VALUES ($1, $2)
+        ON CONFLICT (tenant, dataset_id) DO UPDATE SET news = known.news
+ RETURNING news
+"""
+KEEP_NEWS = """
+    INSERT INTO scheduler.dataset AS known (tenant, dataset_id, news)
+    VALUES ($1, $2, $3)
+        ON CONFLICT (tenant, dataset_id) DO UPDATE SET news = $3
+     WHERE known.news IS NULL
+"""
+NEWS = "SELECT news FROM scheduler.dataset WHERE tenant = $1 AND dataset_id = $2"
+ADD_JOB = """
+    INSERT INTO scheduler.job (tenant, job_id, state, wish, dataset_id, priority, submitted_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT DO NOTHING
+ RETURNING tenant, job_id, state, wish, asked, run_id, recipe, device
+"""
+ADD_CANCELLED = """
+    INSERT INTO scheduler.job (tenant, job_id, state)
+    VALUES ($1, $2, 'cancelled')
+        ON CONFLICT DO NOTHING
+ RETURNING job_id
+"""
+JOB = """
+    SELECT tenant, job_id, state, wish, asked, run_id, recipe, device
+      FROM scheduler.job
+     WHERE tenant = $1 AND job_id = $2 AND wish IS NOT NULL
+       FOR UPDATE
+"""
+WAITING_FOR_DATASET = """
+    SELECT tenant, job_id, state, wish, asked, run_id, recipe, device
+      FROM scheduler.job
+     WHERE tenant = $1 AND dataset_id = $2 AND state = 'validating_files'
+     ORDER BY submitted_at, job_id
+       FOR UPDATE
+"""
+ENTER = """
+    UPDATE scheduler.job
+       SET state = $3, changed_at = now()
+     WHERE tenant = $1 AND job_id = $2
+"""
+QUEUE = """
+    UPDATE scheduler.job
+       SET state = $3, asked = $4, memory_bytes = $5, changed_at = now()
+     WHERE tenant = $1 AND job_id = $2
+"""
+DISPATCH = """
+    UPDATE scheduler.job
+       SET state = $3, run_id = $4, recipe = $5, device = $6, changed_at = now()
+     WHERE tenant = $1 AND job_id = $2
+"""
+HOLD_MATCHING = "SELECT pg_advisory_xact_lock(hashtext('scheduler.matching'))"
+WAITING = """
+    SELECT tenant, job_id, priority, submitted_at, memory_bytes
+      FROM scheduler.job
+     WHERE state = 'queued'
+"""
+OFFER = """
+    INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at)
+    VALUES ($1, $2, $3, 'open', $4, $5)
+        ON CONFLICT (device_id) DO UPDATE
+       SET offer_id = $2, version = $3, state = 'open', offer = $4, at = $5
+     WHERE known.version < $3
+"""
+WITHDRAW = """
+    INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, at)
+    VALUES ($1, $2, $3, 'withdrawn', $4)
+        ON CONFLICT (device_id) DO UPDATE
+       SET offer_id = $2, version = $3, state = 'withdrawn', at = $4
+     WHERE known.version < $3
+"""
+OPEN_OFFERS = """
+    SELECT offer
+      FROM scheduler.device
+     WHERE state = 'open'
+     ORDER BY at, device_id
+       FOR UPDATE
+"""
+TAKE_OFFER = "UPDATE scheduler.device SET state = 'taken' WHERE offer_id = $1"
+LIKELY_OFFER = """
+    SELECT offer
+      FROM scheduler.device
+     WHERE offer IS NOT NULL
+     ORDER BY state = 'open' DESC, at DESC
+     LIMIT 1
+"""
+CALIBRATION = """
+    SELECT runs, log_ratio, spread, start_up, memory_ratio
+      FROM scheduler.calibration
+     WHERE base_model = $1 AND kind = $2 AND precision = $3
+"""
+HOLD_CALIBRATION = """
+    INSERT INTO scheduler.calibration AS known
+           (base_model, kind, precision, runs, log_ratio, spread, start_up, memory_ratio)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (base_model, kind, precision) DO UPDATE SET runs = known.runs
+ RETURNING runs, log_ratio, spread, start_up, memory_ratio
+"""
+KEEP_CALIBRATION = """
+    UPDATE scheduler.calibration
+       SET runs = $4, log_ratio = $5, spread = $6, start_up = $7, memory_ratio = $8
+     WHERE base_model = $1 AND kind = $2 AND precision = $3
+"""
+
+
+async def await_dataset(tx: Transaction, tenant: str, dataset_id: str) -> News | None:
+    """Return the news of a dataset, if there is any, and make what comes later wait for this transaction's end."""
+    return _news(await tx.fetchval(AWAIT_DATASET, tenant, dataset_id))
+
+
+async def keep_news(tx: Transaction, news: News) -> None:
+    """Write down that a dataset can train, or why it never will. What was said first stands."""
+    await tx.execute(KEEP_NEWS, news.tenant, news.dataset_id, _json(news))
+
+
+async def news(tx: Transaction, tenant: str, dataset_id: str) -> News | None:
+    """Read the news of a dataset."""
+    return _news(await tx.fetchval(NEWS, tenant, dataset_id))
+
+
+async def add_job(tx: Transaction, wish: JobSubmitted, state: State) -> Job | None:
+    """Write a job down. ``None``: it is known already, or was cancelled before its wish arrived."""
+    row = await tx.fetchrow(
+        ADD_JOB, wish.tenant, wish.job_id, state, _json(wish), wish.dataset_id, wish.priority, wish.at
+    )
+    return _job(row) if row else None
+
+
+async def add_cancelled(tx: Transaction, asked: JobCancelAsked) -> bool:
+    """Write down the end of a job whose wish has not arrived. ``False``: the job is known."""
+    return await tx.fetchval(ADD_CANCELLED, asked.tenant, asked.job_id) is not None
+
+
+async def job(tx: Transaction, tenant: str, job_id: str) -> Job | None:
+    """Read and lock a job."""
+    row = await tx.fetchrow(JOB, tenant, job_id)
+    return _job(row) if row else None
+
+
+async def waiting_for_dataset(tx: Transaction, tenant: str, dataset_id: str) -> list[Job]:
+    """Read and lock the jobs that wait for this dataset, oldest first."""
+    return [_job(row) for row in await tx.fetch(WAITING_FOR_DATASET, tenant, dataset_id)]
+
+
+async def enter(tx: Transaction, job: Job, state: State) -> None:
+    """Move a locked job to a state."""
+    await tx.execute(ENTER, job.tenant, job.job_id, state)
+
+
+async def queue(tx: Transaction, job: Job, state: State, asked: Recipe, memory_bytes: int) -> None:
+    """Put a job in the queue with its complete recipe and the memory it needs of a device."""
+    await tx.execute(QUEUE, job.tenant, job.job_id, state, _json(asked), memory_bytes)
+
+
+async def dispatch(tx: Transaction, job: Job, state: State, run_id: str, recipe: Recipe, device: Device) -> None:
+    """Write down which run a job became, with which recipe on which device."""
+    await tx.execute(DISPATCH, job.tenant, job.job_id, state, run_id, _json(recipe), _json(device))
+
+
+async def hold_matching(tx: Transaction) -> None:
+    """Be the only one that matches jobs with devices until this transaction ends."""
+    await tx.execute(HOLD_MATCHING)
+
+
+async def waiting(tx: Transaction) -> list[Waiting]:
+    """Read every tenant's queued jobs."""
+    return [Waiting(**row) for row in await tx.fetch(WAITING)]
+
+
+async def offer(tx: Transaction, offered: DeviceOffered) -> None:
+    """Open an offer in place of the device's older one; a later word on the device stands."""
+    await tx.execute(OFFER, offered.device_id, offered.offer_id, offered.version, _json(offered), offered.at)
+
+
+async def withdraw(tx: Transaction, gone: DeviceWithdrawn) -> None:
+    """Close a device's offer, also one that has not arrived yet."""
+    await tx.execute(WITHDRAW, gone.device_id, gone.offer_id, gone.version, gone.at)
+
+
+async def open_offers(tx: Transaction) -> list[DeviceOffered]:
+    """Read and lock the devices on offer, longest idle first."""
+    return [msgspec.json.decode(row["offer"], type=DeviceOffered) for row in await tx.fetch(OPEN_OFFERS)]
+
+
+async def take_offer(tx: Transaction, offer_id: str) -> None:
+    """Close an offer because a job was dispatched to it."""
+    await tx.execute(TAKE_OFFER, offer_id)
+
+
+async def likely_device(tx: Transaction) -> Device:
+    """Return the device a job would most likely get: one on offer, else the last that was, else a typical one."""
+    found = await tx.fetchval(LIKELY_OFFER)
+    return msgspec.json.decode(found, type=Device) if found else TYPICAL
+
+
+async def calibration(tx: Transaction, base_model: str, device: Device) -> Calibration:
+    """Read what runs of this model on this kind of device taught."""
+    row = await tx.fetchrow(CALIBRATION, base_model, device.kind, device.precision)
+    return Calibration(**row) if row else Calibration()
+
+
+async def hold_calibration(tx: Transaction, base_model: str, device: Device) -> Calibration:
+    """Read and lock a calibration, so that two runs that finish together are both learned from."""
+    key = (base_model, device.kind, device.precision)
+    [row] = await tx.fetch(HOLD_CALIBRATION, *key, *msgspec.structs.astuple(Calibration()))
+    return Calibration(**row)
+
+
+async def keep_calibration(tx: Transaction, base_model: str, device: Device, learned: Calibration) -> None:
+    """Write a locked calibration."""
+    key = (base_model, device.kind, device.precision)
+    await tx.execute(KEEP_CALIBRATION, *key, *msgspec.structs.astuple(learned))
+
+
+def _job(row: Any) -> Job:
+    return Job(
+        tenant=row["tenant"],
+        job_id=row["job_id"],
+        state=State(row["state"]),
+        wish=msgspec.json.decode(row["wish"], type=JobSubmitted),
+        asked=_decoded(row["asked"], Recipe),
+        run_id=row["run_id"],
+        recipe=_decoded(row["recipe"], Recipe),
+        device=_decoded(row["device"], Device),
+    )
+
+
+def _news(text: str | None) -> News | None:
+    return msgspec.json.decode(text, type=News) if text else None
+
+
+def _decoded(text: str | None, kind: type[T]) -> T | None:
+    return msgspec.json.decode(text, type=kind) if text else None
+
+
+def _json(value: Event | Recipe | Device) -> str:
+    return msgspec.json.encode(value).decode()

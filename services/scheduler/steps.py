@@ -1,0 +1,160 @@
+"""The steps of a job's life that several facts lead to: each writes a move and tells it.
+
+A handler says *when*; here stands *how*. Everything happens in the handler's transaction.
+"""
+
+from contracts.base import new_id
+from contracts.datasets import DatasetReady, DatasetRefused
+from contracts.jobs import EstimateJob, JobCancelAsked, JobDispatched, JobFailed, JobQueued
+from contracts.recipes import Recipe
+from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunStarted
+from libs.db import Transaction
+from libs.db.database import now
+from libs.errors import Conflict, Rejected
+from services.scheduler import queries
+from services.scheduler.domain.estimate import Data, Device, Observed, Rate, learn
+from services.scheduler.domain.job import Job, News
+from services.scheduler.domain.job_states import Move, move_on
+from services.scheduler.domain.plan import Plan, plan
+from services.scheduler.domain.queue import pick
+from services.scheduler.domain.recipe import for_data, refusal_of, wished
+
+MEND = "Mend the file, upload it again and submit a new job."
+
+
+async def go_on(tx: Transaction, job: Job, news: News | None, rate: Rate) -> None:
+    """Take a job as far as its recipe and the news of its dataset allow: ended, queued, or waiting for news."""
+    if (refusal := refusal_of(job.wish)) and (move := move_on(job.state, job.wish)):
+        await fail(tx, job, move, refusal.code, refusal.message, refusal.fix or "")
+    elif isinstance(news, DatasetRefused) and (move := move_on(job.state, news)):
+        await fail(tx, job, move, news.code, news.message, news.problems[0].fix if news.problems else MEND)
+    elif isinstance(news, DatasetReady) and (move := move_on(job.state, news)):
+        await queue(tx, job, move, news, rate)
+
+
+async def fail(tx: Transaction, job: Job, move: Move, reason: str, message: str, fix: str) -> None:
+    """End a job that cannot be trained as it is."""
+    await queries.enter(tx, job, move.target)
+    await tx.tell(JobFailed(tenant=job.tenant, at=now(), job_id=job.job_id, reason=reason, message=message, fix=fix))
+
+
+async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate: Rate) -> None:
+    """Put a job where its age and priority belong, with what it will take on the device it is likely to get."""
+    asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
+    likely = await planned(tx, asked, ready, await queries.likely_device(tx), rate)
+    await queries.queue(tx, job, move.target, asked, likely.estimate.memory_bytes)
+    await tx.tell(
+        JobQueued(tenant=job.tenant, at=now(), job_id=job.job_id, recipe=likely.recipe, estimate=likely.estimate)
+    )
+
+
+async def put_back(tx: Transaction, declined: DispatchDeclined, rate: Rate) -> None:
+    """Return a job to its place in the queue; a run that is no longer the job's changes nothing."""
+    job = await queries.job(tx, declined.tenant, declined.job_id)
+    if job and (move := move_on(job.state, declined, job.run_id)):
+        await queue(tx, job, move, await _ready(tx, job), rate)
+
+
+async def match(tx: Transaction, rate: Rate) -> None:
+    """Give each device on offer the job whose turn it is.
+
+    Whoever adds a job or an offer calls this afterwards. Only one matches at a time, so of a job
+    and an offer that arrive together the later transaction sees both, and none is given away twice.
+    """
+    await queries.hold_matching(tx)
+    offers = await queries.open_offers(tx)
+    waiting = await queries.waiting(tx) if offers else []
+    for offer in offers:
+        while turn := pick(waiting, offer.memory_bytes):
+            waiting.remove(turn)
+            if await dispatch(tx, turn.tenant, turn.job_id, offer, rate):
+                break
+
+
+async def dispatch(tx: Transaction, tenant: str, job_id: str, offer: DeviceOffered, rate: Rate) -> bool:
+    """Give a queued job an offered device. ``False``: it was cancelled a moment ago."""
+    job = await queries.job(tx, tenant, job_id)
+    move = move_on(job.state, offer) if job else None
+    if job is None or move is None or job.asked is None:
+        return False
+    ready, device, run_id = await _ready(tx, job), device_of(offer), new_id("run")
+    final = await planned(tx, job.asked, ready, device, rate)
+    await queries.take_offer(tx, offer.offer_id)
+    await queries.dispatch(tx, job, move.target, run_id, final.recipe, device)
+    await tx.tell(_dispatched(job, run_id, offer, final, ready))
+    return True
+
+
+async def follow(tx: Transaction, fact: JobCancelAsked | RunStarted | RunFinished | RunFailed) -> Job | None:
+    """Move the job a fact is about as the table of states says. ``None``: the fact changes nothing."""
+    job = await queries.job(tx, fact.tenant, fact.job_id)
+    move = move_on(job.state, fact, job.run_id) if job else None
+    if job is None or move is None:
+        return None
+    await queries.enter(tx, job, move.target)
+    return job
+
+
+async def learn_from(tx: Transaction, job: Job, run: RunFinished) -> None:
+    """Let the next estimate profit from a run; an interrupted one, with time lost between, teaches nothing."""
+    if run.interruptions or not (job.recipe and job.device):
+        return
+    observed = Observed(
+        tokens=run.tokens,
+        train_seconds=run.train_seconds,
+        device_seconds=run.device_seconds,
+        memory_bytes=run.memory_bytes,
+    )
+    known = await queries.hold_calibration(tx, job.recipe.base_model, job.device)
+    learned = learn(known, observed, job.recipe, job.device)
+    await queries.keep_calibration(tx, job.recipe.base_model, job.device, learned)
+
+
+async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
+    """Plan a job nobody submitted yet; ``Rejected`` says what is wrong with it, ``Conflict`` that data is missing."""
+    recipe = wished(question)
+    news = await queries.news(tx, question.tenant, question.dataset_id)
+    if isinstance(news, DatasetRefused):
+        raise Rejected(f"The dataset cannot train: {news.message}", code=news.code, field="dataset_id", fix=MEND)
+    if news is None:
+        raise Conflict(
+            f"The dataset {question.dataset_id} is not ready, so its size is not known. Ask again when it is ready.",
+            code="dataset_not_ready",
+            field="dataset_id",
+        )
+    asked = for_data(recipe, question.overrides, news.train_examples)
+    return await planned(tx, asked, news, await queries.likely_device(tx), rate)
+
+
+async def planned(tx: Transaction, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate) -> Plan:
+    """Fit a recipe to a device with what is known of such devices by now."""
+    data = Data(train_examples=ready.train_examples, train_tokens=ready.train_tokens)
+    return plan(asked, data, device, await queries.calibration(tx, asked.base_model, device), rate)
+
+
+def device_of(offer: DeviceOffered) -> Device:
+    """Keep of an offer what an estimate rests on."""
+    return Device(kind=offer.kind, precision=offer.precision, memory_bytes=offer.memory_bytes, flops=offer.flops)
+
+
+async def _ready(tx: Transaction, job: Job) -> DatasetReady:
+    """Return the dataset of a job that was queued, which only a ready one can be."""
+    news = await queries.news(tx, job.tenant, job.wish.dataset_id)
+    assert isinstance(news, DatasetReady)
+    return news
+
+
+def _dispatched(job: Job, run_id: str, offer: DeviceOffered, final: Plan, ready: DatasetReady) -> JobDispatched:
+    return JobDispatched(
+        tenant=job.tenant,
+        at=now(),
+        job_id=job.job_id,
+        run_id=run_id,
+        offer_id=offer.offer_id,
+        device_id=offer.device_id,
+        recipe=final.recipe,
+        estimate=final.estimate,
+        dataset_id=ready.dataset_id,
+        dataset_digest=ready.digest,
+        dataset_uri=ready.uri,
+    )
