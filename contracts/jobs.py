@@ -20,7 +20,7 @@ class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
-    """What a run will take, before it starts: the likely figure, and a low and a high one that nine in ten fall between.
+    """What a run will take, before it starts: the likely figure, and a range that nine in ten fall in.
 
     ``seconds`` is training alone, cost is device time × rate in ``currency``, memory is the peak on the device.
     """

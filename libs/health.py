@@ -32,8 +32,8 @@ class Health:
         try:
             request = await asyncio.wait_for(reader.readuntil(b"\r\n"), HEADER_SECONDS)
             status, kind, body = self._answer(request.split(b" ")[1:2])
-            head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            writer.write(head.encode() + body)
+            head = (f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}", "connection: close")
+            writer.write("\r\n".join((*head, "", "")).encode() + body)
             await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return

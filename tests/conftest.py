@@ -7,6 +7,7 @@ from pathlib import Path
 import nats
 import pytest
 
+from contracts.recipes import SHIPPED_MODEL
 from deploy.provision import provision
 from libs.bus.permissions import ADMIN
 from libs.embedded.home import Home
@@ -38,6 +39,8 @@ async def world(real_servers: Servers) -> AsyncIterator[World]:
 @pytest.fixture(scope="session")
 def shipped_model() -> Path:
     """The folder of SmolLM2-135M-Instruct, converted once for the checkout."""
-    from libs.lm.shipped import convert
+    from libs.lm.shipped import install
 
-    return convert(Home.default().models)
+    models = Home.default().models
+    install(models)
+    return models / SHIPPED_MODEL

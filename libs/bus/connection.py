@@ -7,7 +7,7 @@ so it is logged there. Once the client gives up for good the process ends: the s
 
 import os
 import signal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Union
 
 import msgspec
 import nats.errors
@@ -62,8 +62,8 @@ class Bus:
     @property
     def nc(self) -> "Client":
         """The plain NATS client underneath."""
-        client = self.broker.config.connection_state.connection
-        return client
+        client: Client = self.broker.config.connection_state.connection
+        return client  # noqa: RET504 - typed here, untyped there
 
     @property
     def js(self) -> "JetStreamContext":
@@ -93,7 +93,7 @@ class Bus:
         except (TimeoutError, nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
             service = question.subject.split(".")[1]
             raise Busy(f"The {service} service did not answer within {timeout:g} s. Try again in a moment.") from error
-        said = msgspec.json.decode(reply.data, type=answer | Refusal)  # type: ignore[operator]
+        said: A | Refusal = msgspec.json.decode(reply.data, type=Union[answer, Refusal])  # noqa: UP007
         if isinstance(said, Refusal):
             if said.status == 503:
                 raise Busy(said.message, code=said.code)

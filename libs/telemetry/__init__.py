@@ -43,7 +43,9 @@ def _log_as_json(level: str, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format='{"level": "%(levelname)s", "event": "%(name)s"}')
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format='{"level": "%(levelname)s", "event": "%(name)s"}'
+    )
 
 
 def _with_trace(_: Any, __: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:

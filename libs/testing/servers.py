@@ -43,12 +43,17 @@ def servers() -> Iterator[Servers]:
     cluster.initialise()
     nats_port = free_port()
     commands = (
-        (cluster.command() + ["-c", "fsync=off"], as_unprivileged()),
+        ([*cluster.command(), "-c", "fsync=off"], as_unprivileged()),
         (embedded_nats.configure(folder / "nats", nats_port, PASSWORDS), {}),
     )
     started = [
         subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", preexec_fn=die_with_parent, **options
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            preexec_fn=die_with_parent,
+            **options,
         )
         for command, options in commands
     ]

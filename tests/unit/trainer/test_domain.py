@@ -1,0 +1,123 @@
+"""What the trainer decides about runs, losses, silence and saving."""
+
+import itertools
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.jobs import Estimate
+from services.trainer.domain import run_states
+from services.trainer.domain.failures import RULES, Failure, evidence_of
+from services.trainer.domain.liveness import Silence
+from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS, GoOn, History, after_loss
+from services.trainer.domain.saving import interval
+
+STATES = typing.get_args(run_states.State)
+HAPPENINGS = typing.get_args(run_states.Happening)
+
+
+def history(losses: dict[str, int] | None = None, barren: int = 0, micro_tokens: int = 768) -> History:
+    return History(losses=losses or {}, barren=barren, micro_tokens=micro_tokens)
+
+
+def test_nothing_leads_out_of_a_final_state() -> None:
+    for state, happening in itertools.product(run_states.FINAL, HAPPENINGS):
+        assert run_states.after(state, happening) is None
+
+
+def test_every_state_can_reach_an_end() -> None:
+    reachable = set(run_states.FINAL)
+    for _ in STATES:
+        reachable |= {before for (before, _), after in run_states.TRANSITIONS.items() if after in reachable}
+    assert reachable == set(STATES)
+
+
+def test_a_stopping_run_ends_cancelled_whatever_its_attempt_reports() -> None:
+    ends = {after for (before, _), after in run_states.TRANSITIONS.items() if before == "stopping"}
+    assert ends == {"cancelled"}
+
+
+@pytest.mark.parametrize(("kind", "cause"), [("", "lost_worker"), ("storage", "infrastructure")])
+def test_a_lost_attempt_goes_on_until_its_budget_is_used_up(kind: str, cause: str) -> None:
+    budget = BUDGETS[cause]  # type: ignore[index]
+    for times in range(budget):
+        assert isinstance(after_loss(kind, "", "", history({cause: times})), GoOn)
+    verdict = after_loss(kind, "killed by SIGKILL", "", history({cause: budget}))
+    assert isinstance(verdict, Failure)
+    assert verdict.reason == cause
+    assert verdict.evidence == "killed by SIGKILL"
+
+
+def test_out_of_memory_halves_the_forward_pass_twice_then_gives_up() -> None:
+    first = after_loss("out_of_memory", "", "", history())
+    assert first == GoOn(cause="out_of_memory", micro_tokens=384)
+    second = after_loss("out_of_memory", "", "", history({"out_of_memory": 1}, micro_tokens=384))
+    assert second == GoOn(cause="out_of_memory", micro_tokens=192)
+    assert isinstance(after_loss("out_of_memory", "", "", history({"out_of_memory": 2}, micro_tokens=192)), Failure)
+
+
+def test_attempts_without_a_checkpoint_make_no_progress() -> None:
+    verdict = after_loss("", "", "", history(barren=BARREN_ATTEMPTS - 1))
+    assert isinstance(verdict, Failure)
+    assert verdict.reason == "no_progress"
+
+
+@pytest.mark.parametrize("kind", ["user_data", "diverged", "no_learning", "unknown_model", "bug", "never heard of"])
+def test_what_cannot_succeed_is_not_tried_again(kind: str) -> None:
+    verdict = after_loss(kind, "exit code 1", "It said so.", history())
+    assert isinstance(verdict, Failure)
+    assert "It said so." in verdict.message
+    assert verdict.fix
+
+
+def test_every_rule_says_what_to_do() -> None:
+    assert all(rule.message.endswith(".") and rule.fix.endswith(".") for rule in RULES.values())
+
+
+def test_evidence_names_the_signal_and_keeps_the_last_lines() -> None:
+    said = evidence_of(-9, "\n".join(f"line {number}" for number in range(50)))
+    assert said.startswith("killed by SIGKILL")
+    assert said.endswith("line 49")
+    assert "line 29\n" not in said
+
+
+def test_silence_counts_only_while_connected() -> None:
+    silence = Silence(15.0)
+    for _ in range(40):
+        assert silence.tick({1}, 1.0, connected=False) == []
+    for _ in range(15):
+        assert silence.tick({1}, 1.0, connected=True) == []
+    assert silence.tick({1}, 1.0, connected=True) == [1]
+
+
+def test_a_beat_starts_the_count_anew_and_a_sleeping_arbiter_counts_nothing() -> None:
+    silence = Silence(15.0)
+    silence.tick({1}, 2.9, connected=True)
+    assert silence.tick({1}, 3600.0, connected=True) == []
+    for _ in range(7):
+        silence.tick({1}, 2.0, connected=True)
+    silence.heard(1)
+    assert silence.tick({1}, 2.0, connected=True) == []
+
+
+@given(
+    seconds=st.floats(0, 1e6),
+    steps=st.integers(0, 100_000),
+    between=st.floats(1, 1e7),
+)
+def test_the_save_interval_is_at_least_one_step_and_at_most_a_hundred(
+    seconds: float, steps: int, between: float
+) -> None:
+    estimate = Estimate(
+        seconds=seconds,
+        seconds_low=0,
+        seconds_high=seconds,
+        cost=0,
+        currency="EUR",
+        memory_bytes=0,
+        steps=steps,
+        tokens=0,
+    )
+    assert 1 <= interval(estimate, between) <= 100
