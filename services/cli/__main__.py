@@ -13,6 +13,7 @@ from services.cli.errors import CliError
 from services.cli.session import Session, app
 
 INTERRUPTED = 130
+WIDTH = 160
 ROOMS = (files, datasets, jobs, results)
 """Importing a room adds its commands."""
 
@@ -34,14 +35,19 @@ def launch(
 
 async def _run(found: access.Access, command: Any, bound: Any) -> None:
     async with Api(found) as api:
-        await command(*bound.args, **bound.kwargs, here=Session(api, Console(highlight=False)))
+        await command(*bound.args, **bound.kwargs, here=Session(api, terminal()))
+
+
+def terminal() -> Console:
+    """Return what commands write on: the terminal, or lines long enough for programs to read."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
 def main() -> None:
     """Entry of ``woodshed``."""
     complaints = Console(stderr=True, highlight=False)
     try:
-        app.meta(exit_on_error=False, print_error=False)
+        app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except CliError as error:
         complaints.print(show.error(error))
         sys.exit(error.code)

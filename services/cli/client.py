@@ -38,8 +38,9 @@ class LiveEvent(Struct, frozen=True):
 class Api:
     """A connection to one Woodshed."""
 
-    def __init__(self, access: Access, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, access: Access, transport: httpx.AsyncBaseTransport | None = None, pause: float = 1.0) -> None:
         self.access = access
+        self._pause = pause
         self._http = httpx.AsyncClient(
             base_url=access.url,
             headers={"Authorization": f"Bearer {access.key}"},
@@ -120,7 +121,7 @@ class Api:
             broken_since = broken_since or clock()
             if clock() - broken_since > PATIENCE:
                 raise Unreachable(f"{self.access.url} did not come back within {PATIENCE / 60:g} minutes.{self._how()}")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self._pause)
 
     async def _events(self, path: str, last: str) -> AsyncIterator[LiveEvent]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
@@ -151,7 +152,7 @@ class Api:
             except Unreachable:
                 if attempt == TRIES - 1:
                     raise
-                await asyncio.sleep(0.2 * 2**attempt)
+                await asyncio.sleep(self._pause / 4 * 2**attempt)
         raise AssertionError("unreachable")
 
     async def _json(self, method: str, path: str, **given: Any) -> Json:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -33,10 +33,11 @@ def clean(text: object) -> str:
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """Return a table with these headings; those in ``right`` hold figures."""
+    """Return a table with these headings; those in ``right`` hold figures. The first is never broken: it holds ids."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        justify: JustifyMethod = "right" if name in right else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=name == columns[0])
     return made
 
 
