@@ -1,0 +1,115 @@
+"""What a training will take, and how finished runs correct it."""
+
+import math
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from services.scheduler.domain.estimate import (
+    Calibration,
+    Data,
+    Device,
+    Observed,
+    Rate,
+    calculated_memory,
+    calculated_seconds,
+    estimate,
+    learn,
+    steps_of,
+    tokens_of,
+)
+from services.scheduler.domain.recipe import wished
+from tests.unit.scheduler.facts import submitted
+
+CPU = Device(kind="cpu", precision="bf16", memory_bytes=24_000_000_000, flops=2.7e12)
+DATA = Data(train_examples=100, train_tokens=15_300)
+RECIPE = replace(wished(submitted()), batch_size=3)
+RATE = Rate(per_hour=3.6, currency="EUR")
+
+
+def observed(seconds: float, tokens: int = 30_600, start_up: float = 20.0, memory: int = 2_000_000_000) -> Observed:
+    return Observed(tokens=tokens, train_seconds=seconds, device_seconds=seconds + start_up, memory_bytes=memory)
+
+
+def test_steps_and_tokens_count_every_epoch() -> None:
+    assert steps_of(RECIPE, DATA) == 34 * 2
+    assert tokens_of(RECIPE, DATA) == 2 * 15_300
+
+
+def test_steps_and_tokens_of_a_shortened_recipe_are_its_share() -> None:
+    shorter = replace(RECIPE, max_steps=17)
+    assert steps_of(shorter, DATA) == 17
+    assert tokens_of(shorter, DATA) == 15_300 // 2
+
+
+def test_the_first_estimate_agrees_with_what_was_measured_on_two_cores() -> None:
+    """TRL tuned and packed: 258–260 tokens/s and 2.0–2.7 GB on this kind of machine (docs: training figures)."""
+    tokens_per_second = 10_000 / calculated_seconds(RECIPE.base_model, 10_000, CPU)
+    assert tokens_per_second == pytest.approx(259, rel=0.1)
+    assert 2.0e9 < calculated_memory(replace(RECIPE, rank=16), CPU) < 2.7e9
+
+
+def test_cost_is_device_time_with_start_up_at_the_rate() -> None:
+    told = estimate(RECIPE, DATA, CPU, Calibration(runs=3, start_up=100.0), RATE)
+    assert told.cost == pytest.approx((told.seconds + 100) * 0.001, abs=1e-4)
+    assert told.currency == "EUR"
+
+
+def test_before_the_first_run_the_interval_is_wide() -> None:
+    told = estimate(RECIPE, DATA, CPU, Calibration(), RATE)
+    assert told.seconds_high / told.seconds == pytest.approx(2.5)
+    assert told.seconds / told.seconds_low == pytest.approx(2.5)
+
+
+def test_one_run_brings_the_next_estimate_to_what_it_took() -> None:
+    learned = learn(Calibration(), observed(400.0), RECIPE, CPU)
+    told = estimate(RECIPE, DATA, CPU, learned, RATE)
+    assert told.seconds == pytest.approx(400.0)
+    assert told.memory_bytes == pytest.approx(2_000_000_000)
+    assert learned.start_up == pytest.approx(20.0)
+
+
+def test_what_was_learned_carries_over_to_twice_the_data_on_a_machine_twice_as_fast() -> None:
+    learned = learn(Calibration(), observed(400.0), RECIPE, CPU)
+    twice = replace(CPU, flops=2 * CPU.flops), Data(train_examples=200, train_tokens=30_600)
+    assert estimate(RECIPE, twice[1], twice[0], learned, RATE).seconds == pytest.approx(400.0)
+
+
+def test_a_run_that_counted_nothing_teaches_nothing() -> None:
+    before = Calibration(runs=4, log_ratio=0.3, spread=0.1)
+    assert learn(before, observed(0.0), RECIPE, CPU) == before
+    assert learn(before, observed(10.0, tokens=0), RECIPE, CPU) == before
+
+
+def test_a_run_without_a_memory_figure_leaves_memory_as_it_was() -> None:
+    assert learn(Calibration(memory_ratio=1.3), observed(10.0, memory=0), RECIPE, CPU).memory_ratio == 1.3
+
+
+def test_the_interval_never_claims_less_than_ten_percent() -> None:
+    learned = Calibration()
+    for _ in range(50):
+        learned = learn(learned, observed(400.0), RECIPE, CPU)
+    told = estimate(RECIPE, DATA, CPU, learned, RATE)
+    assert told.seconds_high / told.seconds == pytest.approx(1.1)
+
+
+def test_a_machine_that_became_slower_is_followed_within_ten_runs() -> None:
+    learned = Calibration()
+    for seconds in [400.0] * 20 + [800.0] * 10:
+        learned = learn(learned, observed(seconds), RECIPE, CPU)
+    assert estimate(RECIPE, DATA, CPU, learned, RATE).seconds == pytest.approx(800.0, rel=0.05)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.10, 0.15])
+def test_nine_runs_in_ten_fall_in_the_interval(noise: float) -> None:
+    """Runs vary by ±5 to ±15 % around five times the calculated time; the first ten are left out."""
+    dice, learned, inside, counted = random.Random(3), Calibration(), 0, 0
+    for turn in range(1000):
+        truth = 5 * calculated_seconds(RECIPE.base_model, 30_600, CPU) * math.exp(dice.gauss(0, noise))
+        told = estimate(RECIPE, DATA, CPU, learned, RATE)
+        if turn >= 10:
+            inside += told.seconds_low <= truth <= told.seconds_high
+            counted += 1
+        learned = learn(learned, observed(truth), RECIPE, CPU)
+    assert 0.85 <= inside / counted <= 1.0

@@ -1,0 +1,74 @@
+"""Keeping a time limit, and saying so."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Device, Rate
+from services.scheduler.domain.plan import plan, spoken
+from services.scheduler.domain.recipe import wished
+from tests.unit.scheduler.facts import submitted
+
+CPU = Device(kind="cpu", precision="bf16", memory_bytes=24_000_000_000, flops=2.7e12)
+RATE = Rate(per_hour=0.06, currency="USD")
+SEEN = Calibration(runs=5, spread=0.1)
+RECIPE = replace(wished(submitted()), batch_size=16)
+LARGE = Data(train_examples=1600, train_tokens=250_000)
+
+
+def test_a_training_that_fits_its_limit_is_left_alone() -> None:
+    told = plan(RECIPE, Data(train_examples=100, train_tokens=15_000), CPU, SEEN, RATE)
+    assert told.recipe == RECIPE
+    assert told.estimate.notes == ()
+
+
+def test_a_training_over_its_limit_ends_early_and_says_what_that_means() -> None:
+    told = plan(replace(RECIPE, time_limit=180.0), LARGE, CPU, SEEN, RATE)
+    assert told.recipe.max_steps == 18
+    assert told.estimate.steps == 18
+    assert told.estimate.seconds <= 180.0
+    assert told.estimate.notes == (
+        "Your data would need about 33 minutes; this job stops after 3 minutes: 18% of one pass over your data, "
+        "18 of 200 steps. A longer time limit trains on more of it.",
+    )
+
+
+def test_more_than_one_pass_is_told_in_passes() -> None:
+    told = plan(replace(RECIPE, time_limit=1500.0), LARGE, CPU, SEEN, RATE)
+    assert "1.5 of 2 passes over your data" in told.estimate.notes[0]
+
+
+def test_until_a_device_reports_itself_the_estimate_says_what_it_rests_on() -> None:
+    told = plan(RECIPE, Data(train_examples=10, train_tokens=100), TYPICAL, Calibration(), RATE)
+    assert "No device has reported its speed yet" in told.estimate.notes[0]
+
+
+def test_before_the_first_run_the_estimate_says_so() -> None:
+    told = plan(RECIPE, Data(train_examples=10, train_tokens=100), CPU, Calibration(), RATE)
+    assert "Nothing was trained on this kind of device yet" in told.estimate.notes[0]
+
+
+def test_a_device_that_is_too_small_is_named_before_the_job_waits_for_ever() -> None:
+    small = replace(CPU, memory_bytes=1_000_000_000)
+    told = plan(RECIPE, Data(train_examples=10, train_tokens=100), small, SEEN, RATE)
+    assert "the device has 1.0 GB" in told.estimate.notes[0]
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**9), st.floats(10, 6e5), st.integers(1, 256), st.floats(1e9, 1e15))
+def test_a_limit_is_kept_or_one_step_is_made(
+    examples: int, tokens: int, limit: float, batch: int, flops: float
+) -> None:
+    data = Data(train_examples=examples, train_tokens=tokens)
+    told = plan(replace(RECIPE, time_limit=limit, batch_size=batch), data, replace(CPU, flops=flops), SEEN, RATE)
+    per_token = told.estimate.seconds / max(1, told.estimate.tokens)
+    assert told.estimate.seconds <= limit + per_token or told.recipe.max_steps == 1
+    assert told.estimate.steps >= 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1, "1 second"), (40, "40 seconds"), (180, "3 minutes"), (659, "11 minutes"), (12_600, "3.5 hours")],
+)
+def test_durations_are_spoken(seconds: float, words: str) -> None:
+    assert spoken(seconds) == words
