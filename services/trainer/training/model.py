@@ -15,9 +15,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from contracts.recipes import Recipe
 from libs.lm.adapters import TARGETS, WEIGHTS, AdapterConfig, write_config
+from services.trainer.training import dropout
 from services.trainer.training.hardware import Dtype
-
-ADAPTER = "default"
 
 
 def load(model_dir: Path, recipe: Recipe, dtype: Dtype, device: str) -> Any:
@@ -31,7 +30,10 @@ def load(model_dir: Path, recipe: Recipe, dtype: Dtype, device: str) -> Any:
         target_modules=list(TARGETS),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base.to(device), lora)
+    model = get_peft_model(base.to(device), lora)
+    if device == "cpu":
+        dropout.use_in(model)
+    return model
 
 
 def tokenizer(model_dir: Path) -> PreTrainedTokenizerFast:
