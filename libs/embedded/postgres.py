@@ -80,7 +80,7 @@ class Cluster:
                     self.bin / "initdb", "-D", partial, "-U", SUPERUSER, "--pwfile", secret.name,
                     "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-instructions",
                 ],
-                capture_output=True, text=True, cwd="/", **owner,
+                capture_output=True, text=True, cwd="/", process_group=0, **owner,
             )  # fmt: skip
         if done.returncode:
             shutil.rmtree(partial, ignore_errors=True)
