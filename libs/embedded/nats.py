@@ -20,24 +20,25 @@ def binary() -> str:
 
 
 def configure(folder: Path, port: int, passwords: dict[str, str]) -> list[str]:
-    """Write the server's configuration below ``folder`` and return the command that starts it.
-
-    Facts are synced to disk one by one (``sync_interval: always``), requests to JetStream
-    are checked strictly, and only 127.0.0.1 is bound.
-    """
+    """Write the server's configuration below ``folder`` and return the command that starts it on 127.0.0.1."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "nats.conf"
-    content = json.dumps(
-        {
-            "listen": f"127.0.0.1:{port}",
-            "server_name": "woodshed",
-            "max_payload": 2_000_000,
-            "jetstream": {"store_dir": str(folder / "data"), "sync_interval": "always", "strict": True},
-            "authorization": {"users": users(passwords), "timeout": 5},
-        },
-        indent=1,
-    )
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
-        file.write(content)
+        file.write(content(f"127.0.0.1:{port}", folder / "data", passwords))
     return [binary(), "-c", str(path)]
+
+
+def content(listen: str, data: Path, passwords: dict[str, str], *, monitor: str = "") -> str:
+    """Return a server's configuration; ``monitor`` is where it answers ``/healthz``, nowhere if empty.
+
+    Facts are synced to disk one by one (``sync_interval: always``), and requests to JetStream are checked strictly.
+    """
+    settings = {
+        "listen": listen,
+        "server_name": "woodshed",
+        "max_payload": 2_000_000,
+        "jetstream": {"store_dir": str(data), "sync_interval": "always", "strict": True},
+        "authorization": {"users": users(passwords), "timeout": 5},
+    }
+    return json.dumps(settings | ({"http": monitor} if monitor else {}), indent=1)
