@@ -70,7 +70,8 @@ class Importer:
                 log.warning("imports pause", error=repr(error))
                 await asyncio.sleep(PAUSE)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), POLL)
+                async with asyncio.timeout(POLL):
+                    await self.wake.wait()
 
     async def import_next(self) -> bool:
         """Import the oldest dataset that waits. ``False``: none does."""

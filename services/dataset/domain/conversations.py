@@ -21,7 +21,7 @@ class _Said(Struct):
     role: str = ""
     content: Any = None
     weight: int | float | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: Any = None
 
 
 class _Exchange(Struct):

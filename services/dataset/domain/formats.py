@@ -83,11 +83,13 @@ def is_array(head: bytes) -> bool:
 def is_document(head: bytes) -> bool:
     """Whether the file is one JSON object written over several lines, not a record per line.
 
-    In JSONL a second line begins with a brace as the first one does; in an indented object it does not.
+    Its first line is left open, or at least no object; in JSONL a second line begins with a brace as the first does.
     """
     first, _, rest = head.lstrip().partition(b"\n")
     second = rest.lstrip()
-    return first.startswith(b"{") and bool(second) and not second.startswith(b"{") and not is_object(first)
+    if not first.startswith(b"{") or not second or is_object(first):
+        return False
+    return first.rstrip().endswith((b"{", b"[", b":")) or not second.startswith(b"{")
 
 
 def shape_of(data: bytes) -> str | None:
