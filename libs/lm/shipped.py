@@ -45,7 +45,7 @@ def install(models_dir: Path) -> bool:
 
 def convert(gguf: Path, folder: Path) -> None:
     """Write the GGUF's model and tokenizer into ``folder`` in Hugging Face layout, values exactly as dequantised."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
