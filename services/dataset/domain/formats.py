@@ -83,13 +83,13 @@ def is_array(head: bytes) -> bool:
 def is_document(head: bytes) -> bool:
     """Whether the file is one JSON object written over several lines, not a record per line.
 
-    Its first line is left open, or at least no object; in JSONL a second line begins with a brace as the first does.
+    Its first line is no object, and its second neither begins like one nor, after an open bracket, is one.
     """
     first, _, rest = head.lstrip().partition(b"\n")
-    second = rest.lstrip()
+    second = rest.lstrip().partition(b"\n")[0]
     if not first.startswith(b"{") or not second or is_object(first):
         return False
-    return first.rstrip().endswith((b"{", b"[", b":")) or not second.startswith(b"{")
+    return not second.startswith(b"{") or (first.rstrip().endswith((b"{", b"[", b":")) and not is_object(second))
 
 
 def shape_of(data: bytes) -> str | None:

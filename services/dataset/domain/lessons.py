@@ -3,7 +3,7 @@
 A WhisperX lesson is a row of short segments. What the instructor says in one go is cut
 at segment ends into windows of about 150 to 300 words: these are the assistant's turns.
 What anybody else says becomes the user's turn before the next window. Where the
-instructor simply goes on, the user asks to. Three windows make a conversation, which
+instructor simply goes on, the user asks to. Up to 1,000 words make a conversation, which
 opens with a question built from the lesson's metadata; a later conversation of the same
 lesson quotes the sentence it goes on from. Every trusted segment is trained exactly once.
 
@@ -14,6 +14,7 @@ end the window: what stands on both sides of a hole is not one flow of speech.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from math import ceil
 
 from msgspec import Struct
 
@@ -23,11 +24,11 @@ from services.dataset.domain.problems import BadRecord
 TRUSTED = 0.6
 """Smallest mean word score (0 to 1) of a segment that is used."""
 
-WINDOW_WORDS = 225
-"""Words an assistant's turn aims at; cuts fall on segment ends."""
+WINDOW_WORDS = 300
+"""Most words of an assistant's turn, give or take half a segment: cuts fall on segment ends."""
 
-WINDOWS = 3
-"""Windows (assistant's turns the instructor starts) in one conversation."""
+CONVERSATION_WORDS = 1_000
+"""Words that one conversation teaches at most: some 1,400 tokens, well within the usual 2,048."""
 
 OPENINGS = (
     "Please teach me {topic}.",
@@ -174,9 +175,9 @@ def _passages(segments: Sequence[Segment], trusted: Sequence[bool], instructor: 
 
 
 def _windows(segments: Sequence[Segment], indices: list[int]) -> Iterator[list[int]]:
-    """Cut a passage at segment ends into parts of nearly equal length, about ``WINDOW_WORDS`` words each."""
+    """Cut a passage at segment ends into parts of nearly equal length, about ``WINDOW_WORDS`` words at most."""
     total = sum(segments[index].size for index in indices)
-    share = total / max(1, round(total / WINDOW_WORDS))
+    share = total / max(1, ceil(total / WINDOW_WORDS))
     part: list[int] = []
     said = 0.0
     for index in indices:
@@ -190,12 +191,12 @@ def _windows(segments: Sequence[Segment], indices: list[int]) -> Iterator[list[i
 
 
 def _conversations(passages: list[Passage]) -> list[list[Passage]]:
-    """Group passages so that each group teaches at most ``WINDOWS`` windows' worth of words and ends taught."""
+    """Group passages so that each group teaches something, and at most ``CONVERSATION_WORDS`` words."""
     groups: list[list[Passage]] = []
     open_group: list[Passage] = []
     words = 0
     for passage in passages:
-        if open_group and passage.taught and words + passage.words > WINDOWS * WINDOW_WORDS * 1.25:
+        if open_group and passage.taught and words + passage.words > CONVERSATION_WORDS:
             asked = [open_group.pop()] if not open_group[-1].taught else []
             groups.append(open_group)
             open_group, words = asked, 0

@@ -125,10 +125,10 @@ class _Import:
     def _write(self) -> dict[str, Path]:
         """Write each split's file, counting the tokens of what trains."""
         writers = {split: SplitWriter(self.folder / f"{split}.parquet") for split in splits.SPLITS}
-        for split, row in self.spool.divided(self.unit):
+        for split, line, row in self.spool.divided(self.unit):
             writers[split].add(row)
             if split == splits.TRAIN:
-                self.counter.add(row.messages, row.source, self.tally)
+                self.counter.add(row.messages, line, self.tally)
             self.pace.writing()
         self.spool.close()
         for writer in writers.values():

@@ -48,7 +48,7 @@ LEAVE_SPEAKERS = """
     DELETE FROM example WHERE part = 0 AND speaker IN (SELECT speaker FROM example WHERE part = 1)
 """
 SPLIT_OF_EACH = """
-    SELECT e.seq, p.split FROM example e JOIN placed p ON p.part = e.part AND p.name = {name} ORDER BY e.seq
+    SELECT e.seq, e.line, p.split FROM example e JOIN placed p ON p.part = e.part AND p.name = {name} ORDER BY e.seq
 """
 
 NAME_OF = {"conversation": "hex(digest)", "lesson": "unit", "speaker": "speaker"}
@@ -83,7 +83,9 @@ class Spool:
         added = self._index.execute(ADD, (digest, part, line, example.speaker, example.unit))
         if not added.rowcount:
             return int(self._index.execute(PART_OF, (digest,)).fetchone()[0])
-        self._file.write(self._encoder.encode(Row(digest.hex(), example.messages, example.speaker, example.source)))
+        self._file.write(
+            self._encoder.encode(Row(digest.hex(), example.messages, example.speaker, example.source or f"line {line}"))
+        )
         self._file.write(b"\n")
         return None
 
@@ -115,15 +117,15 @@ class Spool:
         """Place a whole part in one split."""
         self.divide(part, unit, splits.Sizes(0, 0), rest=split)
 
-    def divided(self, unit: str) -> Iterator[tuple[str, Row]]:
-        """Yield every example with its split, in the order of the files."""
+    def divided(self, unit: str) -> Iterator[tuple[str, int, Row]]:
+        """Yield every example with its split and line, in the order of the files."""
         self._file.close()
         decoder = msgspec.json.Decoder(Row)
         with self._path.open("rb", buffering=1 << 18) as file:
             rows = enumerate(file, start=1)
-            for seq, split in self._index.execute(SPLIT_OF_EACH.format(name=NAME_OF[unit])):
-                line = next(line for number, line in rows if number == seq)
-                yield split, decoder.decode(line)
+            for seq, line, split in self._index.execute(SPLIT_OF_EACH.format(name=NAME_OF[unit])):
+                data = next(data for number, data in rows if number == seq)
+                yield split, line, decoder.decode(data)
 
     def close(self) -> None:
         """Let go of the files."""

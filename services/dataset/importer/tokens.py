@@ -38,7 +38,7 @@ class Counter:
                 fix="Bring the turns into an order the model knows: system, then user and assistant in turn.",
             ) from error
 
-    def add(self, messages: str, source: str, tally: Tally) -> None:
+    def add(self, messages: str, line: int, tally: Tally) -> None:
         """Count one example of the training split; warn where cutting leaves nothing to train."""
         encoded = self.chat.encode(msgspec.json.decode(messages), self.max_length)
         trained = encoded.trained_tokens
@@ -46,7 +46,7 @@ class Counter:
         self.trained += trained
         self.truncated += encoded.cut > 0
         if not trained and encoded.cut_trained:
-            tally.warn(_line(source), _cut_away(self.max_length))
+            tally.warn(line, _cut_away(self.max_length))
 
     def refuse_nothing_trained(self) -> None:
         """Raise ``Rejected`` (``nothing_trained``) when no token of the whole split carries the loss."""
@@ -66,7 +66,3 @@ def _cut_away(max_length: int) -> BadRecord:
         code="cut_away",
         fix="Shorten what stands before the answer, split the conversation, or raise max_length.",
     )
-
-
-def _line(source: str) -> int:
-    return int(source.split()[1].rstrip(","))

@@ -38,7 +38,9 @@ class Desk:
         await self.platform.storage.put_bytes(key, data)
         return file_id, key, hashlib.sha256(data).hexdigest()
 
-    async def ask(self, data: bytes, *, tenant: str = "acme", validation: bytes = b"", **changes: object) -> DatasetAsked:
+    async def ask(
+        self, data: bytes, *, tenant: str = "acme", validation: bytes = b"", **changes: object
+    ) -> DatasetAsked:
         """Upload a file and tell that somebody wants a dataset of it."""
         file_id, uri, sha256 = await self.upload(data, tenant)
         asked = DatasetAsked(

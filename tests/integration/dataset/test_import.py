@@ -84,7 +84,9 @@ async def test_a_preview_shows_the_first_training_examples_with_trained_tokens_m
         question = PreviewDataset(tenant="acme", dataset_id=ready.dataset_id)
         shown = await gateway.bus.ask(question, DatasetPreview, timeout=10)
         with pytest.raises(NotFound):
-            await gateway.bus.ask(PreviewDataset(tenant="other", dataset_id=ready.dataset_id), DatasetPreview, timeout=10)
+            await gateway.bus.ask(
+                PreviewDataset(tenant="other", dataset_id=ready.dataset_id), DatasetPreview, timeout=10
+            )
     assert len(shown.examples) == 3
     for example in shown.examples:
         assert 0 < example.trained_tokens < example.tokens
@@ -127,7 +129,9 @@ async def test_previews_of_what_is_not_ready_say_why(desk: Desk) -> None:
     async with desk.open():
         await desk.world.told(DatasetRefused, timeout=60)
         with pytest.raises(Conflict, match="refused"):
-            await gateway.bus.ask(PreviewDataset(tenant="acme", dataset_id=asked.dataset_id), DatasetPreview, timeout=10)
+            await gateway.bus.ask(
+                PreviewDataset(tenant="acme", dataset_id=asked.dataset_id), DatasetPreview, timeout=10
+            )
 
 
 async def test_a_deleted_file_marks_its_datasets(desk: Desk) -> None:
@@ -140,6 +144,9 @@ async def test_a_deleted_file_marks_its_datasets(desk: Desk) -> None:
     async with desk.platform.db.transaction("acme") as tx:
         marks = await tx.fetch("SELECT dataset_id, source_deleted_at FROM dataset.dataset")
         ready = await queries.standing(tx, asked.dataset_id)
-    assert {row["dataset_id"]: row["source_deleted_at"] for row in marks} == {asked.dataset_id: AT, later.dataset_id: None}
+    assert {row["dataset_id"]: row["source_deleted_at"] for row in marks} == {
+        asked.dataset_id: AT,
+        later.dataset_id: None,
+    }
     assert ready is not None
     assert ready.state == "ready"

@@ -49,7 +49,12 @@ class Import:
         self._count = 0
 
     def __call__(
-        self, data: bytes | Path, *, validation: bytes = b"", prepare: Callable[[Path], None] | None = None, **changes: Any
+        self,
+        data: bytes | Path,
+        *,
+        validation: bytes = b"",
+        prepare: Callable[[Path], None] | None = None,
+        **changes: Any,
     ) -> Outcome:
         self._count += 1
         self.version = self.folder / f"version-{self._count}"
@@ -97,7 +102,10 @@ def importing(tmp_path: Path, model_dir: Path) -> Import:
 
 def talk(number: int, **more: Any) -> dict[str, Any]:
     """A conversation unlike those of other numbers."""
-    said = [{"role": "user", "content": f"What is {number} + 1?"}, {"role": "assistant", "content": f"It is {number + 1}."}]
+    said = [
+        {"role": "user", "content": f"What is {number} + 1?"},
+        {"role": "assistant", "content": f"It is {number + 1}."},
+    ]
     return {"messages": said, **more}
 
 

@@ -26,7 +26,10 @@ def read(format: str, record: Any) -> Example:
             {
                 "messages": [
                     {"role": "system", "content": "You are Elena."},
-                    {"role": "user", "content": [{"type": "text", "text": "How do I "}, {"type": "text", "text": "save?"}]},
+                    {
+                        "role": "user",
+                        "content": [{"type": "text", "text": "How do I "}, {"type": "text", "text": "save?"}],
+                    },
                     {"role": "assistant", "content": "A little, each month.", "weight": 1},
                 ],
                 "tags": {"any": "thing"},
@@ -53,11 +56,17 @@ def read(format: str, record: Any) -> Example:
                 ],
             },
         ),
-        ("alpaca", {"system": "You are Elena.", "instruction": "How do I save?", "input": "", "output": ANSWERED.content}),
+        (
+            "alpaca",
+            {"system": "You are Elena.", "instruction": "How do I save?", "input": "", "output": ANSWERED.content},
+        ),
         (
             "prompt_completion",
             {
-                "prompt": [{"role": "system", "content": "You are Elena."}, {"role": "user", "content": "How do I save?"}],
+                "prompt": [
+                    {"role": "system", "content": "You are Elena."},
+                    {"role": "user", "content": "How do I save?"},
+                ],
                 "completion": [{"role": "assistant", "content": "A little, each month."}],
             },
         ),
@@ -80,7 +89,11 @@ def test_prompt_and_completion_may_be_texts() -> None:
 
 
 def test_turns_after_the_last_answer_teach_nothing_and_are_left_out() -> None:
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
     assert [turn.content for turn in read("openai", {"messages": messages}).turns] == ["a", "b"]
 
 
@@ -89,7 +102,9 @@ def test_an_answer_with_weight_zero_keeps_it() -> None:
     assert read("openai", {"messages": messages}).messages.endswith('{"role":"assistant","content":"b","weight":0}]')
 
 
-@pytest.mark.parametrize("where", [{"speaker": "Kaz"}, {"metadata": {"speaker": "Kaz"}}, {"metadata": {"instructor": "Kaz"}}])
+@pytest.mark.parametrize(
+    "where", [{"speaker": "Kaz"}, {"metadata": {"speaker": "Kaz"}}, {"metadata": {"instructor": "Kaz"}}]
+)
 def test_the_speaker_is_found_where_libraries_keep_it(where: dict[str, Any]) -> None:
     record = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     assert read("openai", record | where).speaker == "Kaz"
@@ -143,7 +158,11 @@ def test_a_record_that_does_not_fit_names_the_field_and_the_fix(record: dict[str
 @pytest.mark.parametrize(
     ("format", "record", "field"),
     [
-        ("sharegpt", {"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "b"}]}, "conversations"),
+        (
+            "sharegpt",
+            {"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "b"}]},
+            "conversations",
+        ),
         ("alpaca", {"instruction": "", "output": "b"}, "instruction"),
         ("alpaca", {"instruction": "a", "output": " "}, "output"),
         ("prompt_completion", {"prompt": "", "completion": "b"}, "prompt"),
@@ -186,7 +205,7 @@ def test_a_file_that_is_no_text_is_called_what_it_is(head: bytes, code: str) -> 
 
 def test_an_indented_object_is_a_document_and_json_lines_are_not() -> None:
     assert formats.is_document(b'{\n "segments": []\n}')
-    assert formats.is_document(b'{"segments": [\n {}\n]}')
+    assert formats.is_document(b'{"segments": [\n {},\n {}\n]}')
     assert not formats.is_document(b'{"messages": []}\n{"messages": []}')
     assert not formats.is_document(b'{"messages": [}\n{"messages": []}')
     assert not formats.is_document(b'{"messages": []}\n')

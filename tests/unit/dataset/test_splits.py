@@ -33,7 +33,9 @@ def test_large_units_overshoot_by_at_most_half_of_one(counts: list[int], validat
         assert sum(count for _, count, where in placed if where == split) <= size + max(counts) / 2
 
 
-@pytest.mark.parametrize(("examples", "sizes"), [(5, (1, 1)), (10, (1, 1)), (14, (1, 1)), (100, (10, 10)), (124, (12, 12))])
+@pytest.mark.parametrize(
+    ("examples", "sizes"), [(5, (1, 1)), (10, (1, 1)), (14, (1, 1)), (100, (10, 10)), (124, (12, 12))]
+)
 def test_small_data_still_gets_an_example_to_validate_and_one_to_test(examples: int, sizes: tuple[int, int]) -> None:
     aim = splits.sizes(examples, SplitPlan())
     assert (aim.validation, aim.test) == sizes
