@@ -8,6 +8,7 @@ from typing import TypeVar
 import asyncpg
 import msgspec
 import nats
+from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
@@ -53,7 +54,7 @@ async def empty(servers: Servers) -> None:
 class World:
     """The servers, seen as everybody at once: tells facts as their owners, hears what is told."""
 
-    def __init__(self, servers: Servers, client: nats.NATS) -> None:
+    def __init__(self, servers: Servers, client: Client) -> None:
         self.servers = servers
         self.nc = client
         self.js = client.jetstream(timeout=10)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from msgspec import Struct
@@ -42,7 +43,7 @@ def servers() -> Iterator[Servers]:
     cluster = Cluster(folder / "postgres", free_port(), PASSWORDS["postgres"])
     cluster.initialise()
     nats_port = free_port()
-    commands = (
+    commands: tuple[tuple[list[str], dict[str, Any]], ...] = (
         ([*cluster.command(), "-c", "fsync=off"], as_unprivileged()),
         (embedded_nats.configure(folder / "nats", nats_port, PASSWORDS), {}),
     )
