@@ -1,0 +1,1 @@
+"""The evaluator: proves, on words a model never saw, what training changed."""

@@ -1,0 +1,100 @@
+"""The sentences of a report: what the figures mean to somebody who needs no statistics, and how sure they are."""
+
+from collections.abc import Sequence
+
+from services.evaluator.domain.verdicts import PERPLEXITY, RETENTION, Score, light, overall, percent
+
+TITLES = {PERPLEXITY: "Predicting your words", RETENTION: "General knowledge"}
+
+
+def headline(scores: Sequence[Score]) -> str:
+    """Say the result in one sentence."""
+    by_suite = {score.suite: score for score in scores}
+    change = by_suite[PERPLEXITY].change.value
+    knowledge = _knowledge(by_suite.get(RETENTION))
+    match overall(scores):
+        case "better" | "mixed":
+            return f"The tuned model predicts replies it never saw {percent(change)} better{knowledge}."
+        case "worse":
+            return f"The tuned model predicts replies it never saw {percent(-change)} worse: do not use it."
+    return f"Training made no difference that these held-out conversations can prove{knowledge}."
+
+
+def _knowledge(retention: Score | None) -> str:
+    if retention is None or (not retention.surely and retention.note and retention.verdict == "kept"):
+        return ""
+    if retention.verdict == "worse":
+        return ", but " + ("it lost" if retention.surely else "it may have lost") + " general knowledge"
+    return ", and kept its general knowledge"
+
+
+def sureness(scores: Sequence[Score]) -> str:
+    """Say how sure the result is, and what limits it."""
+    score = next(each for each in scores if each.suite == PERPLEXITY)
+    spread = (
+        f"Measured on {score.items} conversations kept out of training. If this were repeated with other conversations "
+        f"like them, the change would lie between {signed(score.change.low)} and {signed(score.change.high)} "
+        "in 95 of 100 cases."
+    )
+    if not score.surely and not score.note:
+        spread += " That range includes zero, so nothing is claimed."
+    return " ".join([spread, *(each.note for each in scores if each.note)])
+
+
+def advice(scores: Sequence[Score]) -> str:
+    """Say what to do next."""
+    match overall(scores):
+        case "better":
+            return "Read the pairs on the next pages. If you like the replies on the right, the model is ready to try."
+        case "mixed":
+            return "Read the pairs first. Then train again with a gentler preset, or mix in general conversations."
+        case "worse":
+            return "Keep using the base model. Look at the loss curve: training may have run too long or too fast."
+    return "Train longer or bring more conversations. A dozen held-out ones show only large changes."
+
+
+def meaning(score: Score) -> str:
+    """Say in a sentence what one suite's change means."""
+    if score.suite == RETENTION:
+        asked = score.items
+        return (
+            f"Of {asked} questions on taxes, retirement, investing and insurance the base model answers "
+            f"{round(score.base * asked)} right, the tuned one {round(score.tuned * asked)}. Guessing gives 25 %."
+        )
+    than = "fewer" if score.change.value >= 0 else "more"
+    return (
+        f"Perplexity went from {score.base:.1f} to {score.tuned:.1f}: at each word the tuned model wavers "
+        f"between {than} candidates when it reads replies it never saw."
+    )
+
+
+def figure(score: Score) -> str:
+    """Return a suite's big figure: the change of perplexity, the share of knowledge kept."""
+    if score.suite == RETENTION:
+        return percent(1 + score.change.value)
+    return signed(score.change.value)
+
+
+def label(score: Score) -> str:
+    """Return what a big figure is, in two or three words."""
+    if score.suite == RETENTION:
+        return "of its knowledge kept"
+    return {"better": "better at your words", "worse": "worse at your words"}.get(score.verdict, "no proven change")
+
+
+def lamp(score: Score) -> tuple[str, str]:
+    """Return a suite's title and its traffic light."""
+    return TITLES[score.suite], light(score)
+
+
+def signed(share: float) -> str:
+    """Write a change with its sign, with a true minus: ``+31 %``, ``−4.2 %``."""
+    return percent(0.0) if abs(share) < 0.0005 else ("+" if share > 0 else "−") + percent(abs(share))
+
+
+def lasted(seconds: float) -> str:
+    """Write a duration for people: ``48 s``, ``11 min``, ``2 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

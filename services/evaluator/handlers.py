@@ -1,0 +1,32 @@
+"""What the evaluator reacts to: a finished run owes its proofs, and anybody may ask a finished model."""
+
+import asyncio
+
+from contracts.evaluations import AskModel, ModelReplied
+from contracts.runs import RunFinished
+from libs.bus import Router
+from libs.db import Transaction
+from libs.errors import NotFound
+from services.evaluator import queries
+from services.evaluator.asking import Asker
+from services.evaluator.domain.owed import evaluation_id, suites_owed
+
+router = Router("evaluator")
+
+
+@router.on(RunFinished)
+async def owe_proofs(run: RunFinished, tx: Transaction, wake: asyncio.Event) -> None:
+    """A trained adapter owes its proofs: decide which, and queue them."""
+    await queries.add(tx, evaluation_id(run.run_id), run, suites_owed(run))
+    wake.set()
+
+
+@router.answers(AskModel)
+async def reply(question: AskModel, tx: Transaction, asker: Asker) -> ModelReplied:
+    """Answer one prompt with both models of a finished job."""
+    run = await queries.run_of_job(tx, question.tenant, question.job_id)
+    if run is None:
+        raise NotFound(
+            f"No finished job {question.job_id} is known here. Check the id, or wait until its training has ended."
+        )
+    return await asker.ask(run, question.prompt, question.max_tokens)

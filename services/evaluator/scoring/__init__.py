@@ -1,0 +1,1 @@
+"""What the worker process measures. Only here does the evaluator touch torch."""

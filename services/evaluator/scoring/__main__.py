@@ -1,0 +1,89 @@
+"""Measure one trained adapter: ``python -m services.evaluator.scoring SPEC.json``, a process that ends when done.
+
+Writes one JSON line of progress for each step to stdout and the result to the file the
+specification names. What cannot be measured leaves a reason, a sentence and exit code 3.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from services.evaluator.domain.verdicts import PERPLEXITY, REPLIES, RETENTION
+from services.evaluator.scoring.failures import Failed, classified
+from services.evaluator.scoring.shapes import CANNOT, Failure, Measured, Progress, ScoringSpec
+
+
+class Clock:
+    """Counts the seconds of each part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        """Measure what happens inside."""
+        began = time.perf_counter()
+        yield
+        self.seconds[part] = round(time.perf_counter() - began, 3)
+
+
+def score(spec: ScoringSpec) -> Measured:
+    """Load both models once and take every measurement the specification asks for."""
+    from services.evaluator.scoring import held_out, knowledge, machine, measure
+
+    clock = Clock()
+    with clock.of("load"):
+        loaded, where = machine.load(spec.base, spec.adapter, threads=spec.threads, precision=spec.precision)
+        conversations, there = held_out.read(Path(spec.split), spec.examples, spec.seed)
+    with clock.of(PERPLEXITY):
+        likelihoods = measure.likelihoods(loaded, conversations, spec.max_length, teller(PERPLEXITY))
+    if not likelihoods:
+        raise Failed(Failure("nothing_held_out", "No held-out conversation has a reply to measure. Bring more data."))
+    answers, pairs = [], []
+    if RETENTION in spec.suites:
+        with clock.of(RETENTION):
+            answers = measure.knowledge(loaded, knowledge.load(Path(spec.knowledge)), teller(RETENTION))
+    if REPLIES in spec.suites:
+        with clock.of(REPLIES):
+            pairs = measure.pairs(loaded, conversations, spec.replies, spec.reply_tokens, teller(REPLIES))
+    return Measured(
+        machine=where,
+        likelihoods=tuple(likelihoods),
+        answers=tuple(answers),
+        pairs=tuple(pairs),
+        held_out=there,
+        seconds=clock.seconds,
+    )
+
+
+def teller(suite: str) -> Callable[[int, int], None]:
+    """Return a function that prints one line of progress of a suite."""
+
+    def tell(done: int, total: int) -> None:
+        print(msgspec.json.encode(Progress(suite, done, total)).decode(), flush=True)
+
+    return tell
+
+
+def main() -> None:
+    """Measure; leave the result in a file, or the reason on stderr."""
+    spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ScoringSpec)
+    try:
+        measured = score(spec)
+    except Exception as error:
+        failure = classified(error)
+        if failure is None:
+            raise
+        print(msgspec.json.encode(failure).decode(), file=sys.stderr, flush=True)
+        sys.exit(CANNOT)
+    partial = Path(spec.result + ".partial")
+    partial.write_bytes(msgspec.json.encode(measured))
+    partial.replace(spec.result)
+
+
+if __name__ == "__main__":
+    main()

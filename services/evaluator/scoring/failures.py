@@ -1,0 +1,27 @@
+"""What can go wrong while models are loaded and measured, named for programs and for people."""
+
+from services.evaluator.scoring.shapes import Failure
+
+
+class Failed(Exception):
+    """Measuring is impossible as it is."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def classified(error: Exception) -> Failure | None:
+    """Name what went wrong if it lies in the data or the machine; None for a bug."""
+    from libs.lm.adapters import BadAdapter
+    from libs.lm.chat import ChatError
+
+    if isinstance(error, Failed):
+        return error.failure
+    if isinstance(error, BadAdapter):
+        return Failure("bad_adapter", f"The adapter cannot be loaded. {error}")
+    if isinstance(error, ChatError):
+        return Failure("bad_data", f"A conversation does not fit the model. {error}")
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return Failure("out_of_memory", "Memory ran out while measuring. Free some, or lower the evaluator's examples.")
+    return None

@@ -1,0 +1,97 @@
+"""What a scoring process is asked and what it answers. No torch: the service reads these too."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from services.evaluator.domain.statistics import Likelihood
+from services.evaluator.domain.verdicts import Answer
+
+CANNOT = 3
+"""Exit code of a scoring process: measuring is impossible, and the last line of stderr is a :class:`Failure`."""
+
+
+class ScoringSpec(Struct, frozen=True, kw_only=True):
+    """One evaluation to carry out. Paths are of this machine; ``precision`` is float32, bfloat16 or auto.
+
+    ``examples`` is the most conversations to measure, ``max_length`` the tokens read of each,
+    ``replies`` and ``reply_tokens`` how many before/after pairs and how long.
+    """
+
+    base: str
+    adapter: str
+    split: str
+    split_name: str
+    knowledge: str
+    result: str
+    suites: tuple[str, ...]
+    seed: int
+    threads: int
+    precision: str = "auto"
+    examples: int = 200
+    max_length: int = 2048
+    replies: int = 10
+    reply_tokens: int = 96
+
+
+class Progress(Struct, frozen=True):
+    """One line of a scoring process's output: ``done`` of ``total`` items of a suite."""
+
+    suite: str
+    done: int
+    total: int
+
+
+class Question(Struct, frozen=True):
+    """One multiple-choice question; ``answer`` is the index of the right one of its ``choices``."""
+
+    id: str
+    topic: Annotated[str, Meta(min_length=1)]
+    question: Annotated[str, Meta(min_length=10)]
+    choices: Annotated[tuple[str, ...], Meta(min_length=4, max_length=4)]
+    answer: Annotated[int, Meta(ge=0, le=3)]
+
+
+class Turn(Struct, frozen=True):
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+class Pair(Struct, frozen=True):
+    """One prompt from the held-out part, what a person wrote, and what each model answers."""
+
+    example_id: str
+    prompt: tuple[Turn, ...]
+    written: str
+    base: str
+    tuned: str
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """Where and with what it was measured; enough to repeat it."""
+
+    device: str
+    precision: str
+    threads: int
+    base_revision: str
+    versions: dict[str, str]
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """All that was found: raw scores, no verdicts. ``seconds`` by part, ``held_out`` examples in all."""
+
+    machine: Machine
+    likelihoods: tuple[Likelihood, ...]
+    answers: tuple[Answer, ...]
+    pairs: tuple[Pair, ...]
+    held_out: int
+    seconds: dict[str, float]
+
+
+class Failure(Struct, frozen=True):
+    """Why a measurement is impossible: a ``reason`` for programs, a ``message`` for people."""
+
+    reason: str
+    message: str
