@@ -77,7 +77,7 @@ async def platform_up(home: Home, port: int = PORT, say: Say = lambda _: None) -
 
 async def _start(home: Home, port: int, supervisor: Supervisor, say: Say) -> Running:
     given = ports(home)
-    given["api"] = _api_port(port, given)
+    given["gateway"] = _api_port(port, given)
     secrets = home.secrets()
     cluster = Cluster(postgres_folder(home), given["postgres"], secrets["postgres"])
     say("Starting PostgreSQL and NATS")
@@ -90,7 +90,7 @@ async def _start(home: Home, port: int, supervisor: Supervisor, say: Say) -> Run
     say(f"Starting {len(PROGRAMS)} services")
     programs = [_service(name, home, given, cluster, secrets) for name in PROGRAMS]
     await asyncio.gather(*(supervisor.start(each) for each in programs))
-    url = f"http://127.0.0.1:{given['api']}"
+    url = f"http://127.0.0.1:{given['gateway']}"
     (home.folder / "url").write_text(url)
     return Running(home=home, url=url, key=key, new_key=new, supervisor=supervisor)
 
@@ -143,7 +143,7 @@ def _service(name: str, home: Home, given: dict[str, int], cluster: Cluster, sec
         name=name,
         command=[sys.executable, "-m", PROGRAMS[name]],
         env=_environment(name, home, given, cluster, secrets),
-        ready=_answers(given["api" if name == "gateway" else name]),
+        ready=_answers(given[name]),
         grace=20.0,
         options={"cwd": ROOT},
     )
@@ -161,13 +161,14 @@ def _environment(
         "WOODSHED_STORAGE_URL": home.storage_url,
         "WOODSHED_DATA_DIR": str(home.folder / "work" / name),
         "WOODSHED_MODELS_DIR": str(models_of(home)),
-        "WOODSHED_HEALTH_PORT": str(given[name]),
+        "WOODSHED_HEALTH_PORT": "0" if name == "gateway" else str(given[name]),
     }
     if name != RUNNER:
         told["WOODSHED_DATABASE_URL"] = cluster.url_for(f"woodshed_{name}", secrets[name], DATABASE)
     if name == "gateway":
         told |= {
-            "WOODSHED_GATEWAY_PORT": str(given["api"]),
+            "WOODSHED_GATEWAY_PORT": str(given["gateway"]),
+            "WOODSHED_GATEWAY_HEALTH_PORT": "0",
             "WOODSHED_GATEWAY_KEY_PEPPER": secrets["pepper"],
             "WOODSHED_GATEWAY_TENANT": TENANT,
         }
