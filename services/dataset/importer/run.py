@@ -188,7 +188,7 @@ def _no_speaker() -> BadRecord:
 
 
 class _Pace:
-    """Tells progress, at most once in ``TOLD_EVERY`` seconds."""
+    """Tells progress: when a stage begins, and then at most once in ``TOLD_EVERY`` seconds."""
 
     def __init__(self, spec: Spec, tally: Tally, tell: Tell) -> None:
         self.tell = tell
@@ -198,6 +198,7 @@ class _Pace:
         self.passed = 0
         self.examples = 0
         self._told = 0.0
+        self._stage = ""
 
     def reading(self, source: Source) -> None:
         """Say how far reading is."""
@@ -209,9 +210,9 @@ class _Pace:
 
     def _say(self, stage: str, done: Callable[[], int]) -> None:
         now = time.monotonic()
-        if now - self._told < TOLD_EVERY:
+        if stage == self._stage and now - self._told < TOLD_EVERY:
             return
-        self._told = now
+        self._told, self._stage = now, stage
         self.tell(
             Progress(
                 stage=stage,

@@ -1,5 +1,6 @@
 """Cutting a file into records: nothing in it may fill memory, stop the reading or shift a line number."""
 
+import contextlib
 import io
 import json
 from typing import Any
@@ -8,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dataset.domain import lines as cutting
-from services.dataset.domain.lines import Record, elements, lines
+from services.dataset.domain.lines import elements, lines
 from services.dataset.domain.problems import BadRecord
 
 LIMIT = 1 << 16
@@ -71,18 +71,14 @@ def test_an_element_is_named_by_the_line_it_begins_on(array: list[Any]) -> None:
 
 
 @given(st.binary(max_size=60).map(lambda tail: b"[" + tail), st.integers(1, 5))
-def test_what_json_reads_as_an_array_is_read_and_nothing_makes_it_loop(data: bytes, step: int) -> None:
+def test_whatever_follows_the_bracket_is_read_or_refused_and_what_json_reads_is_read(data: bytes, step: int) -> None:
     try:
-        found: list[Record] | None = list(elements(Trickle(data, step), LIMIT))
-    except BadRecord as error:
-        found = None
-        assert error.code == "broken_array"
-    try:
-        expected = json.loads(data)
+        expected = len(json.loads(data))
     except (ValueError, RecursionError):
-        return
-    assert found is not None
-    assert len(found) == len(expected)
+        with contextlib.suppress(BadRecord):
+            list(elements(Trickle(data, step), LIMIT))
+    else:
+        assert len(list(elements(Trickle(data, step), LIMIT))) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,4 +129,3 @@ def test_a_line_of_exactly_the_limit_is_read() -> None:
     limit = 100
     data = b"x" * limit + b"\n" + b"y" * (limit + 1) + b"\n"
     assert [record.data is None for record in lines(io.BytesIO(data), limit)] == [False, True]
-    assert cutting.CHUNK > limit
