@@ -35,9 +35,9 @@ def clean(text: object) -> str:
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """Return a table with these headings; those in ``right`` hold figures. The first is never broken: it holds ids."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in columns:
+    for number, name in enumerate(columns):
         justify: JustifyMethod = "right" if name in right else "left"
-        made.add_column(name, justify=justify, overflow="fold", no_wrap=name == columns[0])
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=number == 0)
     return made
 
 
