@@ -66,12 +66,17 @@ def events_page() -> str:
             f"| [`{asked.type}`](#{_anchor(asked.type)}) | {asked.answered_by} | {asked.deadline:g} s "
             f"| `{asked.kind.subject}` |\n"
         )
+    page += "\n## Facts\n"
     for fact in FACTS:
         page += _kind(fact.kind)
+    page += "\n## Questions\n"
     for asked in QUESTIONS:
         page += (
             _kind(asked.kind) + f"\nAnswered with `{asked.answer.__struct_config__.tag}`:\n\n" + _fields(asked.answer)
         )
+    page += "\n## Shapes inside them\n"
+    for shape in _shapes():
+        page += f"\n### {shape.__name__}\n\n{_paragraph(shape)}\n\n" + _fields(shape)
     return page
 
 
@@ -105,6 +110,26 @@ def _default(field: Any) -> str:
 
 def _meaning(hint: Any) -> str:
     return " ".join(each.description for each in getattr(hint, "__metadata__", ()) if each.description)
+
+
+def _shapes() -> list[type[Struct]]:
+    """Structs that stand inside facts, questions and answers, in the order they are met."""
+    found: list[type[Struct]] = []
+    for info in msgspec.inspect.multi_type_info(contracts.kinds().values()):
+        _collect(info, found)
+    return [shape for shape in found if shape not in contracts.kinds().values()]
+
+
+def _collect(info: Any, found: list[type[Struct]]) -> None:
+    if isinstance(info, msgspec.inspect.StructType):
+        if info.cls not in found:
+            found.append(info.cls)
+            for field in info.fields:
+                _collect(field.type, found)
+        return
+    for inner in (getattr(info, "item_type", None), getattr(info, "type", None), *getattr(info, "types", ())):
+        if inner is not None:
+            _collect(inner, found)
 
 
 def _kind(kind: type[Any]) -> str:
