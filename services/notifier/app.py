@@ -1,0 +1,42 @@
+"""Puts the notifier together: which channels there are, and one delivery loop for each."""
+
+from libs.errors import Rejected
+from libs.service import App, Platform
+from services.notifier.channels import Channel
+from services.notifier.channels.console import Console
+from services.notifier.channels.email import Email
+from services.notifier.channels.slack import Slack
+from services.notifier.delivery import Delivery, give_up_stranded
+from services.notifier.domain.notice import Surroundings
+from services.notifier.handlers import router
+from services.notifier.settings import Settings
+
+
+async def build(settings: Settings, platform: Platform) -> App:
+    """Make the channels the settings name."""
+    channels = configured(settings)
+    names = [channel.name for channel in channels]
+    here = Surroundings(settings.public_url, settings.currency)
+    await give_up_stranded(platform.db, names)
+    return App(
+        router=router,
+        work=[Delivery(platform.db, channel, here).run for channel in channels],
+        resources={"channels": tuple(names)},
+    )
+
+
+def configured(settings: Settings) -> list[Channel]:
+    """Return the channels whose address is set, else the console; ``Rejected`` where half of one is missing."""
+    if settings.smtp_host and not settings.mail_to:
+        raise Rejected(
+            "WOODSHED_SMTP_HOST is set but nobody would get the mails. Put addresses into WOODSHED_MAIL_TO, "
+            "or leave WOODSHED_SMTP_HOST out.",
+            code="bad_setting",
+            field="mail_to",
+        )
+    channels: list[Channel] = []
+    if settings.slack_webhook:
+        channels.append(Slack(settings.slack_webhook))
+    if settings.smtp_host:
+        channels.append(Email(settings))
+    return channels or [Console()]

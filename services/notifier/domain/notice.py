@@ -1,0 +1,157 @@
+"""What a notice says: what happened, the figures a person asks for first, and where to look.
+
+Words that come from outside (model names, messages, headlines) are stripped of control characters
+here; each channel's dress escapes them for its own markup.
+"""
+
+import unicodedata
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from contracts.evaluations import EvaluationFailed, ReportReady
+from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
+
+Fact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed
+
+ABOUT: dict[type[Fact], str] = {
+    JobSucceeded: "finished",
+    JobFailed: "failed",
+    JobCancelled: "cancelled",
+    ReportReady: "report",
+    EvaluationFailed: "report",
+}
+"""What a fact's notice is about: a job owes at most one notice about each, on each channel."""
+
+VERDICTS = {
+    "better": ("The report is ready: your model got better", "good"),
+    "worse": ("The report is ready: your model got worse", "bad"),
+}
+UNDECIDED = ("The report is ready", "plain")
+
+
+class Surroundings(Struct, frozen=True):
+    """Where people reach this installation, and the currency its costs are in."""
+
+    public_url: str
+    currency: str
+
+    def job(self, job_id: str) -> str:
+        """Return the address of a job."""
+        return f"{self.public_url.rstrip('/')}/v1/fine_tuning/jobs/{job_id}"
+
+    def report(self, job_id: str) -> str:
+        """Return the address of a job's report."""
+        return f"{self.job(job_id)}/report.html"
+
+
+class Notice(Struct, frozen=True, kw_only=True):
+    """A notice in plain words. ``mood`` is good, bad or plain; ``figures`` are (label, value) pairs."""
+
+    title: str
+    lead: str
+    mood: str
+    job_id: str
+    link: str
+    link_label: str
+    figures: tuple[tuple[str, str], ...] = ()
+
+    def text(self) -> str:
+        """Say it without any markup, for mail readers and terminals."""
+        figures = "\n".join(f"  {label}: {value}" for label, value in self.figures)
+        parts = (self.title, self.lead, figures, f"{self.link_label}: {self.link}")
+        return "\n\n".join(part for part in parts if part)
+
+
+def notice_of(fact: Fact, here: Surroundings) -> Notice:
+    """Put a fact into words."""
+    words: dict[type[Fact], Callable[..., Notice]] = {
+        JobSucceeded: _finished,
+        JobFailed: _failed,
+        JobCancelled: _cancelled,
+        ReportReady: _reported,
+        EvaluationFailed: _unreported,
+    }
+    return words[type(fact)](fact, here)
+
+
+def plain(text: str) -> str:
+    """Return text from outside on one line, without control or direction-changing characters."""
+    kept = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
+    return " ".join(kept.split())
+
+
+def spoken(seconds: float) -> str:
+    """Say a duration as a person would: ``40 s``, ``11 min``, ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _finished(fact: JobSucceeded, here: Surroundings) -> Notice:
+    figures = [
+        ("Model", plain(fact.model)),
+        ("Training time", spoken(fact.seconds)),
+        ("Learned from", f"{fact.trained_tokens:,} tokens"),
+        ("Cost", f"{fact.cost:.2f} {here.currency}" if fact.cost >= 0.01 else f"under 0.01 {here.currency}"),
+    ]
+    if fact.interruptions:
+        figures.append(("Interruptions survived", str(fact.interruptions)))
+    return Notice(
+        title="Your model is ready",
+        lead="Training finished and the model is in storage. It is now compared with the base model; "
+        "the report follows.",
+        mood="good",
+        job_id=fact.job_id,
+        link=here.job(fact.job_id),
+        link_label="See the job",
+        figures=tuple(figures),
+    )
+
+
+def _failed(fact: JobFailed, here: Surroundings) -> Notice:
+    return Notice(
+        title="Training did not succeed",
+        lead=plain(fact.message),
+        mood="bad",
+        job_id=fact.job_id,
+        link=here.job(fact.job_id),
+        link_label="See the job",
+        figures=(("What to do", plain(fact.fix)), ("Reason", plain(fact.reason))),
+    )
+
+
+def _cancelled(fact: JobCancelled, here: Surroundings) -> Notice:
+    return Notice(
+        title="Training was cancelled",
+        lead="The job ended because a person asked for it. There is no model; your data is as it was.",
+        mood="plain",
+        job_id=fact.job_id,
+        link=here.job(fact.job_id),
+        link_label="See the job",
+    )
+
+
+def _reported(fact: ReportReady, here: Surroundings) -> Notice:
+    title, mood = VERDICTS.get(fact.verdict, UNDECIDED)
+    return Notice(
+        title=title,
+        lead=plain(fact.headline),
+        mood=mood,
+        job_id=fact.job_id,
+        link=here.report(fact.job_id),
+        link_label="Read the report",
+    )
+
+
+def _unreported(fact: EvaluationFailed, here: Surroundings) -> Notice:
+    return Notice(
+        title="The report could not be made",
+        lead=f"{plain(fact.message)} The trained model itself is untouched.",
+        mood="bad",
+        job_id=fact.job_id,
+        link=here.job(fact.job_id),
+        link_label="See the job",
+        figures=(("Reason", plain(fact.reason)),),
+    )

@@ -1,0 +1,32 @@
+"""The notifier's knobs: a channel is on when its address is set; with none, notices go to the console."""
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from libs.settings import ServiceSettings
+
+
+class Settings(ServiceSettings, frozen=True, kw_only=True):
+    """What the notifier is told from outside."""
+
+    service: ClassVar[str] = "notifier"
+
+    public_url: Annotated[
+        str, Meta(description="Address under which people reach this installation; links in notices begin with it.")
+    ] = "http://127.0.0.1:8080"
+    currency: Annotated[str, Meta(description="Currency of costs, as an ISO 4217 code.", min_length=3)] = "USD"
+    slack_webhook: Annotated[
+        str, Meta(description="Address of a Slack incoming webhook (a secret); empty: nothing goes to Slack.")
+    ] = ""
+    smtp_host: Annotated[str, Meta(description="Mail server; empty: no mail is sent.")] = ""
+    smtp_port: Annotated[
+        int, Meta(description="Port of the mail server: 587 for starttls, 465 for tls.", ge=1, le=65535)
+    ] = 587
+    smtp_security: Annotated[
+        Literal["starttls", "tls", "none"], Meta(description="How the connection to the mail server is protected.")
+    ] = "starttls"
+    smtp_user: Annotated[str, Meta(description="User at the mail server; empty: no login.")] = ""
+    smtp_password: Annotated[str, Meta(description="Password at the mail server.")] = ""
+    mail_from: Annotated[str, Meta(description="Sender of mails.")] = "Woodshed <woodshed@localhost>"
+    mail_to: Annotated[str, Meta(description="Addresses that get mails, separated by commas.")] = ""
