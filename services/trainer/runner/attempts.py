@@ -31,6 +31,7 @@ class Attempts:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.held: dict[int, Attempt] = {}
         self.tasks: asyncio.TaskGroup | None = None
+        self.closing = False
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def holding(self) -> tuple[Held, ...]:
@@ -38,8 +39,8 @@ class Attempts:
         return tuple(Held(run_id=attempt.launch.run_id, fence=fence) for fence, attempt in self.held.items())
 
     def begin(self, launch: Launch) -> None:
-        """Start an attempt; one that is here already is left alone."""
-        if launch.fence in self.held:
+        """Start an attempt; one that is here already is left alone, and a runner that is leaving takes none."""
+        if self.closing or launch.fence in self.held:
             return
         reporter = Reporter(self.bus, self.runner, launch.run_id, launch.fence)
         attempt = Attempt(
@@ -78,7 +79,8 @@ class Attempts:
             attempt.kill()
 
     async def stop_all(self, grace: float = 8.0) -> None:
-        """End every attempt, saving where there is time, and wait for their last reports."""
+        """End every attempt, saving where there is time, and wait for their last reports. None begins after this."""
+        self.closing = True
         for fence in list(self.held):
             self.stop(fence, grace)
         if running := list(self._running.values()):
