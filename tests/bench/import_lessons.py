@@ -75,14 +75,14 @@ def measure(source: Path, version: Path, model: Path, segments: int) -> None:
         model_dir=str(model),
         split=SplitPlan(by="speaker"),
     )
-    began: dict[str, float] = {}
+    began: dict[str, tuple[float, float]] = {}
 
     def tell(said: Progress) -> None:
-        began.setdefault(said.stage, time.perf_counter())
+        began.setdefault(said.stage, clocks())
 
-    started = time.perf_counter()
+    started = clocks()
     outcome = run(spec, tell)
-    seconds = time.perf_counter() - started
+    ended = clocks()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert isinstance(outcome, Imported), outcome
     print(f"file                 {size / 1e6:,.0f} MB, {segments:,} segments")
@@ -90,10 +90,15 @@ def measure(source: Path, version: Path, model: Path, segments: int) -> None:
         f"examples             {outcome.train_examples:,} + {outcome.validation_examples:,} + {outcome.test_examples:,}"
     )
     print(f"tokens (train)       {outcome.train_tokens:,}, trained {outcome.trained_tokens:,}")
-    reading = began["writing"] - started
-    print(f"reading              {reading:.1f} s, {segments / reading:,.0f} segments/s")
-    print(f"whole import         {seconds:.1f} s, {segments / seconds:,.0f} segments/s")
+    for stage, until in (("reading     ", began["writing"]), ("whole import", ended)):
+        wall, cpu = until[0] - started[0], until[1] - started[1]
+        print(f"{stage}         {wall:.1f} s ({cpu:.1f} CPU-s), {segments / wall:,.0f} segments/s")
     print(f"peak resident memory {peak / 1024:,.0f} MB ({before / 1024:,.0f} MB before)")
+
+
+def clocks() -> tuple[float, float]:
+    """Wall time and this process's CPU time, in seconds."""
+    return time.perf_counter(), time.process_time()
 
 
 if __name__ == "__main__":

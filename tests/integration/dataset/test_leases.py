@@ -158,6 +158,24 @@ async def test_a_full_disk_refuses_and_leaves_the_upload_and_the_next_import_alo
     assert await desk.platform.storage.get_bytes(taken.uri) == CONVERSATIONS
 
 
+async def test_a_storage_that_is_away_only_delays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset_id = await write_down(desk)
+    carrier = importer(desk)
+
+    async def away(*_: object) -> Path:
+        raise ConnectionError("storage is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.platform.storage, "fetch", away)
+        assert await carrier.import_next()
+    async with desk.platform.db.transaction("acme") as tx:
+        row = await tx.fetchrow("SELECT state, crashes, lease_until > now() AS paused FROM dataset.dataset")
+        await tx.execute("UPDATE dataset.dataset SET lease_until = now()")
+    assert (row["state"], row["crashes"], row["paused"]) == ("importing", 0, True)
+    assert await carrier.import_next()
+    assert await state(desk, dataset_id) == ("ready", 2)
+
+
 async def test_work_folders_of_earlier_attempts_are_removed(desk: Desk) -> None:
     dataset_id = await write_down(desk)
     carrier = importer(desk)
