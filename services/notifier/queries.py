@@ -16,7 +16,7 @@ from services.notifier.domain.notice import ABOUT, Fact
 
 OWE = """
     INSERT INTO notifier.notice (notice_id, tenant, job_id, channel, about, fact, due_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    VALUES ($1, $2, $3, $4, $5, $6, now())
         ON CONFLICT (tenant, job_id, channel, about) DO NOTHING
 """
 TAKE_DUE = """
@@ -66,7 +66,7 @@ class Owed(Struct, frozen=True, kw_only=True):
 async def owe(tx: Transaction, fact: Fact, channel: str) -> None:
     """Write down a notice; one that stands already stays as it is."""
     about, text = ABOUT[type(fact)], encode(fact).decode()
-    await tx.execute(OWE, new_id("notice"), fact.tenant, fact.job_id, channel, about, text, fact.at)
+    await tx.execute(OWE, new_id("notice"), fact.tenant, fact.job_id, channel, about, text)
 
 
 async def take_due(tx: Transaction, channel: str, at: datetime, lease: timedelta) -> Owed | None:

@@ -30,10 +30,10 @@ class Email:
             raise _refusal(error.recipients[0]) from error
         except aiosmtplib.SMTPResponseException as error:
             raise _refusal(error) from error
-        except aiosmtplib.SMTPNotSupported as error:
-            raise Rejected(f"The mail server cannot do what the settings ask for: {error}. {CHECK}") from error
-        except (aiosmtplib.SMTPException, OSError) as error:
+        except OSError as error:
             raise Busy(f"The mail server could not be reached ({type(error).__name__}).", after=0) from error
+        except aiosmtplib.SMTPException as error:
+            raise Rejected(f"The mail server cannot do what the settings ask for: {error}. {CHECK}") from error
 
     async def _hand_over(self, mail: EmailMessage) -> None:
         await aiosmtplib.send(

@@ -1,0 +1,67 @@
+"""Slack's webhook, spoken against a server that answers like it."""
+
+import pytest
+
+from libs.errors import Busy, Rejected
+from services.notifier.channels.slack import Slack
+from services.notifier.domain.notice import notice_of
+from tests.integration.notifier.house import HERE
+from tests.integration.notifier.slack_server import FakeSlack
+from tests.unit.notifier import facts
+
+NOTICE = notice_of(facts.succeeded(model="ft:<!channel>"), HERE)
+
+
+async def test_slack_takes_the_message_as_block_kit() -> None:
+    async with FakeSlack().listening() as slack:
+        await Slack(slack.webhook).send(NOTICE, "notice-1")
+    [message] = slack.accepted
+    assert [block["type"] for block in message["blocks"]][:2] == ["header", "section"]
+    assert message["text"].startswith("✅ Your model is ready")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "headers", "after"),
+    [
+        (429, "rate_limited", {"Retry-After": "30"}, 30.0),
+        (429, "rate_limited", {}, 0.0),
+        (500, "rollup_error", {}, 0.0),
+        (503, "", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+    ],
+)
+async def test_what_passes_is_tried_again_when_slack_says(
+    status: int, text: str, headers: dict[str, str], after: float
+) -> None:
+    async with FakeSlack((status, text, headers)).listening() as slack:
+        with pytest.raises(Busy) as busy:
+            await Slack(slack.webhook).send(NOTICE, "notice-1")
+    assert busy.value.after == after
+    assert str(status) in busy.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "fix"),
+    [
+        (404, "no_service", "Make a new incoming webhook"),
+        (403, "action_prohibited", "ask for permission"),
+        (410, "channel_is_archived", "unarchive it"),
+        (400, "invalid_blocks", "report this as a bug"),
+        (302, "", "Make a new incoming webhook"),
+    ],
+)
+async def test_what_never_passes_says_what_to_do(status: int, text: str, fix: str) -> None:
+    elsewhere = {"Location": "http://169.254.169.254/"}
+    async with FakeSlack((status, text, elsewhere)).listening() as slack:
+        with pytest.raises(Rejected) as refused:
+            await Slack(slack.webhook).send(NOTICE, "notice-1")
+    assert fix in refused.value.message
+    assert "secret" not in refused.value.message
+    assert slack.asked == 1
+
+
+async def test_a_slack_that_cannot_be_reached_is_tried_again_without_naming_the_secret() -> None:
+    async with FakeSlack().listening() as slack:
+        pass
+    with pytest.raises(Busy, match="could not be reached") as busy:
+        await Slack(slack.webhook).send(NOTICE, "notice-1")
+    assert "secret" not in busy.value.message
