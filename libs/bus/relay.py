@@ -48,7 +48,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled; a lost database or broker only delays."""
-        while True:
+        while not _cancelled():
             try:
                 await self._hold_office()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error) as error:
@@ -63,12 +63,12 @@ class Relay:
                 await connection.execute(SCOPE, ALL_TENANTS)
                 while not await connection.fetchval(ELECT, schema):
                     await asyncio.sleep(POLL)
-                while True:
+                while not _cancelled():
                     self._wake.clear()
                     while await self._publish_some(connection):
                         pass
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(POLL):  # wait_for of 3.11 may swallow a cancellation
+                        async with asyncio.timeout(POLL):
                             await self._wake.wait()
             finally:
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -111,6 +111,12 @@ class Relay:
                 _raise_refusal(reply.data)
             else:
                 await self.bus.nc.publish(row["subject"], row["body"], headers=headers)
+
+
+def _cancelled() -> bool:
+    """Whether this task was cancelled, even if nats-py lost it: wait_for of Python 3.11 may, when its answer comes."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _raise_refusal(reply: bytes) -> None:
