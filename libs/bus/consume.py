@@ -68,7 +68,9 @@ class Consumer:
             )
             subscriber(self._hear)
         for answer in self.router.answers_to.values():
-            asked = self.bus.broker.subscriber(answer.kind.subject, queue=self.router.service, decoder=_as_it_came)
+            asked = self.bus.broker.subscriber(
+                answer.kind.subject, queue=self.router.service, decoder=_as_it_came, no_reply=True
+            )
             asked(self._replier(answer))
         await self.bus.broker.start()
 

@@ -57,7 +57,8 @@ class Loops:
                 except TEMPORARY as error:
                     log.warning("work pauses", step=step.__name__, error=repr(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.control.wake.wait(), POLL)
+                async with asyncio.timeout(POLL):
+                    await self.control.wake.wait()
 
     async def place(self) -> None:
         """Give idle devices to runs that wait to go on; offer what is left to the scheduler."""
