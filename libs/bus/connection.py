@@ -63,7 +63,7 @@ class Bus:
     def nc(self) -> "Client":
         """The plain NATS client underneath."""
         client: Client = self.broker.config.connection_state.connection
-        return client  # noqa: RET504 - typed here, untyped there
+        return client
 
     @property
     def js(self) -> "JetStreamContext":
