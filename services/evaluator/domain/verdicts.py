@@ -89,6 +89,7 @@ def judge_retention(answers: Sequence[Answer], choices: int, seed: int) -> Score
     if not any(base):
         return _nothing_to_retain(tuned)
     ratio = retained(base, tuned, seed)
+    guesses = near_chance(sum(base), len(base), 1 / choices)
     verdict = "kept" if ratio.value >= KEPT else "worse"
     return Score(
         suite=RETENTION,
@@ -97,7 +98,7 @@ def judge_retention(answers: Sequence[Answer], choices: int, seed: int) -> Score
         change=Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1),
         verdict=verdict,
         items=len(answers),
-        surely=ratio.low >= KEPT if verdict == "kept" else ratio.high < KEPT,
+        surely=not guesses and (ratio.low >= KEPT if verdict == "kept" else ratio.high < KEPT),
         note=_retention_note(ratio, sum(base), len(base), 1 / choices),
     )
 
@@ -118,8 +119,8 @@ def _nothing_to_retain(tuned: Sequence[bool]) -> Score:
 def _retention_note(ratio: Interval, right: int, asked: int, chance: float) -> str:
     if near_chance(right, asked, chance):
         return (
-            f"The base model answered {right} of {asked} right and guessing gives about {asked * chance:.0f}: it hardly "
-            "knows these topics, so this says little about forgetting."
+            f"The base model answered {right} of {asked} right and guessing gives about {asked * chance:.0f}: "
+            "it hardly knows these topics, so this says little about forgetting."
         )
     if ratio.low < KEPT <= ratio.value:
         return "The interval reaches below 95 %: some forgetting cannot be ruled out with this many questions."

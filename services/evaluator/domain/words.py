@@ -14,9 +14,9 @@ def headline(scores: Sequence[Score]) -> str:
     knowledge = _knowledge(by_suite.get(RETENTION))
     match overall(scores):
         case "better" | "mixed":
-            return f"The tuned model predicts replies it never saw {percent(change)} better{knowledge}."
+            return f"On replies it never saw, the tuned model is {percent(change)} better{knowledge}."
         case "worse":
-            return f"The tuned model predicts replies it never saw {percent(-change)} worse: do not use it."
+            return f"On replies it never saw, the tuned model is {percent(-change)} worse: do not use it."
     return f"Training made no difference that these held-out conversations can prove{knowledge}."
 
 
@@ -61,11 +61,14 @@ def meaning(score: Score) -> str:
             f"Of {asked} questions on taxes, retirement, investing and insurance the base model answers "
             f"{round(score.base * asked)} right, the tuned one {round(score.tuned * asked)}. Guessing gives 25 %."
         )
-    than = "fewer" if score.change.value >= 0 else "more"
-    return (
-        f"Perplexity went from {score.base:.1f} to {score.tuned:.1f}: at each word the tuned model wavers "
-        f"between {than} candidates when it reads replies it never saw."
-    )
+    return f"Perplexity went from {score.base:.1f} to {score.tuned:.1f}. {_wavering(score.change.value)}"
+
+
+def _wavering(change: float) -> str:
+    if abs(change) < 0.0005:
+        return "The number of words either model wavers between in replies it never saw did not change."
+    than = "fewer" if change > 0 else "more"
+    return f"In replies it never saw, the tuned model wavers between {than} words at each step."
 
 
 def figure(score: Score) -> str:
