@@ -26,8 +26,10 @@ ABOUT: dict[type[Fact], str] = {
 VERDICTS = {
     "better": ("The report is ready: your model got better", "good"),
     "worse": ("The report is ready: your model got worse", "bad"),
+    "mixed": ("The report is ready: your model learned, and forgot something", "plain"),
+    "no_difference": ("The report is ready: no difference can be shown", "plain"),
 }
-UNDECIDED = ("The report is ready", "plain")
+UNKNOWN_VERDICT = ("The report is ready", "plain")
 
 
 class Surroundings(Struct, frozen=True):
@@ -134,7 +136,7 @@ def _cancelled(fact: JobCancelled, here: Surroundings) -> Notice:
 
 
 def _reported(fact: ReportReady, here: Surroundings) -> Notice:
-    title, mood = VERDICTS.get(fact.verdict, UNDECIDED)
+    title, mood = VERDICTS.get(fact.verdict, UNKNOWN_VERDICT)
     return Notice(
         title=title,
         lead=plain(fact.headline),

@@ -67,7 +67,10 @@ def test_failure_says_why_and_what_to_do() -> None:
     assert ("What to do", "Choose a smaller rank.") in notice.figures
 
 
-@pytest.mark.parametrize(("verdict", "mood"), [("better", "good"), ("worse", "bad"), ("no_difference", "plain")])
+@pytest.mark.parametrize(
+    ("verdict", "mood"),
+    [("better", "good"), ("worse", "bad"), ("no_difference", "plain"), ("mixed", "plain"), ("new", "plain")],
+)
 def test_the_report_links_to_itself_and_shows_its_verdict(verdict: str, mood: str) -> None:
     notice = notice_of(facts.reported(verdict=verdict), HERE)
     assert notice.link.endswith("/ftjob-1/report.html")

@@ -22,7 +22,7 @@ from services.scheduler.domain.estimate import (
 from services.scheduler.domain.recipe import wished
 from tests.unit.scheduler.facts import submitted
 
-CPU = Device(kind="cpu", precision="bf16", memory_bytes=24_000_000_000, flops=2.7e12)
+CPU = Device(kind="Xeon", precision="bfloat16", memory_bytes=24_000_000_000, flops=2.7e12)
 DATA = Data(train_examples=100, train_tokens=15_300)
 RECIPE = replace(wished(submitted()), batch_size=3)
 RATE = Rate(per_hour=3.6, currency="EUR")
@@ -48,6 +48,17 @@ def test_the_first_estimate_agrees_with_what_was_measured_on_two_cores() -> None
     tokens_per_second = 10_000 / calculated_seconds(RECIPE.base_model, 10_000, CPU)
     assert tokens_per_second == pytest.approx(259, rel=0.1)
     assert 2.0e9 < calculated_memory(replace(RECIPE, rank=16), CPU) < 2.7e9
+
+
+def test_in_float32_the_first_estimate_agrees_with_what_was_measured_on_one_core() -> None:
+    one_core = replace(CPU, precision="float32", flops=0.2e12)
+    assert 10_000 / calculated_seconds(RECIPE.base_model, 10_000, one_core) == pytest.approx(95, rel=0.1)
+
+
+def test_a_large_model_uses_more_of_a_devices_speed_than_a_small_one() -> None:
+    gpu = replace(CPU, flops=5e14)
+    small, large = (calculated_seconds(name, 1000, gpu) for name in (RECIPE.base_model, "Qwen2.5-7B-Instruct"))
+    assert large / small < 7_615 / 135 / 4
 
 
 def test_cost_is_device_time_with_start_up_at_the_rate() -> None:

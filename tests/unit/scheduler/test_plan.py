@@ -10,7 +10,7 @@ from services.scheduler.domain.plan import plan, spoken
 from services.scheduler.domain.recipe import wished
 from tests.unit.scheduler.facts import submitted
 
-CPU = Device(kind="cpu", precision="bf16", memory_bytes=24_000_000_000, flops=2.7e12)
+CPU = Device(kind="Xeon", precision="bfloat16", memory_bytes=24_000_000_000, flops=2.7e12)
 RATE = Rate(per_hour=0.06, currency="USD")
 SEEN = Calibration(runs=5, spread=0.1)
 RECIPE = replace(wished(submitted()), batch_size=16)
