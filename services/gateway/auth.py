@@ -16,6 +16,8 @@ from libs.errors import Unauthorized
 from services.gateway.domain import keys
 from services.gateway.queries import keys as queries
 
+DESCRIPTION = r"^/openapi\.json$"
+
 
 class Caller(Struct, frozen=True):
     """Whoever holds the key. ``prefix`` is the key's public part."""
@@ -26,10 +28,10 @@ class Caller(Struct, frozen=True):
 
 
 class KeyAuth(AbstractAuthenticationMiddleware):
-    """Lets nobody in without a key that holds, except on routes that say ``exclude_from_auth``."""
+    """Lets nobody in without a key that holds, except to the API's description and routes that say ``exclude_from_auth``."""
 
     def __init__(self, app: ASGIApp, db: Database, pepper: str) -> None:
-        super().__init__(app)
+        super().__init__(app, exclude=DESCRIPTION)
         self._db = db
         self._pepper = pepper
 

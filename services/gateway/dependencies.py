@@ -45,8 +45,8 @@ def provided(settings: Settings, platform: Platform, hub: Hub) -> dict[str, Prov
         who: Caller = request.user
         return who
 
-    async def tx(request: Request[Any, Any, Any]) -> AsyncIterator[Transaction]:
-        async with platform.db.transaction(request.user.tenant) as transaction:
+    async def tx(db: Db, caller: TheCaller) -> AsyncIterator[Transaction]:
+        async with db.transaction(caller.tenant) as transaction:
             yield transaction
 
     return {

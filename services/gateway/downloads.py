@@ -30,7 +30,7 @@ async def send(
         raise PermissionError(f"{tenant} was pointed at {key}")
     headers = _headers(sha256, filename, inline=inline)
     if ranges.known_already(request.headers.get("if-none-match", ""), headers["ETag"]):
-        return Response(None, status_code=304, headers=headers)
+        return Response(b"", status_code=304, headers=headers)
     size = await storage.size(key)
     try:
         part = _wanted(request, headers["ETag"], size)

@@ -80,7 +80,12 @@ class Page:
         elif len(self._facts) < self._backlog:
             self._facts.append(message)
         else:
-            self.dropped = True
+            self.drop()
+        self._wake.set()
+
+    def drop(self) -> None:
+        """End the page; its client may come back."""
+        self.dropped = True
         self._wake.set()
 
     async def messages(self, silence: float) -> AsyncIterator[Message | None]:
@@ -118,11 +123,15 @@ class Hub:
         self.seen = (await self._bus.js.stream_info(EVENTS)).state.last_seq
         heard = await read(self._bus, EVENTS, "evt.>", after=self.seen)
         self.ready.set()
-        async for raw in heard.messages:
-            sequence = raw.metadata.sequence.stream
-            if sequence > self.seen:
-                self.seen = sequence
-                self.offer_raw(raw, sequence)
+        try:
+            async for raw in heard.messages:
+                sequence = raw.metadata.sequence.stream
+                if sequence > self.seen:
+                    self.seen = sequence
+                    self.offer_raw(raw, sequence)
+        finally:
+            for page in self._pages:
+                page.drop()
 
     def offer_raw(self, raw: Msg, sequence: int | None) -> None:
         """Put a message as NATS brought it on every page it belongs on; what says nothing of a tenant on none."""

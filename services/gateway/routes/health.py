@@ -50,5 +50,9 @@ static = create_static_files_router(
 )
 
 router = Router(
-    "/", route_handlers=[live, ready, metrics, docs, static], tags=["Health"], opt={"exclude_from_auth": True}
+    "/",
+    route_handlers=[live, ready, metrics, docs, static],
+    tags=["Health"],
+    opt={"exclude_from_auth": True},
+    security=[{}],
 )

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -18,6 +19,7 @@ from contracts.recipes import SHIPPED_MODEL, Recipe
 from contracts.runs import RunFinished, RunProgressed
 from libs.embedded.home import free_port
 from libs.service import Platform
+from libs.storage import Storage
 from libs.testing.platform import World
 from services.gateway.app import build
 from services.gateway.bootstrap import bootstrap
@@ -80,12 +82,15 @@ class Gateway(NamedTuple):
 
 
 @pytest.fixture
-async def gateway(world: World) -> AsyncIterator[Gateway]:
-    """Start a gateway for one test."""
-    port = free_port()
-    settings = world.settings(Settings, port=port, key_pepper=PEPPER, heartbeat_seconds=0.2)
+async def gateway(world: World, tmp_path: Path) -> AsyncIterator[Gateway]:
+    """Start a gateway with a storage of its own for one test."""
+    port, storage_url = free_port(), f"file://{tmp_path}"
+    settings = world.settings(
+        Settings, port=port, key_pepper=PEPPER, heartbeat_seconds=0.2, header_timeout_ms=500, storage_url=storage_url
+    )
     assert isinstance(settings, Settings)
-    platform = await world.platform("gateway")
+    connected = await world.platform("gateway")
+    platform = Platform(connected.db, connected.bus, Storage.open(storage_url))
     key = await bootstrap(platform.db, "studio", PEPPER)
     assert key
     url = f"http://127.0.0.1:{port}"

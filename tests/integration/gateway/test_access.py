@@ -1,0 +1,174 @@
+"""Who gets in, and that nobody reaches another organisation's things by any route."""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from services.gateway.bootstrap import bootstrap
+from services.gateway.openapi import document
+from services.gateway.queries import keys as key_queries
+from tests.integration.gateway.conftest import PEPPER, Gateway, Story
+
+BODIES: dict[str, Any] = {
+    "/v1/fine_tuning/jobs/{job}/ask": {"prompt": "Hello?"},
+    "/v1/estimates": {"dataset": "{dataset}"},
+    "/v1/datasets": {"file": "{file_id}"},
+    "/v1/fine_tuning/jobs": {"model": "SmolLM2-135M-Instruct", "training_file": "{file_id}"},
+}
+NAMES_NOTHING = {
+    "get /v1/files",
+    "post /v1/files",
+    "get /v1/datasets",
+    "get /v1/fine_tuning/jobs",
+    "get /v1/models",
+    "get /v1/stream",
+}
+PUBLIC = {"get /health/live", "get /health/ready", "get /metrics"}
+
+
+def _routes() -> list[tuple[str, str]]:
+    return [(method, path) for path, methods in document()["paths"].items() for method in methods]
+
+
+async def _owned(gateway: Gateway) -> dict[str, str]:
+    """Make one of everything, and return the ids."""
+    story = Story(await gateway.submit())
+    weights = b"weights"
+    await gateway.platform.storage.put_bytes(f"{story.adapter}/adapter_model.safetensors", weights)
+    pages = {"pdf": b"%PDF", "html": b"<p>", "json": b"{}"}
+    for name, page in pages.items():
+        await gateway.platform.storage.put_bytes(f"studio/reports/eval-1/report.{name}", page)
+    facts = (story.dispatched(), story.finished(weights), story.succeeded(), story.report(pages))
+    for fact in facts:
+        await gateway.world.tell(fact)
+    await gateway.until(f"/v1/fine_tuning/jobs/{story.job_id}/artifacts", lambda found: found["data"])
+    job = await gateway.until(f"/v1/fine_tuning/jobs/{story.job_id}", lambda job: job["woodshed"]["verdict"])
+    return {
+        "job": story.job_id,
+        "file_id": job["training_file"],
+        "dataset": story.dataset_id,
+        "model": job["fine_tuned_model"],
+        "name": "adapter_model.safetensors",
+    }
+
+
+def _fill(template: Any, names: dict[str, str]) -> Any:
+    if isinstance(template, dict):
+        return {key: _fill(value, names) for key, value in template.items()}
+    return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], template)
+
+
+async def test_every_route_answers_404_for_every_id_of_another_organisation(gateway: Gateway) -> None:
+    names = await _owned(gateway)
+    walked = 0
+    async with await gateway.stranger() as stranger:
+        for method, path in _routes():
+            if f"{method} {path}" in NAMES_NOTHING | PUBLIC:
+                continue
+            body = _fill(BODIES[path], names) if method == "post" and path in BODIES else None
+            answer = await stranger.request(method, _fill(path, names), json=body)
+            assert answer.status_code == 404, (method, path, answer.text)
+            assert answer.json()["code"] == "not_found"
+            walked += 1
+        for path in ("/v1/files", "/v1/datasets", "/v1/fine_tuning/jobs"):
+            assert (await stranger.get(path)).json()["data"] == []
+        assert [model["owned_by"] for model in (await stranger.get("/v1/models")).json()["data"]] == ["base"]
+    assert walked == 21
+    assert (await gateway.http.get(f"/v1/files/{names['file_id']}/content")).status_code == 200
+
+
+async def test_every_route_but_health_wants_a_key(gateway: Gateway) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url) as nobody:
+        for method, path in _routes():
+            if f"{method} {path}" in PUBLIC:
+                continue
+            answer = await nobody.request(method, re.sub(r"\{\w+\}", "x", path))
+            assert (answer.status_code, answer.json()["code"]) == (401, "missing_api_key"), path
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer nonsense"},
+        {"Authorization": f"Bearer wsk-{'a' * 8}-{'b' * 32}"},
+        {"X-Api-Key": "wsk-é"},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+    ],
+)
+async def test_a_key_that_does_not_hold_is_refused_with_a_reason(gateway: Gateway, headers: dict[str, str]) -> None:
+    encoded = {name: value.encode() for name, value in headers.items()}
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        answer = await client.get("/v1/files", headers=encoded)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["error"]["type"] == "authentication_error"
+    assert problem["fix"] in problem["error"]["message"]
+
+
+async def test_the_right_prefix_with_another_secret_is_refused(gateway: Gateway) -> None:
+    forged = gateway.key[:13] + "0" * 32
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        answer = await client.get("/v1/files", headers={"X-Api-Key": forged})
+        assert (answer.status_code, forged in answer.text) == (401, False)
+        assert (await client.get("/v1/files", headers={"X-Api-Key": gateway.key})).status_code == 200
+
+
+async def test_a_revoked_key_is_void_at_once(gateway: Gateway) -> None:
+    async with gateway.platform.db.transaction("studio") as tx:
+        assert await key_queries.revoke_key(tx, gateway.key.split("-")[1])
+    assert (await gateway.http.get("/v1/files")).status_code == 401
+
+
+async def test_the_first_key_is_made_once(gateway: Gateway) -> None:
+    assert await bootstrap(gateway.platform.db, "studio", PEPPER) is None
+
+
+async def test_a_client_that_sends_its_headers_slowly_is_cut_off(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.settings.port)
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+    assert await asyncio.wait_for(reader.read(), gateway.settings.header_timeout_ms / 1000 + 5) is not None
+    assert reader.at_eof()
+    writer.close()
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json"])
+async def test_what_needs_no_key_answers_without(gateway: Gateway, path: str) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_the_page_of_the_api_loads_only_from_here(gateway: Gateway) -> None:
+    page = (await gateway.http.get("/docs")).text
+    for path in re.findall(r'(?:src|href)="(/[^"]+)"', page):
+        assert (await gateway.http.get(path)).status_code == 200, path
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nothing", 404), ("PATCH", "/v1/files", 405)])
+async def test_what_is_not_there_is_a_problem_too(gateway: Gateway, method: str, path: str, status: int) -> None:
+    answer = await gateway.http.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["error"]["message"]
+
+
+async def test_a_bug_is_a_problem_without_its_traceback(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("services.gateway.queries.jobs.newest_first", broken)
+    answer = await gateway.http.get("/v1/fine_tuning/jobs")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "secret detail" not in answer.text
+
+
+async def test_a_trace_goes_on_through_the_answer(gateway: Gateway) -> None:
+    trace.set_tracer_provider(TracerProvider())
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    answer = await gateway.http.get("/v1/files", headers={"traceparent": parent})
+    assert answer.headers["traceparent"].split("-")[1] == parent.split("-")[1]

@@ -1,0 +1,66 @@
+"""The API's own description, and the vendored page that shows it."""
+
+import hashlib
+import re
+from typing import Any
+
+import pytest
+
+from services.gateway.openapi import document
+from services.gateway.routes.health import STATIC
+
+PUBLIC = ("/health/live", "/health/ready", "/metrics")
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return document()
+
+
+def test_every_operation_has_an_id_a_summary_a_tag_and_its_problems(described: dict[str, Any]) -> None:
+    assert described["openapi"] == "3.1.0"
+    operations = [(path, operation) for path, methods in described["paths"].items() for operation in methods.values()]
+    ids = [operation["operationId"] for _, operation in operations]
+    assert len(ids) == len(set(ids)) >= 26
+    for path, operation in operations:
+        assert operation["summary"], path
+        assert operation["tags"], path
+        if path not in PUBLIC:
+            problem = operation["responses"]["401"]["content"]
+            assert list(problem) == ["application/problem+json"], path
+
+
+def test_operations_that_openai_has_carry_openais_ids(described: dict[str, Any]) -> None:
+    wanted = {
+        ("/v1/files", "get"): "listFiles",
+        ("/v1/files", "post"): "createFile",
+        ("/v1/files/{file_id}", "get"): "retrieveFile",
+        ("/v1/files/{file_id}", "delete"): "deleteFile",
+        ("/v1/files/{file_id}/content", "get"): "downloadFile",
+        ("/v1/fine_tuning/jobs", "get"): "listPaginatedFineTuningJobs",
+        ("/v1/fine_tuning/jobs", "post"): "createFineTuningJob",
+        ("/v1/fine_tuning/jobs/{job}", "get"): "retrieveFineTuningJob",
+        ("/v1/fine_tuning/jobs/{job}/cancel", "post"): "cancelFineTuningJob",
+        ("/v1/fine_tuning/jobs/{job}/events", "get"): "listFineTuningEvents",
+        ("/v1/fine_tuning/jobs/{job}/checkpoints", "get"): "listFineTuningJobCheckpoints",
+        ("/v1/models", "get"): "listModels",
+        ("/v1/models/{model}", "get"): "retrieveModel",
+    }
+    assert {key: described["paths"][key[0]][key[1]]["operationId"] for key in wanted} == wanted
+
+
+def test_everything_but_health_needs_a_key(described: dict[str, Any]) -> None:
+    assert described["security"] == [{"key": []}]
+    for path in PUBLIC:
+        assert described["paths"][path]["get"]["security"] == [{}]
+
+
+def test_vendored_files_are_the_published_ones() -> None:
+    for line in (STATIC / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_the_page_names_nothing_outside() -> None:
+    for name in ("docs.html", "docs.js"):
+        assert not re.search(r"https?:|//[a-z]", (STATIC / name).read_text())

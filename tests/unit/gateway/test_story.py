@@ -1,0 +1,79 @@
+"""A job's story in sentences, and its stage."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from contracts.jobs import JobFailed
+from contracts.runs import CheckpointCommitted, RunInterrupted, WriteFenced
+from services.gateway.domain.statuses import stage_of
+from services.gateway.domain.story import Line, about, line_about
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.2, "about 1 second"),
+        (40, "about 40 seconds"),
+        (170, "about 3 minutes"),
+        (3600, "about 60 minutes"),
+        (9000, "about 2.5 hours"),
+    ],
+)
+def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
+    assert about(seconds) == said
+
+
+def test_an_interruption_says_what_is_lost_and_a_failure_what_to_do() -> None:
+    lost = RunInterrupted(
+        tenant="studio",
+        at=NOON,
+        run_id="r",
+        job_id="j",
+        fence=1,
+        cause="lost_worker",
+        evidence="",
+        step=12,
+        lost_steps=3,
+    )
+    failed = JobFailed(tenant="studio", at=NOON, job_id="j", reason="bad_data", message="No text.", fix="Add some.")
+    assert line_about(lost) == Line("warn", "Interrupted (lost worker); resuming from step 12, 3 steps to repeat")
+    assert line_about(failed) == Line("error", "Failed: No text. Add some.")
+
+
+def test_a_checkpoint_is_told_with_its_loss_and_a_fenced_write_to_nobody() -> None:
+    saved = CheckpointCommitted(
+        tenant="studio",
+        at=NOON,
+        run_id="r",
+        job_id="j",
+        fence=1,
+        step=12,
+        uri="u",
+        size=1,
+        sha256="a" * 64,
+        loss=1.23456,
+    )
+    assert line_about(saved) == Line("info", "Checkpoint saved at step 12, loss 1.235")
+    assert line_about(WriteFenced(tenant="studio", at=NOON, run_id="r", fence=1, what="row")) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage"),
+    [
+        ({"status": "validating_files"}, "validating"),
+        ({"status": "queued", "run_stage": "training", "run_stage_of": "run-1"}, "queued"),
+        ({"status": "running"}, "starting"),
+        ({"status": "running", "run_stage": "training", "run_stage_of": "run-1"}, "training"),
+        ({"status": "running", "run_stage": "training", "run_stage_of": "run-0"}, "starting"),
+        ({"status": "succeeded", "run_stage": "saving", "run_stage_of": "run-1"}, "trained"),
+        ({"status": "succeeded", "proof_stage": "evaluating"}, "evaluating"),
+        ({"status": "failed", "proof_stage": "evaluating"}, "failed"),
+    ],
+)
+def test_stage_follows_from_what_each_service_told_last(changes: dict[str, Any], stage: str) -> None:
+    row = {"status": "", "run_id": "run-1", "run_stage": None, "run_stage_of": None, "proof_stage": None} | changes
+    assert stage_of(row) == stage

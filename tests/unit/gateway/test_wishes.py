@@ -1,0 +1,78 @@
+"""What people may ask, and what is refused with its name."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from contracts.recipes import SHIPPED_MODEL
+from libs.errors import Rejected
+from services.gateway.domain import wishes
+
+
+def wish(**changes: Any) -> wishes.JobWish:
+    return msgspec.convert({"model": SHIPPED_MODEL, "training_file": "file-1"} | changes, wishes.JobWish)
+
+
+def test_auto_and_absent_leave_the_preset_as_it_is() -> None:
+    asked = wish(hyperparameters={"n_epochs": "auto", "batch_size": 8})
+    overrides = wishes.overrides_of(asked)
+    assert (overrides.epochs, overrides.batch_size, overrides.rank) == (None, 8, None)
+
+
+def test_method_goes_before_the_older_field() -> None:
+    asked = wish(
+        hyperparameters={"n_epochs": 1},
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
+    )
+    assert wishes.overrides_of(asked).epochs == 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"presett": "quick"},
+        {"hyperparameters": {"n_epochs": 0}},
+        {"hyperparameters": {"n_epochs": "many"}},
+        {"seed": -1},
+        {"suffix": ""},
+        {"priority": "urgent"},
+        {"metadata": {"k": "x" * 513}},
+        {"metadata": {str(n): "" for n in range(17)}},
+        {"learning_rate": 0},
+    ],
+)
+def test_a_wish_of_the_wrong_shape_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        wish(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"method": {"type": "dpo"}}, "method"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations"),
+        ({"learning_rate": 1e-4, "hyperparameters": {"learning_rate_multiplier": 2.0}}, "learning_rate"),
+    ],
+)
+def test_what_this_version_cannot_do_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        wishes.check_job(wish(**changes))
+    assert refused.value.field == field
+
+
+def test_unknown_preset_and_model_list_what_there_is() -> None:
+    with pytest.raises(Rejected, match=r"conservative \(or quick\), balanced"):
+        wishes.chosen_preset("fast")
+    with pytest.raises(Rejected, match=SHIPPED_MODEL):
+        wishes.chosen_model("gpt-5", (SHIPPED_MODEL,))
+
+
+def test_staff_name_of_a_preset_means_the_same() -> None:
+    assert wishes.chosen_preset("quick").name == "conservative"
+
+
+def test_a_validation_file_leaves_nothing_to_cut_off() -> None:
+    assert wishes.split_of(None, has_validation_file=True).validation == 0.0
+    with pytest.raises(Rejected):
+        wishes.split_of(wishes.WishedSplit(validation=0.6, test=0.5), has_validation_file=False)
