@@ -76,4 +76,6 @@ async def started(module: str, *arguments: str) -> AsyncIterator[Child]:
         yield child
     finally:
         child.kill()
+        assert process.stdin
+        process.stdin.close()
         await child.ended()

@@ -52,7 +52,8 @@ class Bench:
 @pytest.fixture
 async def bench(world: World, models: Path, tmp_path: Path) -> Bench:
     settings = world.settings(
-        Settings, models_dir=str(models), data_dir=str(tmp_path), precision="float32", threads=1, reply_tokens=8, replies=2
+        Settings, models_dir=str(models), data_dir=str(tmp_path), precision="float32", threads=1, reply_tokens=8,
+        replies=2,
     )
     assert isinstance(settings, Settings)
     platform = await world.platform("evaluator")
@@ -60,8 +61,14 @@ async def bench(world: World, models: Path, tmp_path: Path) -> Bench:
 
 
 def children(module: str) -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [each for each in found if module in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children(recursive=True) if module in _command(each)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
 
 
 async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
