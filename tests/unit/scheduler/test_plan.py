@@ -25,17 +25,17 @@ def test_a_training_that_fits_its_limit_is_left_alone() -> None:
 
 def test_a_training_over_its_limit_ends_early_and_says_what_that_means() -> None:
     told = plan(replace(RECIPE, time_limit=180.0), LARGE, CPU, SEEN, RATE)
-    assert told.recipe.max_steps == 18
-    assert told.estimate.steps == 18
+    assert told.recipe.max_steps == 36
+    assert told.estimate.steps == 36
     assert told.estimate.seconds <= 180.0
     assert told.estimate.notes == (
-        "Your data would need about 33 minutes; this job stops after 3 minutes: 18% of one pass over your data, "
-        "18 of 200 steps. A longer time limit trains on more of it.",
+        "Your data would need about 17 minutes; this job stops after 3 minutes: 36% of one pass over your data, "
+        "36 of 200 steps. A longer time limit trains on more of it.",
     )
 
 
 def test_more_than_one_pass_is_told_in_passes() -> None:
-    told = plan(replace(RECIPE, time_limit=1500.0), LARGE, CPU, SEEN, RATE)
+    told = plan(replace(RECIPE, time_limit=750.0), LARGE, CPU, SEEN, RATE)
     assert "1.5 of 2 passes over your data" in told.estimate.notes[0]
 
 
