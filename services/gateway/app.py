@@ -56,6 +56,7 @@ def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
         exception_handlers={
             WoodshedError: problems.from_error,
             HTTPException: problems.from_http,
+            RecursionError: problems.from_nesting,
             Exception: problems.from_bug,
         },
         response_headers={"X-Content-Type-Options": "nosniff"},

@@ -28,7 +28,7 @@ class Caller(Struct, frozen=True):
 
 
 class KeyAuth(AbstractAuthenticationMiddleware):
-    """Lets nobody in without a key that holds, except to the API's description and routes that say ``exclude_from_auth``."""
+    """Lets nobody in without a key that holds; the API's description and ``exclude_from_auth`` routes need none."""
 
     def __init__(self, app: ASGIApp, db: Database, pepper: str) -> None:
         super().__init__(app, exclude=DESCRIPTION)

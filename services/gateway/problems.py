@@ -3,6 +3,7 @@
 One place translates. Clients written for OpenAI read ``error``, all others the problem.
 """
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -31,6 +32,9 @@ EXPLAINED = {
     503: "Not now: the same call may work after the seconds in Retry-After.",
     507: "The disk of this installation is full.",
 }
+
+
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]+)`")
 
 
 class OpenAIError(Struct, kw_only=True):
@@ -112,6 +116,11 @@ def from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response
     return from_bug(request, error)
 
 
+def from_nesting(_: Request[Any, Any, Any], __: RecursionError) -> Response[bytes]:
+    """Translate a body nested so deeply that no reader follows."""
+    return answer(400, "The body is nested too deeply to be read.", "invalid_request")
+
+
 def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Translate everything else: it is our mistake, and its traceback is in the log."""
     log.error("request failed", method=request.method, path=request.scope.get("path_template"), exc_info=error)
@@ -126,6 +135,8 @@ def _first_misfit(error: ValidationException) -> tuple[str | None, str]:
     extra = error.extra if isinstance(error.extra, list) else []
     first: dict[str, Any] = extra[0] if extra and isinstance(extra[0], dict) else {}
     message = str(first.get("message") or error.detail)
+    if unknown := _UNKNOWN_FIELD.search(message):
+        return unknown[1], f"{message}. Is it misspelt? /docs shows what there is."
     key = first.get("key")
     return key, f"{message} (in {key})." if key else message
 
