@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
@@ -121,17 +122,19 @@ class Hub:
     async def run(self) -> None:
         """Read facts from now on until cancelled; after a broker's restart, from where it stopped."""
         self.seen = (await self._bus.js.stream_info(EVENTS)).state.last_seq
-        heard = await read(self._bus, EVENTS, "evt.>", after=self.seen)
-        self.ready.set()
         try:
-            async for raw in heard.messages:
-                sequence = raw.metadata.sequence.stream
-                if sequence > self.seen:
-                    self.seen = sequence
-                    self.offer_raw(raw, sequence)
+            async with reading(self._bus, EVENTS, "evt.>", after=self.seen) as heard:
+                self.ready.set()
+                async for raw in heard.messages:
+                    self._hear(raw, raw.metadata.sequence.stream)
         finally:
             for page in self._pages:
                 page.drop()
+
+    def _hear(self, raw: Msg, sequence: int) -> None:
+        if sequence > self.seen:
+            self.seen = sequence
+            self.offer_raw(raw, sequence)
 
     def offer_raw(self, raw: Msg, sequence: int | None) -> None:
         """Put a message as NATS brought it on every page it belongs on; what says nothing of a tenant on none."""
@@ -173,21 +176,21 @@ class Hub:
 
     async def _replay(self, page: Page, after: int | None, since: datetime | None) -> AsyncIterator[Message]:
         """Yield the page's facts up to where it joined."""
-        heard = await read(self._bus, EVENTS, f"evt.{page.scope.tenant}.>", after=after, since=since)
-        try:
+        subject = f"evt.{page.scope.tenant}.>"
+        async with reading(self._bus, EVENTS, subject, after=after, since=since) as heard:
             left = await _left(heard)
             while left:
-                raw = await heard.next_msg(timeout=PATIENCE)
+                try:
+                    raw = await heard.next_msg(timeout=PATIENCE)
+                except NatsTimeout:
+                    page.drop()
+                    return
                 left = raw.metadata.num_pending
                 if raw.metadata.sequence.stream > page.joined_at:
                     return
                 message = message_of(raw, raw.metadata.sequence.stream)
                 if page.scope.covers(message.about):
                     yield message
-        except NatsTimeout:
-            page.dropped = True
-        finally:
-            await heard.unsubscribe()
 
 
 def message_of(raw: Msg, sequence: int | None) -> Message:
@@ -202,13 +205,21 @@ async def _left(heard: Any) -> int:
     return int(info.num_pending or 0) + int(delivered)
 
 
-async def read(bus: Bus, stream: str, subject: str, *, after: int | None = None, since: datetime | None = None) -> Any:
-    """Make an ordered reader from a sequence or a time."""
+@contextlib.asynccontextmanager
+async def reading(
+    bus: Bus, stream: str, subject: str, *, after: int | None = None, since: datetime | None = None
+) -> AsyncIterator[Any]:
+    """Read a stream in order from a sequence or a time; what is not taken when it ends does not hold the broker up."""
     start = (
         ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
         if after is None
         else ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
     )
-    return await bus.js.subscribe(
+    heard = await bus.js.subscribe(
         subject, stream=stream, config=start, ordered_consumer=True, idle_heartbeat=NATS_HEARTBEAT
     )
+    try:
+        yield heard
+    finally:
+        with contextlib.suppress(NatsError):
+            await heard.unsubscribe()

@@ -20,7 +20,7 @@ from libs.bus import Bus
 from libs.bus.streams import TELEMETRY
 from libs.db import Database, Transaction
 from services.gateway.domain import wire
-from services.gateway.live import Hub, read
+from services.gateway.live import Hub, reading
 from services.gateway.queries import datasets as dataset_queries
 from services.gateway.queries import story as queries
 
@@ -62,9 +62,9 @@ class Progress:
         last = (await self._bus.js.stream_info(TELEMETRY)).state.last_seq
         async with self._db.across_tenants() as tx:
             after = min(last, await queries.telemetry_read(tx))
-        heard = await read(self._bus, TELEMETRY, "tel.>", after=after)
-        async for raw in heard.messages:
-            self._take(raw)
+        async with reading(self._bus, TELEMETRY, "tel.>", after=after) as heard:
+            async for raw in heard.messages:
+                self._take(raw)
 
     async def write(self) -> None:
         """Write twice a second until cancelled; what cannot be written while the database is away is kept."""
