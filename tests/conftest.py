@@ -1,6 +1,7 @@
 """Fixtures everybody shares: real servers once a session, emptied for each test, and the shipped model."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from contracts.recipes import SHIPPED_MODEL
 from deploy.provision import provision
 from libs.bus.permissions import ADMIN
 from libs.embedded.home import Home
+from libs.lm.sharing import SHARED_CORES
 from libs.testing.platform import World, empty
 from libs.testing.servers import PASSWORDS, Servers, servers
+
+os.environ.update(SHARED_CORES)
 
 
 @pytest.fixture(scope="session")

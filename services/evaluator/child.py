@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from libs.embedded.supervisor import die_with_parent
+from libs.lm.sharing import SHARED_CORES
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = 40
@@ -28,30 +29,49 @@ class Child:
     """One running process. Leaving ``started`` kills whatever of its group still runs."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+        self._process = process
         self._last: list[str] = []
-        self._reading = asyncio.create_task(self._keep_last())
+        self._said: asyncio.Queue[bytes] = asyncio.Queue()
+        self._reading = (asyncio.create_task(self._read()), asyncio.create_task(self._keep_last()))
+
+    async def put(self, line: bytes) -> None:
+        """Write one line to its stdin."""
+        assert self._process.stdin
+        self._process.stdin.write(line + b"\n")
+        await self._process.stdin.drain()
+
+    async def line(self) -> bytes:
+        """Return the next line it prints; empty once it has closed stdout."""
+        return await self._said.get()
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Yield what it prints, line by line, until it closes stdout."""
-        assert self.process.stdout
-        async for line in self.process.stdout:
+        while line := await self.line():
             yield line
 
     async def ended(self) -> Ended:
         """Wait for its end."""
-        code = await self.process.wait()
-        await self._reading
+        code = await self._process.wait()
+        await asyncio.gather(*self._reading)
         return Ended(code, tuple(self._last))
 
-    def kill(self) -> None:
+    async def end(self) -> None:
         """End its whole group at once."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        assert self._process.stdin
+        self._process.stdin.close()
+        await self.ended()
+
+    async def _read(self) -> None:
+        assert self._process.stdout
+        async for line in self._process.stdout:
+            self._said.put_nowait(line)
+        self._said.put_nowait(b"")
 
     async def _keep_last(self) -> None:
-        assert self.process.stderr
-        async for line in self.process.stderr:
+        assert self._process.stderr
+        async for line in self._process.stderr:
             self._last = [*self._last, line.decode(errors="replace").rstrip()][-KEPT:]
 
 
@@ -64,6 +84,7 @@ async def started(module: str, *arguments: str) -> AsyncIterator[Child]:
         module,
         *arguments,
         cwd=ROOT,
+        env=os.environ | SHARED_CORES,
         start_new_session=True,
         preexec_fn=die_with_parent,
         limit=LINE_LIMIT,
@@ -75,7 +96,4 @@ async def started(module: str, *arguments: str) -> AsyncIterator[Child]:
     try:
         yield child
     finally:
-        child.kill()
-        assert process.stdin
-        process.stdin.close()
-        await child.ended()
+        await child.end()

@@ -1,0 +1,9 @@
+"""How processes that compute share cores: their idle threads sleep instead of spinning.
+
+OpenMP threads spin at every barrier by default. Where another process wants the same cores (an evaluation
+beside a training, a test beside a test) each barrier then waits for a thread that is not running: measured on
+two busy cores, twelve scored questions took 26–30 s spinning and 1.6–1.8 s asleep.
+"""
+
+SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Environment for a process that imports torch; it counts only when set before the process starts."""
