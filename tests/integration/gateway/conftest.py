@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,10 +82,10 @@ class Gateway(NamedTuple):
         return httpx.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {key}"})
 
 
-@pytest.fixture
-async def gateway(world: World, tmp_path: Path) -> AsyncIterator[Gateway]:
-    """Start a gateway with a storage of its own for one test."""
-    port, storage_url = free_port(), f"file://{tmp_path}"
+@asynccontextmanager
+async def listening(world: World, folder: Path) -> AsyncIterator[Gateway]:
+    """Run a gateway with a storage of its own."""
+    port, storage_url = free_port(), f"file://{folder}"
     settings = world.settings(
         Settings, port=port, key_pepper=PEPPER, heartbeat_seconds=0.2, header_timeout_ms=500, storage_url=storage_url
     )
@@ -95,14 +96,20 @@ async def gateway(world: World, tmp_path: Path) -> AsyncIterator[Gateway]:
     assert key
     url = f"http://127.0.0.1:{port}"
     async with (
-        world.service(await build(settings, platform), platform),
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=20) as http,
         AsyncOpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0) as openai,
+        world.service(await build(settings, platform), platform),
     ):
-        running = Gateway(url, key, world, platform, http, openai, settings)
         await _ready(http)
-        yield running
+        yield Gateway(url, key, world, platform, http, openai, settings)
     await platform.db.close()
+
+
+@pytest.fixture
+async def gateway(world: World, tmp_path: Path) -> AsyncIterator[Gateway]:
+    """Run a gateway for one test."""
+    async with listening(world, tmp_path) as running:
+        yield running
 
 
 async def _ready(http: httpx.AsyncClient) -> None:

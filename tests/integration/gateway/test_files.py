@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import httpx
+import psutil
 import pytest
 
 from contracts.datasets import DatasetRefused
@@ -32,6 +33,26 @@ async def test_an_upload_larger_than_memory_chunks_is_read_back_whole(gateway: G
     assert answer.headers["etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
     told = (await gateway.world.told(FileUploaded))[0]
     assert told.sha256 == file["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_large_upload_passes_through_without_being_held(gateway: Gateway) -> None:
+    """200 MB go through; client and server together grow by less than a third of that."""
+    process, piece = psutil.Process(), LINES * 512
+    before = peak = process.memory_info().rss
+
+    async def form() -> AsyncIterator[bytes]:
+        nonlocal peak
+        yield b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+        for _ in range(200_000_000 // len(piece)):
+            yield piece
+            peak = max(peak, process.memory_info().rss)
+        yield b"\r\n--b--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    file = (await gateway.http.post("/v1/files", content=form(), headers=headers, timeout=120)).json()
+    assert file["bytes"] == 200_000_000 // len(piece) * len(piece)
+    assert peak - before < 66_000_000
 
 
 async def test_the_file_may_come_before_the_purpose(gateway: Gateway) -> None:

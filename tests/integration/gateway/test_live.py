@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -11,7 +13,8 @@ import pytest
 
 from contracts.base import encode, subject_of
 from contracts.jobs import JobSubmitted
-from tests.integration.gateway.conftest import Gateway, Story
+from libs.testing.platform import World
+from tests.integration.gateway.conftest import Gateway, Story, listening
 
 EVERYTHING = "/v1/stream"
 
@@ -44,10 +47,10 @@ async def _page(client: httpx.AsyncClient, path: str, last: int | None = None) -
         yield _events(response)
 
 
-async def _take(events: AsyncIterator[Event], count: int, kinds: str = ".") -> list[Event]:
+async def _take(events: AsyncIterator[Event], count: int, kinds: str = ".", seconds: float = 10) -> list[Event]:
     """Return the next facts (or measurements) that are no comments."""
     found: list[Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(seconds):
         while len(found) < count:
             event = await anext(events)
             if event.kind and kinds in event.kind:
@@ -127,3 +130,21 @@ async def test_nobody_sees_another_organisations_facts(gateway: Gateway) -> None
 async def test_an_id_that_was_never_given_is_refused(gateway: Gateway, last: str) -> None:
     answer = await gateway.http.get(EVERYTHING, headers={"Last-Event-ID": last})
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "Last-Event-ID")
+
+
+async def test_stopping_ends_open_pages_and_takes_seconds_while_facts_still_come(world: World, tmp_path: Path) -> None:
+    async with listening(world, tmp_path) as gateway:
+        page = await _opened(gateway)
+        story = Story(await gateway.submit())
+        for number in range(200):
+            await world.tell(story.queued(number))
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 10
+    async with asyncio.timeout(10):
+        assert [event.kind async for event in page][-1:] != []
+
+
+async def _opened(gateway: Gateway) -> AsyncIterator[Event]:
+    client = httpx.AsyncClient(base_url=gateway.url, headers=gateway.http.headers)
+    response = await client.send(client.build_request("GET", EVERYTHING), stream=True)
+    return _events(response)
