@@ -25,6 +25,7 @@ from contracts.catalogue import SERVICES
 from contracts.recipes import SHIPPED_MODEL
 from deploy.installation import MARK, Lock, clean_up, ports, postgres_folder, trim_logs
 from deploy.provision import DATABASE, ROOT, provision
+from deploy.secrets import TENANT
 from libs.bus.permissions import ADMIN, RUNNER
 from libs.db import Database
 from libs.embedded.home import Home, listening
@@ -37,7 +38,6 @@ from services.gateway.bootstrap import bootstrap
 from services.gateway.domain import keys
 from services.gateway.queries import keys as key_queries
 
-TENANT = "studio"
 PORT = 8080
 PROGRAMS = {name: f"services.{name}" for name in SERVICES} | {RUNNER: "services.trainer.runner"}
 """Module of each program; the runner trains for the trainer and knows no database."""

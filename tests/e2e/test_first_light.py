@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 import pytest_asyncio
@@ -27,6 +28,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
 CONVERSATIONS = 30
 CHILD = "services.trainer.training"
+
+
+def first_exchanges(count: int) -> Iterator[bytes]:
+    """Cut sample conversations after their first reply: short ones make short steps."""
+    for line in SAMPLE.read_bytes().splitlines()[:count]:
+        messages = msgspec.json.decode(line)["messages"]
+        replied = next(number for number, each in enumerate(messages) if each["role"] == "assistant")
+        yield msgspec.json.encode({"messages": messages[: replied + 1]}) + b"\n"
 
 
 async def until(look: Callable[[], Awaitable[Any]], what: str, seconds: float = 120.0) -> Any:
@@ -67,7 +76,7 @@ async def api(platform: Running) -> AsyncIterator[Api]:
 async def accepted(platform: Running, api: Api, folder: Path) -> Json:
     """A job that was submitted while the scheduler stood still, as the API answered it."""
     sample = folder / "few.jsonl"
-    sample.write_text("".join(SAMPLE.read_text().splitlines(keepends=True)[:CONVERSATIONS]))
+    sample.write_bytes(b"".join(first_exchanges(CONVERSATIONS)))
     scheduler = platform.supervisor.running["scheduler"].pid
     os.kill(scheduler, signal.SIGSTOP)
     try:
