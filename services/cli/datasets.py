@@ -81,7 +81,7 @@ async def build(here: Session, file_id: str, format: str = "auto", by: str = "co
 def require_ready(dataset: Json) -> None:
     """Raise ``EndedBadly`` when the file cannot be used."""
     if dataset["state"] != "ready":
-        raise EndedBadly("The file cannot be used. Mend the lines named above and upload it again; nothing was lost.")
+        raise EndedBadly("The file cannot be used as it is; what to mend stands above. The upload itself is kept.")
 
 
 def _moved(progress: Json | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from contracts.jobs import JobEstimated
-from contracts.recipes import PRESETS, SHIPPED_MODEL
+from contracts.recipes import PRESETS, SHIPPED_MODEL, preset_named
 from services.cli import datasets, files, show, watching
 from services.cli.client import Json
 from services.cli.errors import Refused, Unusable
@@ -43,6 +43,7 @@ async def train(
     Ctrl-C leaves the job alone: it goes on, and `woodshed watch` comes back to it.
     """
     overrides = _overrides(epochs, time_limit)
+    _require_preset(preset)
     uploaded = await files.send(here, file)
     dataset = await datasets.build(here, uploaded["id"], format, by)
     here.console.print(show.dataset(dataset))
@@ -132,6 +133,12 @@ def seconds_of(text: str) -> float:
     if not match or float(match[1]) == 0:
         raise Unusable(f"A time limit is written like 150, 90s, 30m or 2h, not {text!r}.")
     return float(match[1]) * SECONDS[match[2]]
+
+
+def _require_preset(name: str) -> None:
+    """Refuse a preset nobody knows before anything is uploaded."""
+    if preset_named(name) is None:
+        raise Unusable(f"There is no preset {name!r}. `woodshed presets` explains those there are.")
 
 
 def _overrides(epochs: int | None, time_limit: str) -> Json:
