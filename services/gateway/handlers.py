@@ -124,10 +124,11 @@ async def run_cancelled(fact: runs.RunCancelled, tx: Transaction) -> None:
 
 
 @router.on(jobs.JobSucceeded)
-async def job_succeeded(fact: jobs.JobSucceeded, tx: Transaction) -> None:
-    """The hoped-for end: a model has a name."""
+async def job_succeeded(fact: jobs.JobSucceeded, tx: Transaction, collecting: asyncio.Event) -> None:
+    """The hoped-for end: a model has a name, and its files are to be listed if they are not yet."""
     await job_queries.succeeded(tx, fact)
     await _move(tx, fact, fact.job_id)
+    collecting.set()
 
 
 @router.on(jobs.JobFailed)

@@ -61,12 +61,12 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Describe the problems a route can answer with, for OpenAPI; every route can say 401."""
+    """Describe the problems a route can answer with, for OpenAPI; every route can say 400 and 401."""
     return {
         status: ResponseSpec(
             data_container=Problem, description=EXPLAINED[status], media_type=MEDIA_TYPE, generate_examples=False
         )
-        for status in sorted({401, *statuses})
+        for status in sorted({400, 401, *statuses})
     }
 
 

@@ -21,9 +21,9 @@ def traced(app: ASGIApp) -> ASGIApp:
     """Wrap an application: ``traceparent`` comes in, the answer carries ours."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] is not ScopeType.HTTP:
+        if scope["type"] != ScopeType.HTTP:
             return await app(scope, receive, send)
-        method, route = str(scope["method"]), str(scope.get("path_template", ""))
+        method, route = scope["method"], str(scope.get("path_template", ""))
         began = time.perf_counter()
 
         async def send_counted(message: Message) -> None:

@@ -10,13 +10,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.datasets import SplitPlan
 from contracts.jobs import Overrides
-from contracts.recipes import PRESETS, Preset, preset_named
+from contracts.recipes import PRESETS, SHIPPED_MODEL, Preset, preset_named
 from libs.errors import Rejected
 
 Auto = Literal["auto"]
 Epochs = Annotated[int, Meta(ge=1, le=50)]
 BatchSize = Annotated[int, Meta(ge=1, le=256)]
 Multiplier = Annotated[float, Meta(gt=0, le=100)]
+ModelName = Annotated[str, Meta(examples=[SHIPPED_MODEL])]
+FileId = Annotated[str, Meta(examples=["file-06gzsbkh3hz75mwzyzn81d7h"])]
+DatasetId = Annotated[str, Meta(examples=["ds-2ff0c8m9v6q1x4y7t3w5k8na"])]
+PresetName = Annotated[str, Meta(examples=["balanced"])]
 MetadataValue = Annotated[str, Meta(max_length=512)]
 Metadata = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], MetadataValue], Meta(max_length=16)]
 
@@ -54,18 +58,18 @@ class JobWish(Wish, frozen=True, kw_only=True):
     OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training.
     """
 
-    model: str
-    training_file: str
-    validation_file: str | None = None
+    model: ModelName
+    training_file: FileId
+    validation_file: FileId | None = None
     hyperparameters: WishedHyperparameters | None = None
     method: WishedMethod | None = None
     suffix: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     metadata: Metadata | None = None
     integrations: list[dict[str, Any]] | None = None
-    preset: str = "balanced"
+    preset: PresetName = "balanced"
     priority: Literal["high", "medium", "low"] = "medium"
-    dataset: str | None = None
+    dataset: DatasetId | None = None
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: Annotated[float, Meta(gt=0)] | None = None
@@ -74,9 +78,9 @@ class JobWish(Wish, frozen=True, kw_only=True):
 class EstimateWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST /v1/estimates``: a job that is not submitted yet."""
 
-    dataset: str
-    model: str | None = None
-    preset: str = "balanced"
+    dataset: DatasetId
+    model: ModelName | None = None
+    preset: PresetName = "balanced"
     hyperparameters: WishedHyperparameters | None = None
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
@@ -95,18 +99,20 @@ class WishedSplit(Wish, frozen=True, kw_only=True):
 class DatasetWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST /v1/datasets``. ``max_length`` is the longest example in tokens."""
 
-    file: str
-    base_model: str | None = None
+    file: FileId
+    base_model: ModelName | None = None
     format: str = "auto"
     split: WishedSplit | None = None
-    validation_file: str | None = None
+    validation_file: FileId | None = None
     max_length: Annotated[int, Meta(ge=16, le=131_072)] = 2048
 
 
 class AskWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST …/ask``: one prompt for the base model and the trained one."""
 
-    prompt: Annotated[str, Meta(min_length=1, max_length=8000)]
+    prompt: Annotated[
+        str, Meta(min_length=1, max_length=8000, examples=["I am afraid to look at my bank account. Where do I begin?"])
+    ]
     max_tokens: Annotated[int, Meta(ge=1, le=512)] | UnsetType = UNSET
 
 

@@ -20,9 +20,7 @@ from services.gateway.questions import ask
 from services.gateway.routes.found import the_dataset, the_file
 
 
-@post(
-    "/", operation_id="createDataset", summary="Ask for a dataset", status_code=200, responses=documented(400, 404, 422)
-)
+@post("/", operation_id="createDataset", summary="Ask for a dataset", status_code=200, responses=documented(404, 422))
 async def create_dataset(data: JSONBody[DatasetWish], tx: Tx, settings: TheSettings) -> wire.Dataset:
     """Check a file and make it a dataset for a base model; watch its ``state`` for the outcome."""
     base_model = chosen_model(data.base_model or settings.models[0], settings.models, "base_model")

@@ -17,7 +17,7 @@ from services.gateway.routes.found import the_dataset
     summary="What a job would take",
     status_code=200,
     tags=["Estimates"],
-    responses=documented(400, 404, 422, 503),
+    responses=documented(404, 422, 503),
 )
 async def create_estimate(
     data: JSONBody[EstimateWish], caller: TheCaller, db: Db, bus: TheBus, settings: TheSettings

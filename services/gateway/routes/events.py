@@ -18,7 +18,12 @@ LAST = Annotated[
     str | None, HeaderParameter(name="Last-Event-ID", description="Go on after this event; 0 begins with the first.")
 ]
 STREAMED = {
-    200: ResponseSpec(data_container=str, media_type="text/event-stream", description="Events until the client leaves.")
+    200: ResponseSpec(
+        data_container=str,
+        media_type="text/event-stream",
+        description="Events until the client leaves.",
+        generate_examples=False,
+    )
 }
 
 

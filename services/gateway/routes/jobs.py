@@ -34,7 +34,7 @@ DEFAULT_SEED = 42
     operation_id="createFineTuningJob",
     summary="Submit a job",
     status_code=200,
-    responses=documented(400, 404, 422),
+    responses=documented(404, 422),
 )
 async def create_job(
     data: JSONBody[wishes.JobWish], request: Request[Any, Any, Any], caller: TheCaller, tx: Tx, settings: TheSettings

@@ -120,7 +120,7 @@ async def report_html(
     operation_id="askFineTunedModel",
     summary="One reply of base and tuned model",
     status_code=200,
-    responses=documented(400, 404, 409, 422, 503),
+    responses=documented(404, 409, 422, 503),
 )
 async def ask_model(
     job: FromPath[str], data: JSONBody[AskWish], caller: TheCaller, db: Db, bus: TheBus

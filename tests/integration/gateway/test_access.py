@@ -172,3 +172,10 @@ async def test_a_trace_goes_on_through_the_answer(gateway: Gateway) -> None:
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     answer = await gateway.http.get("/v1/files", headers={"traceparent": parent})
     assert answer.headers["traceparent"].split("-")[1] == parent.split("-")[1]
+
+
+async def test_requests_are_counted_by_route_and_never_by_id(gateway: Gateway) -> None:
+    await gateway.http.get("/v1/files/file-secret")
+    counted = (await gateway.http.get("/metrics")).text
+    assert 'woodshed_http_requests_total{method="GET",route="/v1/files/{file_id}",status="404"}' in counted
+    assert "file-secret" not in counted

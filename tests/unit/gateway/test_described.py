@@ -26,8 +26,13 @@ def test_every_operation_has_an_id_a_summary_a_tag_and_its_problems(described: d
         assert operation["summary"], path
         assert operation["tags"], path
         if path not in PUBLIC:
-            problem = operation["responses"]["401"]["content"]
-            assert list(problem) == ["application/problem+json"], path
+            problems = [answer for status, answer in operation["responses"].items() if status >= "400"]
+            assert len(problems) >= 2, path
+            assert all(list(each["content"]) == ["application/problem+json"] for each in problems), path
+
+
+def test_the_description_is_the_same_each_time(described: dict[str, Any]) -> None:
+    assert document() == described
 
 
 def test_operations_that_openai_has_carry_openais_ids(described: dict[str, Any]) -> None:
@@ -64,3 +69,9 @@ def test_vendored_files_are_the_published_ones() -> None:
 def test_the_page_names_nothing_outside() -> None:
     for name in ("docs.html", "docs.js"):
         assert not re.search(r"https?:|//[a-z]", (STATIC / name).read_text())
+
+
+def test_bodies_show_by_example_what_to_send(described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+    assert schemas["JobWish"]["properties"]["model"]["examples"] == ["SmolLM2-135M-Instruct"]
+    assert schemas["AskWish"]["properties"]["prompt"]["examples"]
