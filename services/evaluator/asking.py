@@ -92,11 +92,8 @@ class Asker:
         """Put one line in, read one line out; a process that dies or is interrupted midway is replaced next time."""
         try:
             process = await self._present()
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(msgspec.json.encode(asked) + b"\n")
-            await process.stdin.drain()
-            line = await process.stdout.readline()
+            await process.put(msgspec.json.encode(asked))
+            line = await process.line()
         except BaseException as error:
             await self._leave()
             if isinstance(error, OSError):
@@ -107,11 +104,11 @@ class Asker:
             raise _died()
         return msgspec.json.decode(line, type=Said)
 
-    async def _present(self) -> asyncio.subprocess.Process:
+    async def _present(self) -> child.Child:
         if self._child is None:
             self._child = await self._stack.enter_async_context(child.started("services.evaluator.answering"))
             log.info("answering process started")
-        return self._child.process
+        return self._child
 
     async def _leave(self) -> None:
         self._child = None

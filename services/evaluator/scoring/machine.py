@@ -1,20 +1,15 @@
 """Loads both models, in the precision this machine measures best in, and notes what measured."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from libs.lm.models import RECORD, record_of
-from services.evaluator.scoring.shapes import Machine
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 import torch
 
+from libs.lm import generate
 from libs.lm.generate import Loaded
-from libs.lm.generate import load as load_models
+from libs.lm.models import RECORD, record_of
+from services.evaluator.scoring.shapes import Machine
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
 
@@ -24,7 +19,7 @@ def load(base: str, adapter: str, *, threads: int, precision: str) -> tuple[Load
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = precision_for(precision, device)
-    loaded = load_models(Path(base), Path(adapter), dtype=dtype, device=device)
+    loaded = generate.load(Path(base), Path(adapter), dtype=dtype, device=device)
     return loaded, Machine(
         device=device,
         precision=dtype,
