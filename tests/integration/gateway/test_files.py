@@ -156,6 +156,14 @@ async def test_a_deleted_file_is_gone_with_its_bytes_and_told_once(gateway: Gate
     assert [fact.file_id for fact in await gateway.world.told(FileDeleted)] == [file.id]
 
 
+async def test_a_deletion_that_a_crash_interrupted_is_ended(gateway: Gateway) -> None:
+    file = await gateway.upload()
+    async with gateway.platform.db.transaction("studio") as tx:
+        await tx.execute("UPDATE gateway.file SET deleting_at = now() - interval '2 minutes'")
+    assert [fact.file_id for fact in await gateway.world.told(FileDeleted)] == [file["id"]]
+    assert _objects(gateway) == []
+
+
 async def test_a_file_that_is_being_imported_is_not_deleted_until_that_is_over(gateway: Gateway) -> None:
     file = await gateway.upload()
     dataset = (await gateway.http.post("/v1/datasets", json={"file": file["id"]})).json()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 import pytest
 
 from contracts.base import encode, subject_of
 from contracts.jobs import JobSubmitted
 from libs.testing.platform import World
-from tests.integration.gateway.conftest import Gateway, Story, listening
+from tests.integration.gateway.conftest import ESTIMATE, Gateway, Story, listening
 
 EVERYTHING = "/v1/stream"
 
@@ -148,3 +150,27 @@ async def _opened(gateway: Gateway) -> AsyncIterator[Event]:
     client = httpx.AsyncClient(base_url=gateway.url, headers=gateway.http.headers)
     response = await client.send(client.build_request("GET", EVERYTHING), stream=True)
     return _events(response)
+
+
+async def test_a_client_that_does_not_read_is_dropped_and_not_buffered_for(gateway: Gateway) -> None:
+    """20 MB of facts to a client with a small buffer that reads nothing: held back are a page's 256 at most."""
+    story = Story(await gateway.submit())
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", gateway.settings.port))
+    slow.sendall(f"GET {EVERYTHING} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {gateway.key}\r\n\r\n".encode())
+    assert await asyncio.to_thread(slow.recv, 15) == b"HTTP/1.1 200 OK"
+    notes = msgspec.structs.replace(ESTIMATE, notes=("x" * 50_000,))
+    for number in range(400):
+        await gateway.world.tell(msgspec.structs.replace(story.queued(number), estimate=notes))
+    received = await asyncio.wait_for(asyncio.to_thread(_read_to_end, slow), 30)
+    assert b"data: " in received
+    assert received.count(b"\r\nid: ") < 400
+
+
+def _read_to_end(connection: socket.socket) -> bytes:
+    connection.settimeout(5)
+    received = b""
+    while piece := connection.recv(1 << 20):
+        received += piece
+    return received
