@@ -7,6 +7,7 @@ colour, move or retitle the terminal of whoever reads it.
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from unicodedata import category
 
 from msgspec import Struct
 from rich.console import Group, JustifyMethod, RenderableType
@@ -28,8 +29,10 @@ LEVEL_STYLES = {"warn": "yellow", "error": "bold red"}
 
 
 def clean(text: object) -> str:
-    """Return text without control characters; line ends and tabs stay."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in str(text))
+    """Return text without what steers a terminal; line ends, tabs and every kind of space stay."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" or category(each) == "Zs" else "�" for each in str(text)
+    )
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:

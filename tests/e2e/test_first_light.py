@@ -23,7 +23,7 @@ from libs.errors import Rejected
 from services.cli.access import Access
 from services.cli.client import Api, Json
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="module")]
 
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
 CONVERSATIONS = 30
@@ -91,7 +91,7 @@ async def accepted(platform: Running, api: Api, folder: Path) -> Json:
 async def killed(platform: Running, api: Api, accepted: Json) -> Json:
     """The job after its training process was killed behind its first checkpoint; its newest checkpoint's step."""
     path = f"/v1/fine_tuning/jobs/{accepted['id']}/checkpoints"
-    first = await until(lambda: _data(api, path), "a checkpoint", 180)
+    first = await until(lambda: _data(api, path), "a checkpoint", 300)
     (child,) = _children(platform)
     child.kill()
     return first[0]
@@ -106,7 +106,7 @@ async def finished(api: Api, accepted: Json, killed: Json) -> Json:
         proven = job["status"] == "succeeded" and job["woodshed"]["stage"] == "done"
         return job if proven or job["status"] in ("failed", "cancelled") else None
 
-    found: Json = await until(over, "the end of the job", 400)
+    found: Json = await until(over, "the end of the job", 900)
     return found
 
 

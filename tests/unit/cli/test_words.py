@@ -80,6 +80,10 @@ def test_words_of_customers_cannot_steer_the_terminal() -> None:
     assert "[bold]hi" in text
 
 
+def test_spaces_that_do_not_break_stay_spaces() -> None:
+    assert show.clean("12 %\u202f\u00a0x\u2028") == "12 %\u202f\u00a0x�"
+
+
 def test_trained_words_are_marked_and_the_others_are_not() -> None:
     pieces = (Piece(text="question", trained=False), Piece(text="answer", trained=True))
     example = PreviewedExample(example_id="e", tokens=2, trained_tokens=1, pieces=pieces)
