@@ -182,7 +182,7 @@ async def test_the_time_limit_is_written_into_the_recipe_for_the_device_that_is_
     await scheduler.hears(facts.offered(memory_bytes=1), facts.ready(train_examples=1600, train_tokens=250_000))
     await scheduler.hears(facts.submitted(overrides=Overrides(time_limit=180.0)))
     [queued] = await scheduler.told(JobQueued)
-    assert queued.recipe.max_steps == 18
+    assert queued.recipe.max_steps == 36
     await scheduler.hears(facts.offered(device_id="fast", offer_id="offer-2", flops=2.7e14))
     [dispatch] = await scheduler.told(JobDispatched)
     assert dispatch.recipe.max_steps == 0
