@@ -153,8 +153,8 @@ class Consumer:
         except msgspec.DecodeError as error:
             return Refusal(code="bad_question", message=f"The question does not fit its contract: {error}")
         except WoodshedError as error:
-            said = f"{error.message} {error.fix}" if error.fix else error.message
-            return Refusal(code=error.code, message=said, status=error.status)
+            message = f"{error.message} {error.fix}" if error.fix else error.message
+            return Refusal(code=error.code, message=message, status=error.status)
         except Exception as error:
             log.error("question failed", type=answer.kind.__name__, exc_info=error)
             return Refusal(code="internal", message="Something went wrong while answering; see the log.", status=500)
