@@ -30,7 +30,7 @@ from services.cli.session import Session
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
 NAME = "clara"
 PRESET = "quick"
-TRAINING_SECONDS = 150.0
+TRAINING_SECONDS = 180.0
 """Shorter than the preset's half hour: long enough to hear the voice change, short enough to wait for."""
 
 CHECKPOINTS = 2
