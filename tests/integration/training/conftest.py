@@ -1,15 +1,14 @@
 """A tiny random model with the shipped model's own tokenizer, and a few conversations to teach it."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.lm.chat import ChatFormat
-from libs.lm.models import NEEDED, known, write_record
 from libs.lm.shipped import install
+from libs.testing.models import tiny_model
 from services.trainer.training.protocol import AttemptSpec
 from tests.integration.training.runs import talks, write_split
 
@@ -27,29 +26,7 @@ def smollm2() -> Path:
 @pytest.fixture(scope="session")
 def tiny(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two layers of 64: a second to train, the same code in every other respect."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("tiny")
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        pad_token_id=2,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    for name in NEEDED[1:]:
-        shutil.copy(smollm2 / name, folder / name)
-    write_record(folder, known(SHIPPED_MODEL), "float32")
-    return folder
+    return tiny_model(smollm2, tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
