@@ -1,6 +1,6 @@
 """How long a fact takes from its commit to the handler of another service, in another process.
 
-    python tests/bench/fact_latency.py [--rate 100] [--seconds 20] [--rounds 3]
+    python -m tests.bench.fact_latency [--rate 100] [--seconds 20] [--rounds 3]
 
 Own NATS (``sync_interval: always``) and PostgreSQL (fsync on), as an installation has them. One process commits
 ``rate`` transactions a second, each telling one fact; the other notes when its handler is entered, after
@@ -91,7 +91,7 @@ async def hear(where: dict[str, str]) -> None:
 async def measure(where: dict[str, str], rate: int, seconds: int, name: str) -> list[float]:
     """Return milliseconds from commit to handler for each fact after the warm-up."""
     heard = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--hear", json.dumps(where),
+        sys.executable, "-m", "tests.bench.fact_latency", "--hear", json.dumps(where),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert heard.stdout
