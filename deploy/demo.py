@@ -57,6 +57,7 @@ async def demo(home: Home, keep: bool, console: Console) -> int:
 
 
 async def _main_job(here: Session, running: Running) -> None:
+    await _cancel_earlier(here)
     here.console.rule("2 · Importing and checking the sample conversations")
     uploaded = await files.send(here, SAMPLE)
     dataset = await datasets.build(here, uploaded["id"])
@@ -68,6 +69,15 @@ async def _main_job(here: Session, running: Running) -> None:
     job = await _train(here, dataset)
     here.console.rule("5 · What came of it")
     await _results(here, running, job)
+
+
+async def _cancel_earlier(here: Session) -> None:
+    """End what demonstrations that were broken off left in the queue: accepted jobs outlive a Ctrl-C."""
+    found = (await here.api.get("/v1/fine_tuning/jobs", limit=100))["data"]
+    for job in found:
+        if job["woodshed"]["suffix"] == NAME and job["status"] not in ("succeeded", "failed", "cancelled"):
+            await here.api.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
+            here.console.print(f"  Cancelled {job['id']}, which an earlier demonstration left")
 
 
 async def _train(here: Session, dataset: Json) -> Json:
