@@ -1,26 +1,35 @@
-"""What the platform itself costs: ``python -m tests.bench.overhead``.
+"""What the platform itself costs: ``python -m tests.bench.overhead [--rounds 3]``.
 
-Idle memory of every process (proportional set size, so shared pages count once); the parts of the time from
-submitting a job to its first training step; and the wall time of a training under the platform over the same
-training by the child process alone.
+In turns: a job under a freshly started platform, and the very same attempt (spec, data, threads) by the child process
+alone with nothing else running. Compared is the wall time of training. The job's facts give the parts of the time
+from submitting to the first step. Before the first job the idle platform's memory is read, as proportional set size,
+so that shared pages count once.
 """
 
 import argparse
 import asyncio
+import json
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from deploy.up import Running, platform_up
 from libs.embedded.home import Home
 from services.cli.access import Access
 from services.cli.client import Api
-from tests.bench.training import SAMPLE, conversations, ours
+from services.trainer.training.protocol import AttemptSpec, Finished, read_line, read_spec
+from tests.bench.training import ROOT, SAMPLE
 
-STEPS = 6
+CONVERSATIONS = 24
+ENDS = ("evaluation.report_ready.v1", "evaluation.failed.v1", "job.failed.v1", "job.cancelled.v1")
 
 
 def idle_memory(running: Running) -> dict[str, float]:
@@ -32,46 +41,102 @@ def idle_memory(running: Running) -> dict[str, float]:
     return found
 
 
-async def train(api: Api, dataset: str) -> dict[str, Any]:
-    """Train a few steps through the API; return the job's story with times."""
-    wish = {"training_file": dataset, "model": "SmolLM2-135M-Instruct", "preset": "balanced"}
-    wish |= {"hyperparameters": {"n_epochs": 1, "batch_size": 16}, "seed": 42}
+def sample(folder: Path) -> Path:
+    """Write the first sample conversations to a file of their own."""
+    path = folder / "some.jsonl"
+    path.write_text("".join(line + "\n" for line in SAMPLE.read_text().splitlines()[:CONVERSATIONS]))
+    return path
+
+
+async def told(api: Api, file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Submit a job and return its facts and measurements until its proof is made."""
+    uploaded = await api.upload(file, lambda _: None)
+    wish = {"training_file": uploaded["id"], "model": "SmolLM2-135M-Instruct", "preset": "balanced", "seed": 42}
+    wish |= {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}
     job = await api.post("/v1/fine_tuning/jobs", wish)
-    while job["status"] not in ("succeeded", "failed", "cancelled"):
-        await asyncio.sleep(0.5)
-        job = await api.get(f"/v1/fine_tuning/jobs/{job['id']}")
-    story = await api.get(f"/v1/fine_tuning/jobs/{job['id']}/events", limit=100)
-    return job | {"story": story["data"]}
+    heard = []
+    async for event in api.live(f"/v1/fine_tuning/jobs/{job['id']}/stream", print):
+        heard.append((event.type, json.loads(event.data)))
+        if event.type in ENDS:
+            break
+    return heard
+
+
+async def keep_attempt(home: Home, folder: Path) -> AttemptSpec:
+    """Copy what the running attempt was given, so that it can be repeated alone."""
+    runs = home.folder / "work" / "runner" / "runs"
+    while not (found := [*runs.glob("**/spec.json")]):
+        await asyncio.sleep(0.2)
+    spec = read_spec(found[0].read_bytes())
+    folder.mkdir()
+    for path in (spec.train, str(spec.validation)):
+        shutil.copy(path, folder)
+    return msgspec.structs.replace(
+        spec,
+        work_dir=str(folder),
+        train=str(folder / Path(spec.train).name),
+        validation=str(folder / Path(str(spec.validation)).name),
+    )
+
+
+def alone(spec: AttemptSpec) -> float:
+    """Carry an attempt out by the child process alone; return its seconds."""
+    path = Path(spec.work_dir) / "spec.json"
+    path.write_bytes(msgspec.json.encode(spec))
+    command = [sys.executable, "-m", "services.trainer.training", str(path)]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    [finished] = [line for line in map(read_line, done.stdout.splitlines()) if isinstance(line, Finished)]
+    return finished.seconds
+
+
+def parts(heard: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, float]]:
+    """Return each fact up to the first measured step with its seconds after the submission."""
+    found: list[tuple[str, float]] = []
+    began = next(datetime.fromisoformat(fact["at"]) for kind, fact in heard if kind == "job.submitted.v1")
+    for kind, fact in heard:
+        found.append((f"{kind} {fact.get('stage', '')}".strip(), _since(began, fact)))
+        if kind == "run.progressed.v1":
+            break
+    return found
+
+
+def _since(began: datetime, fact: dict[str, Any]) -> float:
+    return (datetime.fromisoformat(fact["at"]) - began).total_seconds()
+
+
+async def one_round(folder: Path) -> tuple[float, AttemptSpec, list[tuple[str, float]]]:
+    """Run a job on a fresh platform; return its training seconds, its attempt, and the way to its first step."""
+    async with platform_up(Home(folder / "home"), 0) as running:
+        await asyncio.sleep(10)
+        memory = idle_memory(running)
+        print("idle memory, MB:", {name: round(size) for name, size in memory.items()}, round(sum(memory.values())))
+        async with Api(Access(running.url, running.key)) as api:
+            keeping = asyncio.create_task(keep_attempt(running.home, folder / "alone"))
+            heard = await told(api, sample(folder))
+        [finished] = [fact for kind, fact in heard if kind == "run.finished.v1"]
+        return finished["train_seconds"], await keeping, parts(heard)
 
 
 async def bench(rounds: int) -> None:
-    """Print the three figures."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        folder.chmod(0o755)
-        split = conversations(folder / "train.parquet")
-        alone = [ours(split, folder / f"alone-{number}", STEPS)["seconds"] for number in range(rounds)]
-        print(
-            f"child alone, {STEPS + 1} steps: {statistics.median(alone):.1f} s of {[round(each, 1) for each in alone]}"
-        )
-        async with platform_up(Home(folder / "home"), 0) as running:
-            await asyncio.sleep(10)
-            memory = idle_memory(running)
-            print(
-                "idle memory, MB:",
-                {name: round(size) for name, size in memory.items()},
-                "in all",
-                round(sum(memory.values())),
-            )
-            async with Api(Access(running.url, running.key)) as api:
-                uploaded = await api.upload(SAMPLE, lambda _: None)
-                job = await train(api, uploaded["id"])
-                for each in reversed(job["story"]):
-                    print(each["created_at"], each["message"])
+    """Print the figures of every round, then the medians."""
+    under, bare = [], []
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            folder.chmod(0o755)
+            seconds, spec, way = await one_round(folder)
+            under.append(seconds)
+            bare.append(alone(spec))
+        print(f"round {number + 1}: platform {under[-1]:.1f} s, alone {bare[-1]:.1f} s", flush=True)
+        for what, after in way:
+            print(f"  {after:7.3f} s  {what}", flush=True)
+    ratios = [one / other for one, other in zip(under, bare, strict=True)]
+    print(f"training: platform {statistics.median(under):.1f} s, alone {statistics.median(bare):.1f} s")
+    print(f"overhead: median {statistics.median(ratios) - 1:+.1%} of {[f'{each - 1:+.1%}' for each in ratios]}")
 
 
 def main() -> None:
-    """Run with ``--rounds`` trainings alone."""
+    """Run with ``--rounds``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     asyncio.run(bench(parser.parse_args().rounds))
