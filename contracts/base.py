@@ -52,7 +52,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     subject: ClassVar[str]
 
     tenant: TenantId
-    at: datetime
+    at: Annotated[datetime, Meta(tz=True)]
     version: Count = 0
 
 
