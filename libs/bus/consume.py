@@ -144,12 +144,14 @@ class Consumer:
 
         return reply
 
-    async def _answer(self, body: bytes, answer: Answer) -> msgspec.Struct:
+    async def _answer(self, body: bytes, answer: Answer) -> Any:
         try:
             question = msgspec.json.decode(body, type=answer.kind)
+            given = self.router.given(answer.needs)
+            if answer.slow:
+                return await answer.handler(question, self.database, **given)
             async with self.database.transaction(question.tenant) as tx:
-                said: msgspec.Struct = await answer.handler(question, tx, **self.router.given(answer.needs))
-            return said
+                return await answer.handler(question, tx, **given)
         except msgspec.DecodeError as error:
             return Refusal(code="bad_question", message=f"The question does not fit its contract: {error}")
         except WoodshedError as error:

@@ -25,10 +25,11 @@ class Reaction(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A handler of one kind of question."""
+    """A handler of one kind of question. ``slow``: it takes the database and opens short transactions of its own."""
 
     kind: type[Question]
     handler: Callable[..., Awaitable[Any]]
+    slow: bool
     needs: tuple[str, ...]
 
 
@@ -52,12 +53,16 @@ class Router:
 
         return register
 
-    def answers(self, kind: type[Question]) -> Callable[[F], F]:
-        """Answer this question, in a transaction of the asker's tenant."""
+    def answers(self, kind: type[Question], slow: bool = False) -> Callable[[F], F]:
+        """Answer this question, in a transaction of the asker's tenant.
+
+        An answer that takes seconds is ``slow``: it is given the database instead, so that it holds no connection
+        while it works.
+        """
 
         def register(handler: F) -> F:
             self._refuse_twice(type_of(kind), self.answers_to)
-            self.answers_to[type_of(kind)] = Answer(kind, handler, _needs(handler))
+            self.answers_to[type_of(kind)] = Answer(kind, handler, slow, _needs(handler))
             return handler
 
         return register

@@ -128,7 +128,8 @@ async def _ticks(api: Api, path: str, console: Console) -> AsyncGenerator[LiveEv
         yield None
         while True:
             try:
-                event = await asyncio.wait_for(told.get(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    event = await told.get()
             except TimeoutError:
                 if reader.done():
                     reader.result()

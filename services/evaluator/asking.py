@@ -21,7 +21,7 @@ from services.evaluator.settings import Settings
 log = structlog.get_logger()
 
 WAITING_ROOM = 2
-"""How many questions may be in the house at once: each keeps a database connection until it is answered."""
+"""How many questions may be in the house at once: the second waits for the first, a third is told to come back."""
 LOOK = 1.0
 DEADLINE = 110.0
 

@@ -5,7 +5,7 @@ import asyncio
 from contracts.evaluations import AskModel, ModelReplied
 from contracts.runs import RunFinished
 from libs.bus import Router
-from libs.db import Transaction
+from libs.db import Database, Transaction
 from libs.errors import NotFound
 from services.evaluator import queries
 from services.evaluator.asking import Asker
@@ -21,10 +21,11 @@ async def owe_proofs(run: RunFinished, tx: Transaction, wake: asyncio.Event) -> 
     wake.set()
 
 
-@router.answers(AskModel)
-async def reply(question: AskModel, tx: Transaction, asker: Asker) -> ModelReplied:
+@router.answers(AskModel, slow=True)
+async def reply(question: AskModel, database: Database, asker: Asker) -> ModelReplied:
     """Answer one prompt with both models of a finished job."""
-    run = await queries.run_of_job(tx, question.tenant, question.job_id)
+    async with database.transaction(question.tenant) as tx:
+        run = await queries.run_of_job(tx, question.tenant, question.job_id)
     if run is None:
         raise NotFound(
             f"No finished job {question.job_id} is known here. Check the id, or wait until its training has ended."

@@ -12,7 +12,7 @@ from contracts.files import FileDeleted
 from contracts.jobs import EstimateJob, JobCancelAsked, JobCancelled, JobEstimated, JobFailed, Overrides
 from libs.bus import Router
 from libs.bus.streams import EVENTS, streams, verify
-from libs.db import Transaction
+from libs.db import Database, Transaction
 from libs.errors import Busy, Conflict, NotFound
 from libs.service import App
 from libs.testing.platform import World
@@ -149,6 +149,28 @@ async def test_a_question_is_answered_or_refused_with_its_reason(world: World) -
     async with world.service(App(router), await world.platform("scheduler")):
         with pytest.raises(NotFound, match="ds-1"):
             await gateway.bus.ask(question, JobEstimated, timeout=5)
+
+
+async def test_a_slow_answer_holds_no_database_connection(world: World) -> None:
+    router = Router("scheduler")
+    scheduler = await world.platform("scheduler")
+
+    def held() -> int:
+        return scheduler.db.pool.get_size() - scheduler.db.pool.get_idle_size()
+
+    @router.answers(EstimateJob, slow=True)
+    async def estimate(question: EstimateJob, database: Database) -> JobEstimated:
+        async with database.transaction(question.tenant):
+            within = held()
+        async with asyncio.timeout(5):
+            while held() >= within:
+                await asyncio.sleep(0.01)
+        raise NotFound("given back")
+
+    async with world.service(App(router), scheduler):
+        question = EstimateJob(tenant="acme", dataset_id="ds-1", base_model="m", preset="quick", overrides=Overrides())
+        with pytest.raises(NotFound, match="given back"):
+            await (await world.platform("gateway")).bus.ask(question, JobEstimated, timeout=8)
 
 
 async def test_a_service_may_tell_only_what_it_owns(world: World) -> None:
