@@ -1,6 +1,6 @@
 """A person's wish to train, from submission to its one end."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from msgspec import Struct
 
@@ -17,6 +17,24 @@ class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     learning_rate_multiplier: float | None = None
     rank: int | None = None
     time_limit: float | None = None
+    max_length: int | None = None
+
+
+RemedyKind = Literal["change_settings", "change_data", "more_memory", "operator", "try_again", "report_bug"]
+"""What a failure can be mended by today; readers expect more to come."""
+
+
+class Remedy(Struct, frozen=True, kw_only=True):
+    """What to do about a failure: ``title`` fits on a button, ``sentence`` says why it helps.
+
+    ``kind`` is a :data:`RemedyKind`. ``overrides`` are the settings that a retry changes of the recipe that failed;
+    without them a retry is the same job once more.
+    """
+
+    kind: str
+    title: str
+    sentence: str
+    overrides: Overrides | None = None
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -51,6 +69,7 @@ class JobSubmitted(Event, frozen=True, kw_only=True, tag="job.submitted.v1"):
     suffix: str = ""
     priority: str = "medium"
     validation_file: str = ""
+    retry_of: str = ""
 
 
 class JobCancelAsked(Event, frozen=True, kw_only=True, tag="job.cancel_asked.v1"):
@@ -110,6 +129,7 @@ class JobFailed(Event, frozen=True, kw_only=True, tag="job.failed.v1"):
     reason: str
     message: str
     fix: str
+    remedy: Remedy | None = None
 
 
 class JobCancelled(Event, frozen=True, kw_only=True, tag="job.cancelled.v1"):

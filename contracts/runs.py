@@ -7,6 +7,7 @@ device under a lease whose *fence* is larger than every earlier one's.
 from typing import ClassVar
 
 from contracts.base import PLATFORM, Count, Event, Seconds, Sha256, TenantId, Token
+from contracts.jobs import Remedy
 
 
 class DeviceOffered(Event, frozen=True, kw_only=True, tag="device.offered.v1"):
@@ -194,6 +195,7 @@ class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):
     message: str
     fix: str
     device_seconds: Seconds
+    remedy: Remedy | None = None
 
 
 class RunCancelled(Event, frozen=True, kw_only=True, tag="run.cancelled.v1"):

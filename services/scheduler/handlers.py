@@ -103,7 +103,13 @@ async def give_up(run: RunFailed, tx: Transaction) -> None:
     if await steps.follow(tx, run):
         await tx.tell(
             JobFailed(
-                tenant=run.tenant, at=now(), job_id=run.job_id, reason=run.reason, message=run.message, fix=run.fix
+                tenant=run.tenant,
+                at=now(),
+                job_id=run.job_id,
+                reason=run.reason,
+                message=run.message,
+                fix=run.fix,
+                remedy=run.remedy,
             )
         )
 

@@ -5,7 +5,7 @@ A handler says *when*; here stands *how*. Everything happens in the handler's tr
 
 from contracts.base import new_id
 from contracts.datasets import DatasetReady, DatasetRefused
-from contracts.jobs import EstimateJob, JobCancelAsked, JobDispatched, JobFailed, JobQueued
+from contracts.jobs import EstimateJob, JobCancelAsked, JobDispatched, JobFailed, JobQueued, Remedy
 from contracts.recipes import Recipe
 from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunStarted
 from libs.db import Transaction
@@ -18,24 +18,33 @@ from services.scheduler.domain.job_states import Move, move_on
 from services.scheduler.domain.plan import Plan, plan
 from services.scheduler.domain.queue import pick
 from services.scheduler.domain.recipe import for_data, refusal_of, wished
-
-MEND = "Mend the file, upload it again and submit a new job."
+from services.scheduler.domain.remedies import MEND, other_data, other_settings
 
 
 async def go_on(tx: Transaction, job: Job, news: News | None, rate: Rate) -> None:
     """Take a job as far as its recipe and the news of its dataset allow: ended, queued, or waiting for news."""
     if (refusal := refusal_of(job.wish)) and (move := move_on(job.state, job.wish)):
-        await fail(tx, job, move, refusal.code, refusal.message, refusal.fix or "")
+        await fail(tx, job, move, refusal.code, refusal.message, other_settings(refusal))
     elif isinstance(news, DatasetRefused) and (move := move_on(job.state, news)):
-        await fail(tx, job, move, news.code, news.message, news.problems[0].fix if news.problems else MEND)
+        await fail(tx, job, move, news.code, news.message, other_data(news))
     elif isinstance(news, DatasetReady) and (move := move_on(job.state, news)):
         await queue(tx, job, move, news, rate)
 
 
-async def fail(tx: Transaction, job: Job, move: Move, reason: str, message: str, fix: str) -> None:
+async def fail(tx: Transaction, job: Job, move: Move, reason: str, message: str, remedy: Remedy) -> None:
     """End a job that cannot be trained as it is."""
     await queries.enter(tx, job, move.target)
-    await tx.tell(JobFailed(tenant=job.tenant, at=now(), job_id=job.job_id, reason=reason, message=message, fix=fix))
+    await tx.tell(
+        JobFailed(
+            tenant=job.tenant,
+            at=now(),
+            job_id=job.job_id,
+            reason=reason,
+            message=message,
+            fix=remedy.sentence,
+            remedy=remedy,
+        )
+    )
 
 
 async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate: Rate) -> None:

@@ -29,9 +29,11 @@ from libs.db import Database, Transaction
 from libs.db.database import now
 from services.trainer import queries
 from services.trainer.domain import run_states
+from services.trainer.domain.classifying import classified
 from services.trainer.domain.failures import Failure, evidence_of
 from services.trainer.domain.liveness import Silence
 from services.trainer.domain.recovery import GoOn, History, after_loss
+from services.trainer.domain.remedies import with_settings
 from services.trainer.line import (
     BEAT,
     HELLO,
@@ -165,8 +167,7 @@ class Control:
                 case Halted():
                     await self._halted(tx, run)
                 case Broken():
-                    evidence = evidence_of(said.what.exit_code, said.what.stderr)
-                    await self.lose(tx, said.fence, said.what.kind, evidence, said.what)
+                    await self._broke(tx, said.fence, said.what)
         self.wake.set()
         return Answered()
 
@@ -265,6 +266,15 @@ class Control:
         spent = await queries.device_seconds(tx, run["run_id"], now())
         await tx.tell(self._of(RunCancelled, run, device_seconds=spent))
 
+    async def _broke(self, tx: Transaction, fence: int, what: Broken) -> None:
+        """Find out what it was; the child's own sentence is kept only where it named the kind itself."""
+        words = f"{what.stderr}\n{what.message}"
+        killed = what.killed_for_memory
+        kind = classified(what.kind, what.exit_code, words, killed_for_memory=killed)
+        evidence = evidence_of(what.exit_code, words, killed_for_memory=killed)
+        kept = what if kind == what.kind else msgspec.structs.replace(what, message="")
+        await self.lose(tx, fence, kind, evidence, kept)
+
     async def lose(self, tx: Transaction, fence: int, kind: str, evidence: str, what: Broken | None) -> None:
         """An attempt is over without a result: free its device, then go on or give up."""
         run = await queries.holder(tx, fence)
@@ -279,7 +289,7 @@ class Control:
         )
         verdict = after_loss(kind, evidence, what.message if what else "", history)
         if isinstance(verdict, Failure):
-            return await self._failed(tx, run, verdict)
+            return await self._failed(tx, run, kind, verdict)
         await self._interrupted(tx, run, verdict, losses, evidence, what)
         return None
 
@@ -305,9 +315,10 @@ class Control:
             )
         )
 
-    async def _failed(self, tx: Transaction, run: Any, failure: Failure) -> None:
+    async def _failed(self, tx: Transaction, run: Any, kind: str, failure: Failure) -> None:
         await queries.set_state(tx, run["run_id"], "failed")
         spent = await queries.device_seconds(tx, run["run_id"], now())
+        recipe = msgspec.json.decode(run["recipe"], type=Recipe)
         await tx.tell(
             self._of(
                 RunFailed,
@@ -317,6 +328,7 @@ class Control:
                 message=failure.message,
                 fix=failure.fix,
                 device_seconds=spent,
+                remedy=with_settings(kind, failure.remedy, recipe),
             )
         )
 

@@ -153,13 +153,18 @@ class Halted(Struct, frozen=True, kw_only=True, tag="halted"):
 
 
 class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
-    """The child ended otherwise. ``kind`` is what it said of itself, empty when it could say nothing."""
+    """The child ended otherwise. ``kind`` is what it said of itself, empty when it could say nothing.
+
+    ``stderr`` ends with the child's traceback, if it had one. ``killed_for_memory``: the kernel of the runner's machine
+    ended processes for want of memory meanwhile.
+    """
 
     kind: str
     message: str
     exit_code: int | None
     stderr: str
     step: int
+    killed_for_memory: bool = False
 
 
 What = Reached | Uploaded | Quarantined | Done | Halted | Broken

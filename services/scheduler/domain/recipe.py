@@ -35,7 +35,8 @@ RANGES: dict[str, Range] = {
     "learning_rate": Range(1e-6, 1e-2),
     "learning_rate_multiplier": Range(0.01, 100),
     "rank": Range(1, 256),
-    "time_limit": Range(10, 7 * 86_400, " seconds"),
+    "time_limit": Range(10, 86_400, " seconds"),
+    "max_length": Range(16, 131_072, " tokens"),
 }
 
 
@@ -50,7 +51,7 @@ def wished(wish: JobSubmitted | EstimateJob) -> Recipe:
         alpha=2 * rank,
         learning_rate=_learning_rate(preset, wish.overrides),
         epochs=wish.overrides.epochs or preset.epochs,
-        max_length=min(LONGEST_EXAMPLE, _context(wish.base_model)),
+        max_length=min(wish.overrides.max_length or LONGEST_EXAMPLE, _context(wish.base_model)),
         seed=wish.seed if isinstance(wish, JobSubmitted) else DEFAULT_SEED,
         time_limit=wish.overrides.time_limit or preset.time_limit,
     )

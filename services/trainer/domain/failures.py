@@ -1,12 +1,23 @@
 """Why training failed, in words a person understands, and what to do about it: one table.
 
-A training failure is data, not an exception. ``evidence`` is always kept: exit code or
-signal and the last lines the process wrote.
+A training failure is data, not an exception. ``evidence`` is always kept: exit code or signal and the last lines the
+process wrote. ``classifying`` finds the row; ``remedies`` turns its fix into settings; ``recovery`` reads ``cause``.
+Wordings are those of the libraries in ``constraints.txt`` and of drivers seen in public bug reports: the corpus in
+``tests/unit/trainer/corpus`` holds each row to texts that were really printed.
 """
 
 import signal
+from typing import Literal
 
 from msgspec import Struct
+
+from contracts.jobs import Remedy, RemedyKind
+
+Cause = Literal["lost_worker", "infrastructure", "out_of_memory"]
+"""The retry budgets of ``recovery``: what may come back by itself, and how often."""
+
+KEPT_LINES = 20
+LONGEST_LINE = 300
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -16,83 +27,367 @@ class Failure(Struct, frozen=True, kw_only=True):
     message: str
     fix: str
     evidence: str
+    remedy: Remedy
 
 
-class Rule(Struct, frozen=True):
-    """What a kind of failure means and how it is mended."""
+class Rule(Struct, frozen=True, kw_only=True):
+    """What a kind of failure means and how it is mended.
+
+    ``reason`` is told to programs. ``cause`` is the retry budget an attempt lost this way draws on; without one the run
+    fails at once. ``signs`` are regular expressions looked for in what the process said last. ``remedy`` is the kind of
+    fix, ``button`` its title.
+    """
 
     reason: str
     message: str
     fix: str
+    remedy: RemedyKind
+    button: str
+    cause: Cause | None = None
+    signs: tuple[str, ...] = ()
 
 
 RULES: dict[str, Rule] = {
-    "user_data": Rule(
-        "bad_data",
-        "The data cannot be trained on.",
-        "Look at the dataset's preview: at least one reply of every example must fit into the model's length.",
-    ),
     "out_of_memory": Rule(
-        "out_of_memory",
-        "The device ran out of memory, also with the smallest batches.",
-        "Shorten long conversations, choose a smaller base model, or use a device with more memory.",
+        reason="out_of_memory",
+        cause="out_of_memory",
+        message="The device ran out of memory, also with the smallest batches.",
+        fix="Train on shorter conversations with a smaller rank, choose a smaller base model, or use a device with "
+        "more memory.",
+        remedy="change_settings",
+        button="Train again with less memory",
+        signs=(
+            r"(CUDA|HIP|XPU|MPS backend) out of memory",
+            r"OutOfMemoryError",
+            r"DefaultCPUAllocator: (can't allocate|not enough) memory",
+            r"CUBLAS_STATUS_ALLOC_FAILED",
+            r"CUDNN_STATUS_ALLOC_FAILED",
+            r"CUDA error: out of memory",
+            r"^MemoryError",
+            r"Unable to allocate .* for an array with shape",
+            r"std::bad_alloc",
+            r"Cannot allocate memory",
+        ),
+    ),
+    "killed_for_memory": Rule(
+        reason="out_of_memory",
+        cause="out_of_memory",
+        message="The machine ran out of memory and its kernel ended the training process.",
+        fix="Train on shorter conversations with a smaller rank, choose a smaller base model, or use a machine with "
+        "more memory.",
+        remedy="change_settings",
+        button="Train again with less memory",
+    ),
+    "user_data": Rule(
+        reason="bad_data",
+        message="The data cannot be trained on.",
+        fix="Look at the dataset's preview: at least one reply of every example must fit into the model's length.",
+        remedy="change_data",
+        button="Mend the file and upload it again",
+    ),
+    "nothing_to_learn": Rule(
+        reason="bad_data",
+        message="No token of the training data would be taught: every label is masked.",
+        fix="Look at the dataset's preview: replies that the model shall learn must stand under the role assistant and "
+        "within the model's length.",
+        remedy="change_data",
+        button="Mend the file and upload it again",
     ),
     "diverged": Rule(
-        "diverged", "The loss became infinite or not a number.", "Train again with half the learning rate."
+        reason="diverged",
+        message="The loss became infinite or not a number.",
+        fix="Train again with half the learning rate.",
+        remedy="change_settings",
+        button="Train again with half the learning rate",
     ),
     "no_learning": Rule(
-        "no_learning",
-        "The model did not change: its gradients are zero.",
-        "Report this with the run's log; train on another machine meanwhile.",
+        reason="no_learning",
+        message="The model did not change: its gradients are zero.",
+        fix="Report this with the run's log; train on another machine meanwhile.",
+        remedy="report_bug",
+        button="Report it with the log",
+    ),
+    "time_limit": Rule(
+        reason="time_limit",
+        message="The time limit passed before a single step was finished.",
+        fix="Train again with a longer time limit, or on a faster device.",
+        remedy="change_settings",
+        button="Train again with twice the time",
     ),
     "disk_full": Rule(
-        "disk_full",
-        "The disk is full. The last checkpoint is whole.",
-        "Free some space, then submit the job again.",
+        reason="disk_full",
+        cause="infrastructure",
+        message="The disk of the machine that trains is full. The last checkpoint is whole.",
+        fix="Free some space on the machine that trains, then train again.",
+        remedy="operator",
+        button="Ask the operator for disk space",
+        signs=(
+            r"No space left on device",
+            r"Disk quota exceeded",
+            r"File too large",
+            r"inline_container\.cc",
+            r"PytorchStreamWriter failed",
+            r"unable to allocate shared memory\(shm\)",
+        ),
     ),
     "unknown_model": Rule(
-        "model_missing",
-        "The base model is not on the machine that trains.",
-        "Ask the operator to add it to the models folder.",
+        reason="model_missing",
+        message="The base model is not on the machine that trains.",
+        fix="Ask the operator to add it to the models folder, then train again.",
+        remedy="operator",
+        button="Ask the operator to add the model",
+        signs=(
+            r"is not a local folder and is not a valid model identifier",
+            r"does not appear to have a file named",
+            r"We couldn't connect to 'https://huggingface\.co'",
+            r"Cannot reach .*: offline mode is enabled",
+            r"OfflineModeIsEnabled|LocalEntryNotFoundError",
+            r"Error no file named .* found in directory",
+            r"You are trying to access a gated repo",
+        ),
     ),
-    "bug": Rule(
-        "unknown", "Training met an error nobody foresaw.", "Submit the job once more; report the log if it returns."
+    "damaged_model": Rule(
+        reason="model_missing",
+        message="The base model's files on the machine that trains are damaged or incomplete.",
+        fix="Ask the operator to remove the model's folder and add it anew, then train again.",
+        remedy="operator",
+        button="Ask the operator to add the model anew",
+        signs=(
+            r"SafetensorError",
+            r"Error while deserializing( header)?:",
+            r"data did not match any variant of untagged enum",
+            r"Unable to load weights from pytorch checkpoint",
+        ),
+    ),
+    "no_template": Rule(
+        reason="model_missing",
+        message="The base model has no chat template, so nobody can say how it reads a conversation.",
+        fix="Ask the operator to add the model's chat template (chat_template.jinja) to its folder, then train again.",
+        remedy="operator",
+        button="Ask the operator for the chat template",
+        signs=(r"tokenizer\.chat_template is not set", r"does not have a chat template"),
+    ),
+    "user_code": Rule(
+        reason="user_code",
+        message="The base model's chat template is a program, and it failed.",
+        fix="Ask the operator to mend chat_template.jinja in the model's folder, then train again.",
+        remedy="operator",
+        button="Ask the operator to mend the template",
+        signs=(r"jinja2\.exceptions\.",),
+    ),
+    "credentials": Rule(
+        reason="network",
+        cause="infrastructure",
+        message="The storage refuses the machine that trains: its credentials are wrong or have expired.",
+        fix="Ask the operator to renew the storage's credentials, then train again.",
+        remedy="operator",
+        button="Ask the operator to renew the credentials",
+        signs=(
+            r"ExpiredToken|TokenRefreshRequired|The provided token has expired",
+            r"InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed",
+            r"<Code>AccessDenied</Code>|403 Forbidden|401 Unauthorized",
+            r"UnauthenticatedError|PermissionDeniedError",
+            r"lack valid authentication credentials|lacked the necessary privileges",
+        ),
+    ),
+    "processes_parted": Rule(
+        reason="network",
+        cause="lost_worker",
+        message="The processes that train together lost each other.",
+        fix="Look at the network between the devices and at the other processes' logs, then train again.",
+        remedy="try_again",
+        button="Try again",
+        signs=(
+            r"Watchdog caught collective operation timeout",
+            r"NCCL (error|WARN)|nccl\w*Error|NCCL communicator was aborted",
+            r"gloo/transport/tcp",
+            r"DistStoreError|DistNetworkError|DistBackendError",
+            r"recvValue failed|Timed out waiting for clients|The client socket has (timed out|failed)",
+        ),
+    ),
+    "network": Rule(
+        reason="network",
+        cause="infrastructure",
+        message="The network to the storage failed again and again.",
+        fix="Look at the network and the storage, then train again.",
+        remedy="try_again",
+        button="Try again",
+        signs=(
+            r"Connection (reset by peer|refused|aborted)",
+            r"Broken pipe",
+            r"error sending request|connection closed before message completed",
+            r"Error after \d+ retries|max_retries",
+            r"(Temporary failure in name resolution|Name or service not known|dns error|failed to lookup address)",
+            r"(No route to host|Network is unreachable|Connection timed out|operation timed out|Read timed out)",
+            r"SlowDown|ServiceUnavailable|503 Service Unavailable|TooManyRequests",
+            r"ConnectionError|ConnectTimeout|ReadTimeout",
+        ),
+    ),
+    "no_device": Rule(
+        reason="no_device",
+        message="The machine offers a GPU that this installation cannot use.",
+        fix="Ask the operator to bring the NVIDIA driver and this installation of PyTorch together, then train again.",
+        remedy="operator",
+        button="Ask the operator about the GPU",
+        signs=(
+            r"driver on your system is too old",
+            r"CUDA driver version is insufficient",
+            r"Found no NVIDIA driver on your system",
+            r"No CUDA GPUs are available",
+            r"no CUDA-capable device is detected",
+            r"no kernel image is available for execution",
+            r"Torch not compiled with CUDA enabled",
+            r"Your setup doesn't support bf16",
+            r"invalid device ordinal",
+            r"system (not yet initialized|driver mismatch)|driver/library version mismatch",
+        ),
+    ),
+    "device_broken": Rule(
+        reason="device_error",
+        cause="lost_worker",
+        message="The GPU failed: it reports errors in its memory, or answers no longer.",
+        fix="Ask the operator to look at the GPU (nvidia-smi, dmesg: Xid) and to take it out of use if it fails again.",
+        remedy="operator",
+        button="Ask the operator to look at the GPU",
+        signs=(
+            r"uncorrectable (NVLink|ECC) error",
+            r"GPU (is lost|has fallen off the bus)|fallen off the bus",
+            r"\bXid\b",
+            r"CUDA error: (unspecified launch failure|unknown error|the launch timed out|hardware stack)",
+            r"Unable to determine the device handle for GPU",
+            r"CUDA error: all CUDA-capable devices are busy",
+        ),
+    ),
+    "device_bug": Rule(
+        reason="device_error",
+        message="A program on the GPU failed in a way that would repeat itself.",
+        fix="Report this with the run's log; train on a machine without a GPU meanwhile.",
+        remedy="report_bug",
+        button="Report it with the log",
+        signs=(
+            r"device-side assert triggered",
+            r"(illegal memory access|misaligned address|illegal instruction)",
+            r"CUBLAS_STATUS_|CUDNN_STATUS_|cuDNN error",
+            r"CUDA error:",
+        ),
+    ),
+    "installation": Rule(
+        reason="installation",
+        message="A library that training needs is missing or does not fit this machine.",
+        fix="Ask the operator to install Woodshed anew on the machine that trains (`make setup`), then train again.",
+        remedy="operator",
+        button="Ask the operator to install anew",
+        signs=(
+            r"ModuleNotFoundError|ImportError",
+            r"cannot open shared object file",
+            r"undefined symbol|GLIBCXX?_[\d.]+' not found",
+            r"CUDA Setup failed despite",
+            r"bitsandbytes library|CUDA SETUP:|Configured CUDA binary not found",
+            r"PackageNotFoundError|is required for a normal functioning of this module",
+        ),
+    ),
+    "permission": Rule(
+        reason="permission",
+        message="The training process may not read or write where it has to.",
+        fix="Ask the operator to give Woodshed's user the folders it works in, then train again.",
+        remedy="operator",
+        button="Ask the operator for access",
+        signs=(r"Permission denied", r"Read-only file system", r"Operation not permitted"),
+    ),
+    "machine_limits": Rule(
+        reason="installation",
+        message="The machine's limits for one process are too low: open files, processes or threads.",
+        fix="Ask the operator to raise the limits (ulimit -n, ulimit -u, pids of the container), then train again.",
+        remedy="operator",
+        button="Ask the operator to raise the limits",
+        signs=(r"Too many open files", r"can't start new thread", r"Resource temporarily unavailable"),
+    ),
+    "bad_checkpoint": Rule(
+        reason="infrastructure",
+        cause="infrastructure",
+        message="No saved state of the run could be read back.",
+        fix="Look at the storage: what is read is not what was written. Then train again.",
+        remedy="try_again",
+        button="Try again",
+    ),
+    "crashed": Rule(
+        reason="crashed",
+        cause="lost_worker",
+        message="The training process crashed in a library, too often.",
+        fix="Report this with the run's log; train on another machine meanwhile.",
+        remedy="report_bug",
+        button="Report it with the log",
+        signs=(r"Fatal Python error: (?!Aborted)", r"Segmentation fault", r"Bus error"),
     ),
     "lost_worker": Rule(
-        "lost_worker",
-        "The training process was lost too often.",
-        "Look at the machine: something ends its processes (memory limit, restarts).",
+        reason="lost_worker",
+        cause="lost_worker",
+        message="The training process was lost too often.",
+        fix="Look at the machine: something ends its processes (memory limit, restarts). Then train again.",
+        remedy="try_again",
+        button="Try again",
+        signs=(r"Signal (9|15) \(SIG(KILL|TERM)\) received",),
     ),
     "infrastructure": Rule(
-        "infrastructure", "Storage or network failed too often.", "Look at the storage, then submit the job again."
+        reason="infrastructure",
+        cause="infrastructure",
+        message="Storage or network failed too often.",
+        fix="Look at the storage, then train again.",
+        remedy="try_again",
+        button="Try again",
     ),
     "no_progress": Rule(
-        "no_progress",
-        "Several attempts in a row ended before a checkpoint was saved.",
-        "Look at the log of the attempts: each ended at about the same place.",
+        reason="no_progress",
+        message="Several attempts in a row ended before a checkpoint was saved.",
+        fix="Look at the log of the attempts: each ended at about the same place.",
+        remedy="report_bug",
+        button="Report it with the log",
+    ),
+    "unexplained": Rule(
+        reason="unknown",
+        cause="lost_worker",
+        message="The training process ended again and again, and nobody knows why.",
+        fix="Look at the log: it keeps what the process wrote last. Report it if that says nothing to you.",
+        remedy="report_bug",
+        button="Report it with the log",
+    ),
+    "bug": Rule(
+        reason="unknown",
+        message="Training met an error nobody foresaw.",
+        fix="Train once more; report the log if it returns.",
+        remedy="try_again",
+        button="Try again",
     ),
 }
+"""Rows in the order in which signs are looked for: the first that fits a line names it."""
+
+
+_SAID_BETTER = frozenset({"user_data", "nothing_to_learn", "diverged", "no_learning"})
+"""Kinds of which the child's own sentence, with its step or file, says all that the row would."""
 
 
 def explained(kind: str, evidence: str, message: str, *, times: int = 0) -> Failure:
     """Return the failure of this kind; an unknown kind is a bug. ``times`` adds how often it happened."""
     rule = RULES.get(kind, RULES["bug"])
-    said = f"{rule.message} {message}".strip()
+    said = message if message and kind in _SAID_BETTER else f"{rule.message} {message}".strip()
     return Failure(
         reason=rule.reason,
         message=f"{said} (It happened {times} times.)" if times else said,
         fix=rule.fix,
         evidence=evidence,
+        remedy=Remedy(kind=rule.remedy, title=rule.button, sentence=rule.fix),
     )
 
 
-def evidence_of(exit_code: int | None, stderr: str) -> str:
-    """Say how a process ended and what it wrote last."""
+def evidence_of(exit_code: int | None, words: str, *, killed_for_memory: bool = False) -> str:
+    """Say how a process ended and what it wrote last; long lines are cut, they hold data rather than reasons."""
     if exit_code is None:
         how = "nothing was heard of the process"
     elif exit_code < 0:
         how = f"killed by {signal.Signals(-exit_code).name}"
     else:
         how = f"exit code {exit_code}"
-    tail = "\n".join(stderr.splitlines()[-20:])
+    if killed_for_memory:
+        how += "; the kernel's count of processes killed for memory rose meanwhile"
+    tail = "\n".join(line[:LONGEST_LINE] for line in words.splitlines()[-KEPT_LINES:])
     return f"{how}\n{tail}".strip()

@@ -5,16 +5,14 @@ halves the tokens of a forward pass; accumulation grows to match, so the optimis
 stay what they were), a user's error 0. Three attempts without a new checkpoint make no progress.
 """
 
-from typing import Literal
-
 from msgspec import Struct
 
-from services.trainer.domain.failures import Failure, explained
-
-Cause = Literal["lost_worker", "infrastructure", "out_of_memory"]
+from services.trainer.domain.failures import RULES, Cause, Failure, explained
 
 BUDGETS: dict[Cause, int] = {"lost_worker": 5, "infrastructure": 10, "out_of_memory": 2}
 BARREN_ATTEMPTS = 3
+NAMELESS = frozenset({"lost_worker", "infrastructure", "unexplained"})
+"""Kinds that say less than that there was no progress."""
 SMALLEST_MICRO_TOKENS = 128
 
 
@@ -34,28 +32,16 @@ class GoOn(Struct, frozen=True, kw_only=True):
 
 
 def after_loss(kind: str, evidence: str, message: str, history: History) -> GoOn | Failure:
-    """Decide for an attempt that ended with ``kind``, which is empty when the process could not say."""
-    cause = _cause(kind)
+    """Decide for an attempt that ended with ``kind``, a row of the table of failures."""
+    cause = RULES[kind].cause if kind in RULES else None
     if cause is None:
         return explained(kind, evidence, message)
     if history.losses.get(cause, 0) >= BUDGETS[cause]:
-        return explained(cause, evidence, message, times=BUDGETS[cause] + 1)
+        return explained(kind, evidence, message, times=BUDGETS[cause] + 1)
     if history.barren + 1 >= BARREN_ATTEMPTS:
-        return explained("no_progress", evidence, message, times=BARREN_ATTEMPTS)
+        return explained("no_progress" if kind in NAMELESS else kind, evidence, message, times=BARREN_ATTEMPTS)
     halve = cause == "out_of_memory" and history.micro_tokens > 0
     return GoOn(
         cause=cause,
         micro_tokens=max(SMALLEST_MICRO_TOKENS, history.micro_tokens // 2) if halve else history.micro_tokens,
     )
-
-
-def _cause(kind: str) -> Cause | None:
-    match kind:
-        case "" | "lost_worker":
-            return "lost_worker"
-        case "infrastructure" | "bad_checkpoint" | "storage":
-            return "infrastructure"
-        case "out_of_memory":
-            return "out_of_memory"
-        case _:
-            return None

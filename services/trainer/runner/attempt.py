@@ -24,6 +24,7 @@ from libs.lm.sharing import SHARED_CORES
 from libs.storage import Corrupted, Storage
 from services.trainer.domain.card import card
 from services.trainer.line import Broken, DeviceFound, Done, Halted, Launch, Quarantined, Reached, SavedBefore, Uploaded
+from services.trainer.runner.machine import memory_kills
 from services.trainer.runner.reporting import Reporter, Stale
 from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, verify
 from services.trainer.training.protocol import (
@@ -66,6 +67,7 @@ class Attempt:
         self.prefix = f"{launch.tenant}/runs/{launch.run_id}/fence-{launch.fence}"
         self.step = 0
         self.memory = 0
+        self._memory_kills = memory_kills()
         self._child: asyncio.subprocess.Process | None = None
         self._stop_asked: float | None = None
         self._last: Line | None = None
@@ -216,7 +218,7 @@ class Attempt:
             case Stopped():
                 await self.reporter.tell(Halted(step=self._last.step))
             case Failed():
-                await self.reporter.tell(self._broken(self._last.kind, self._last.message))
+                await self.reporter.tell(self._broken(self._last.kind, self._last.message, self._last.traceback))
             case _:
                 await self.reporter.tell(self._broken("", ""))
 
@@ -246,8 +248,14 @@ class Attempt:
             )
         )
 
-    def _broken(self, kind: str, message: str) -> Broken:
+    def _broken(self, kind: str, message: str, traceback: str = "") -> Broken:
         log_file = self.folder / "stderr.log"
         stderr = log_file.read_text(errors="replace")[-TAIL:] if log_file.exists() else ""
-        code = self._child.returncode if self._child else None
-        return Broken(kind=kind, message=message, exit_code=code, stderr=stderr, step=self.step)
+        return Broken(
+            kind=kind,
+            message=message,
+            exit_code=self._child.returncode if self._child else None,
+            stderr=f"{stderr}\n{traceback}".strip(),
+            step=self.step,
+            killed_for_memory=memory_kills() > self._memory_kills,
+        )

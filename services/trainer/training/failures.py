@@ -14,7 +14,7 @@ from services.trainer.training.data import NothingToLearn
 from services.trainer.training.protocol import Failed, FailureKind
 
 _KINDS: tuple[tuple[type[BaseException], FailureKind], ...] = (
-    (NothingToLearn, "user_data"),
+    (NothingToLearn, "nothing_to_learn"),
     (ChatError, "user_data"),
     (BadCheckpoint, "bad_checkpoint"),
     (BadAdapter, "bad_checkpoint"),
@@ -35,8 +35,8 @@ _TEXTS: tuple[tuple[str, FailureKind], ...] = (
     ("No space left on device", "disk_full"),
 )
 _SAYS: dict[FailureKind, str] = {
-    "out_of_memory": "The machine ran out of memory. Fewer tokens to a forward pass (micro_tokens) need less.",
-    "disk_full": "The disk is full. The last committed checkpoint is whole: free some space and resume.",
+    "out_of_memory": "A forward or backward pass needed more than was left.",
+    "disk_full": "Writing a checkpoint failed for want of space.",
 }
 _TAIL = 4000
 

@@ -15,6 +15,7 @@ from contracts.recipes import Recipe
 Stage = Literal["preprocessing", "loading_model", "training", "saving"]
 FailureKind = Literal[
     "user_data",
+    "nothing_to_learn",
     "out_of_memory",
     "diverged",
     "no_learning",

@@ -224,5 +224,5 @@ def test_a_child_that_fails_says_why_and_exits_with_one(spec: AttemptSpec, tmp_p
     child = _start(changed(spec, train=str(silent)), tmp_path)
     failed = list(_hear(child))[-1]
     assert isinstance(failed, Failed)
-    assert (failed.kind, failed.error) == ("user_data", "NothingToLearn")
+    assert (failed.kind, failed.error) == ("nothing_to_learn", "NothingToLearn")
     assert child.wait() == 1

@@ -56,7 +56,7 @@ def test_a_curve_comes_back_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (NothingToLearn("no replies"), "user_data"),
+        (NothingToLearn("no replies"), "nothing_to_learn"),
         (ChatError("turn 3"), "user_data"),
         (BadCheckpoint("optimizer.pt"), "bad_checkpoint"),
         (DiskFull("full"), "disk_full"),
@@ -71,7 +71,7 @@ def test_a_curve_comes_back_exactly(tmp_path: Path) -> None:
 def test_every_failure_has_its_kind_and_a_sentence(error: Exception, kind: str) -> None:
     told = explain(error)
     assert (told.kind, told.error) == (kind, type(error).__name__)
-    assert len(told.message) >= len(str(error) if kind == "user_data" else "")
+    assert len(told.message) >= len(str(error) if kind in ("user_data", "nothing_to_learn") else "")
     assert told.message
 
 

@@ -1,0 +1,18 @@
+"""What to do about a job that was refused before it trained."""
+
+from contracts.datasets import DatasetRefused
+from contracts.jobs import Remedy
+from libs.errors import Rejected
+
+MEND = "Mend the file, upload it again and submit a new job."
+
+
+def other_settings(refusal: Rejected) -> Remedy:
+    """The recipe can never be trained: choose other settings."""
+    return Remedy(kind="change_settings", title="Choose other settings", sentence=refusal.fix or refusal.message)
+
+
+def other_data(news: DatasetRefused) -> Remedy:
+    """The file is no dataset: mend it where the first problem says how."""
+    fix = news.problems[0].fix if news.problems else MEND
+    return Remedy(kind="change_data", title="Mend the file and upload it again", sentence=fix)
