@@ -20,7 +20,6 @@ import structlog
 from libs.embedded.supervisor import die_with_parent
 from libs.errors import NotFound
 from libs.lm.models import DamagedModel, UnknownModel, resolve
-from libs.lm.sharing import SHARED_CORES
 from libs.storage import Corrupted, Storage
 from services.trainer.domain.card import card
 from services.trainer.line import Broken, DeviceFound, Done, Halted, Launch, Quarantined, Reached, SavedBefore, Uploaded
@@ -160,7 +159,7 @@ class Attempt:
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "services.trainer.training", str(path),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
-                limit=LONGEST_LINE, process_group=0, env=os.environ | SHARED_CORES,
+                limit=LONGEST_LINE, process_group=0,
                 preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
             )  # fmt: skip
         if self._stop_asked is not None:
