@@ -4,10 +4,10 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down check bench docs clean
+.PHONY: help setup demo test up down invariants check bench docs clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv with pinned packages and convert the shipped model (minutes once, then seconds)
 	@sh deploy/setup.sh
@@ -23,6 +23,9 @@ up: setup ## start Woodshed on 127.0.0.1:$(PORT) until Ctrl-C; everything it kee
 
 down: ## stop what `make up` started
 	@$(PYTHON) -m deploy.down
+
+invariants: setup ## look whether everything that must be true of what `make up` runs is true
+	@$(PYTHON) -m deploy.invariants
 
 check: setup ## style, types, import rules, then every test
 	@$(PYTHON) -m ruff check .

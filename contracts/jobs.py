@@ -107,7 +107,10 @@ class JobDispatched(Event, frozen=True, kw_only=True, tag="job.dispatched.v1"):
 
 
 class JobSucceeded(Event, frozen=True, kw_only=True, tag="job.succeeded.v1"):
-    """The end a person hoped for: an adapter is in storage under the model's name."""
+    """The end a person hoped for: an adapter is in storage under the model's name.
+
+    ``cost`` is the run's device time × ``device_rate`` (currency per hour), to the millionth.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.succeeded"
 
@@ -118,6 +121,7 @@ class JobSucceeded(Event, frozen=True, kw_only=True, tag="job.succeeded.v1"):
     seconds: Seconds
     cost: float
     interruptions: Count = 0
+    device_rate: float = 0.0
 
 
 class JobFailed(Event, frozen=True, kw_only=True, tag="job.failed.v1"):

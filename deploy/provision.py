@@ -16,9 +16,9 @@ import asyncpg
 import nats
 
 from contracts.catalogue import SERVICES
-from libs.bus.permissions import ADMIN
+from libs.bus.permissions import ADMIN, AUDITOR
 from libs.bus.streams import provision as provision_streams
-from libs.db.migrate import create_roles, migrate
+from libs.db.migrate import create_auditor, create_roles, migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE = "woodshed"
@@ -48,6 +48,8 @@ async def _migrate_all(admin: "asyncpg.Connection[Any]", passwords: dict[str, st
         await create_roles(admin, service, passwords[service])
         await admin.execute(f"GRANT CONNECT ON DATABASE {database} TO woodshed_{service}")
         await migrate(admin, service, ROOT / "services" / service / "migrations")
+    await create_auditor(admin, SERVICES, passwords[AUDITOR])
+    await admin.execute(f"GRANT CONNECT ON DATABASE {database} TO woodshed_{AUDITOR}")
 
 
 async def provision_bus(url: str, password: str) -> None:

@@ -13,6 +13,9 @@ from libs.bus.streams import DEADLETTERS, EVENTS, TELEMETRY
 
 RUNNER = "runner"
 ADMIN = "admin"
+AUDITOR = "auditor"
+"""Reads what was told and what was set aside, and says nothing."""
+
 CONTROL_SUBJECTS = "trainer.control.*"
 RUNNER_SUBJECTS = "trainer.runner.*.*"
 """The private line between the trainer's two programs."""
@@ -31,15 +34,16 @@ def publishes(user: str) -> list[str]:
         ]
     if user == "gateway":
         allowed += [question.kind.subject for question in QUESTIONS]
-        allowed += [
-            f"$JS.API.CONSUMER.{verb}.{stream}{rest}"
-            for stream in (EVENTS, TELEMETRY)
-            for verb, rest in (("CREATE", ".>"), ("CREATE", ""), ("DELETE", ".>"), ("INFO", ".>"))
-        ]
-        allowed += [f"$JS.FC.{stream}.>" for stream in (EVENTS, TELEMETRY)]
+        allowed += _reading(EVENTS) + _reading(TELEMETRY)
     if user == "trainer":
         allowed += [RUNNER_SUBJECTS]
     return sorted(set(allowed))
+
+
+def _reading(stream: str) -> list[str]:
+    """Return what a reader of a whole stream, in order and for itself, has to ask JetStream for."""
+    verbs = (("CREATE", ".>"), ("CREATE", ""), ("DELETE", ".>"), ("INFO", ".>"))
+    return [f"$JS.API.CONSUMER.{verb}.{stream}{rest}" for verb, rest in verbs] + [f"$JS.FC.{stream}.>"]
 
 
 def subscribes(user: str) -> list[str]:
@@ -52,7 +56,10 @@ def subscribes(user: str) -> list[str]:
 
 
 def users(passwords: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the ``authorization.users`` of a NATS server; ``passwords`` has one for each service, runner and admin."""
+    """Return the ``authorization.users`` of a NATS server.
+
+    ``passwords`` has one for each service, for the runner, the auditor and the admin.
+    """
     rows: list[dict[str, Any]] = [{"user": ADMIN, "password": passwords[ADMIN]}]
     for service in SERVICES:
         rows.append(
@@ -74,6 +81,17 @@ def users(passwords: dict[str, str]) -> list[dict[str, Any]]:
                 "publish": {"allow": [CONTROL_SUBJECTS]},
                 "subscribe": {"allow": [f"_INBOX.{RUNNER}.>", RUNNER_SUBJECTS]},
                 "allow_responses": True,
+            },
+        }
+    )
+    asks = [f"$JS.API.STREAM.INFO.{stream}" for stream in (EVENTS, DEADLETTERS)]
+    rows.append(
+        {
+            "user": AUDITOR,
+            "password": passwords[AUDITOR],
+            "permissions": {
+                "publish": {"allow": [*asks, *_reading(EVENTS), *_reading(DEADLETTERS)]},
+                "subscribe": {"allow": [f"_INBOX.{AUDITOR}.>"]},
             },
         }
     )

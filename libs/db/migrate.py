@@ -6,6 +6,7 @@ not. Services refuse to start on a schema that is older or newer than their code
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,31 @@ async def create_roles(admin: "asyncpg.Connection[Any]", service: str, password:
     exists = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
     secret = await admin.fetchval("SELECT quote_literal($1::text)", password)
     verb = "ALTER" if exists else "CREATE"
-    await admin.execute(
-        f"{verb} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {secret}"
-    )
+    await admin.execute(f"{verb} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {secret}")
     await admin.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     await admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
     await admin.execute(
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}"
     )
     await admin.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {role}")
+
+
+async def create_auditor(admin: "asyncpg.Connection[Any]", services: Iterable[str], password: str) -> None:
+    """Make the login that reads every service's tables and writes none. Safe to repeat; run it after the migrations.
+
+    It passes no guard: like any role it sees the rows of the tenant it names, or of all (``*``).
+    """
+    role = "woodshed_auditor"
+    exists = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
+    secret = await admin.fetchval("SELECT quote_literal($1::text)", password)
+    await admin.execute(
+        f"{'ALTER' if exists else 'CREATE'} ROLE {role} "
+        f"LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {secret}"
+    )
+    await admin.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    for schema in map(quoted, services):
+        await admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+        await admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}")
 
 
 async def migrate(admin: "asyncpg.Connection[Any]", service: str, folder: Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from contracts.catalogue import SERVICES
 from libs.settings import HOME
 
-SECRETS = ("admin", "runner", "postgres", "pepper", *SERVICES)
+SECRETS = ("admin", "auditor", "runner", "postgres", "pepper", *SERVICES)
 
 
 class Home:
@@ -39,16 +39,16 @@ class Home:
         return f"file://{self.folder / 'storage'}"
 
     def secrets(self) -> dict[str, str]:
-        """Return the passwords of this installation, made at the first call."""
+        """Return the passwords of this installation; those it does not have yet are made."""
         path = self.folder / "secrets.json"
-        if not path.exists():
-            made = {name: secrets.token_urlsafe(24) for name in SECRETS}
+        found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        if missing := set(SECRETS) - set(found):
+            found |= {name: secrets.token_urlsafe(24) for name in sorted(missing)}
             partial = path.with_suffix(".partial")
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w") as file:
-                json.dump(made, file)
+                json.dump(found, file)
             partial.replace(path)
-        found: dict[str, str] = json.loads(path.read_text())
         return found
 
 

@@ -58,7 +58,12 @@ class Cluster:
 
     def url_for(self, role: str, password: str, database: str = "postgres") -> str:
         """Address for another role."""
-        return f"postgresql://{role}:{quote(password)}@127.0.0.1:{self.port}/{database}"
+        return self.address(role, password, self.port, database)
+
+    @staticmethod
+    def address(role: str, password: str, port: int, database: str) -> str:
+        """Address of a database on 127.0.0.1."""
+        return f"postgresql://{role}:{quote(password)}@127.0.0.1:{port}/{database}"
 
     def initialise(self) -> None:
         """Make the cluster if it is not there: scram passwords, UTF-8, checksums. A broken attempt leaves none."""

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -41,6 +42,14 @@ class Stored(Struct, frozen=True):
 
     size: int
     sha256: str
+
+
+class Listed(Struct, frozen=True):
+    """An object as a listing shows it: its key, its size in bytes, and when it was written."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 class Storage:
@@ -142,6 +151,14 @@ class Storage:
         async for batch in obstore.list(self._store, prefix):
             found += [entry["path"] for entry in batch]
         return sorted(found)
+
+    async def objects(self, prefix: str = "") -> dict[str, Listed]:
+        """Return what lies below ``prefix``, by key."""
+        found = {}
+        async for batch in obstore.list(self._store, prefix or None):
+            for entry in batch:
+                found[entry["path"]] = Listed(entry["path"], entry["size"], entry["last_modified"])
+        return found
 
     async def delete(self, key: str) -> None:
         """Delete one object; no error if it is gone already."""

@@ -92,6 +92,7 @@ async def succeed(run: RunFinished, tx: Transaction, rate: Rate) -> None:
                 seconds=run.train_seconds,
                 cost=rate.cost(run.device_seconds),
                 interruptions=run.interruptions,
+                device_rate=rate.per_hour,
             )
         )
         await steps.learn_from(tx, job, run)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from contracts.jobs import Estimate
 from contracts.recipes import Recipe
 from libs.lm.models import BaseModel, known
+from services.scheduler.domain.money import MILLION, charge
 
 NINE_IN_TEN = 1.645
 """Standard deviations either side of the mean that hold 90 % of a normal distribution."""
@@ -71,8 +72,8 @@ class Rate(Struct, frozen=True, kw_only=True):
     currency: str
 
     def cost(self, seconds: float) -> float:
-        """Return the price of holding a device, to the ten-thousandth."""
-        return round(seconds / 3600 * self.per_hour, 4)
+        """Return the price of holding a device, to the millionth."""
+        return charge(round(seconds * MILLION), round(self.per_hour * MILLION)) / MILLION
 
 
 class Calibration(Struct, frozen=True, kw_only=True):

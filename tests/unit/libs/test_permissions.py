@@ -6,7 +6,7 @@ from contracts.base import pattern_of
 from contracts.catalogue import FACTS, SERVICES
 from libs.bus.permissions import publishes, subscribes, users
 
-PASSWORDS = dict.fromkeys((*SERVICES, "admin", "runner"), "secret")
+PASSWORDS = dict.fromkeys((*SERVICES, "admin", "auditor", "runner"), "secret")
 
 
 @pytest.mark.parametrize("service", SERVICES)

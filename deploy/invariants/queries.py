@@ -1,0 +1,44 @@
+"""What the invariants read of every service's schema: nothing of what a customer wrote."""
+
+OUTBOX = "SELECT seq, id, subject, headers, body FROM {schema}.outbox ORDER BY seq"
+VERSIONS = "SELECT aggregate, version FROM {schema}.aggregate_version"
+
+GATEWAY_JOBS = """
+    SELECT job_id, tenant, status, run_id, cost, seconds, adapter_uri, adapter_sha256, collected_at
+      FROM gateway.job
+"""
+FILES = "SELECT file_id, tenant, uri, size, sha256, deleting_at, deleted_at FROM gateway.file"
+ARTIFACTS = "SELECT job_id, name, uri, size, sha256 FROM gateway.artifact"
+REPORTS = "SELECT job_id, format, evaluation_id, uri, sha256 FROM gateway.report"
+SCHEDULER_JOBS = "SELECT job_id, tenant, state, run_id, wish IS NOT NULL AS wished FROM scheduler.job"
+DATASETS = """
+    SELECT dataset_id, tenant, state, digest, outcome ->> 'uri' AS uri, lease_until > now() AS held
+      FROM dataset.dataset
+"""
+RUNS = "SELECT run_id, tenant, job_id, state, attempt, step FROM trainer.run"
+LEASES = """
+    SELECT fence, run_id, tenant, device_id, runner, attempt, granted_at, ended_at, ended_how,
+           (extract(epoch FROM ended_at - granted_at) * 1000000)::bigint AS microseconds
+      FROM trainer.lease
+     ORDER BY fence
+"""
+CHECKPOINTS = """
+    SELECT uri, run_id, tenant, fence, step, size, sha256, quarantined
+      FROM trainer.checkpoint
+"""
+EVALUATIONS = "SELECT id, tenant, job_id, run_id, state FROM evaluator.evaluation"
+NOTICES = "SELECT notice_id, tenant, job_id, channel, about, state, reason FROM notifier.notice"
+
+TABLES = {
+    "gateway.job": GATEWAY_JOBS,
+    "gateway.file": FILES,
+    "gateway.artifact": ARTIFACTS,
+    "gateway.report": REPORTS,
+    "scheduler.job": SCHEDULER_JOBS,
+    "dataset.dataset": DATASETS,
+    "trainer.run": RUNS,
+    "trainer.lease": LEASES,
+    "trainer.checkpoint": CHECKPOINTS,
+    "evaluator.evaluation": EVALUATIONS,
+    "notifier.notice": NOTICES,
+}

@@ -1,0 +1,124 @@
+"""Runs: who held which device, which writes were accepted, which steps an adapter is made of, what it took.
+
+The story of a run is its own facts in the order of their versions: one service tells them, in the transaction that
+makes them true, so no clock is needed to say what came before what.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from contracts.base import Event
+from contracts.runs import (
+    CheckpointCommitted,
+    LeaseGranted,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunRecovered,
+    RunStarted,
+)
+from deploy.invariants.looking import Look
+from deploy.invariants.offences import Offence, grouped
+from services.trainer.domain.run_states import FINAL
+
+ENDS: dict[str, type[Event]] = {"succeeded": RunFinished, "failed": RunFailed, "cancelled": RunCancelled}
+HOLDING = frozenset({"starting", "running", "stopping"})
+WRITES = (CheckpointCommitted, RunStarted, RunRecovered, RunFinished)
+
+
+def leased(look: Look) -> Iterator[Offence]:
+    """A device has at most one open lease, a run too; a run that works has one, a run at its end none."""
+    held = [lease for lease in look.rows["trainer.lease"] if lease["ended_at"] is None]
+    shared = grouped(held, lambda lease: lease["device_id"]) | grouped(held, lambda lease: lease["run_id"])
+    for key, leases in shared.items():
+        if len(leases) > 1:
+            yield Offence(key, f"held under fences {', '.join(str(lease['fence']) for lease in leases)} at once")
+    holders = {lease["run_id"] for lease in held}
+    for run in look.rows["trainer.run"]:
+        if run["state"] in HOLDING and run["run_id"] not in holders:
+            yield Offence(run["run_id"], f"{run['state']} without a device")
+        if run["state"] in FINAL and run["run_id"] in holders:
+            yield Offence(run["run_id"], f"{run['state']} and still holds a device")
+
+
+def fenced(look: Look) -> Iterator[Offence]:
+    """No write was accepted below the current fence, and a later grant has the larger fence."""
+    for run, story in _stories(look).items():
+        granted, held = 0, None
+        for fact in story:
+            fence = getattr(fact, "fence", None)
+            if isinstance(fact, LeaseGranted):
+                if fact.fence <= granted:
+                    yield Offence(run, f"fence {fact.fence} was granted after {granted}")
+                granted = held = fact.fence
+            elif isinstance(fact, WRITES) and fence != held:
+                yield Offence(run, f"{type(fact).__name__} under fence {fence} while {held or 'none'} was held")
+            elif isinstance(fact, RunInterrupted) and fence == held:
+                held = None
+    fences = {lease["fence"]: lease["run_id"] for lease in look.rows["trainer.lease"]}
+    for row in look.rows["trainer.checkpoint"]:
+        if fences.get(row["fence"]) != row["run_id"]:
+            yield Offence(row["uri"], f"committed under fence {row['fence']}, which is no lease of {row['run_id']}")
+
+
+def tiled(look: Look) -> Iterator[Offence]:
+    """The steps of a delivered adapter are 0…N, each from one attempt: every attempt resumed at a committed step."""
+    for run, story in _stories(look).items():
+        finished = [fact for fact in story if isinstance(fact, RunFinished)]
+        if finished:
+            yield from _tiles(run, story, finished[0])
+
+
+def _tiles(run: str, story: list[Event], finished: RunFinished) -> Iterator[Offence]:
+    resumed = {fact.fence: fact.step for fact in story if isinstance(fact, RunRecovered)}
+    saved = grouped((fact for fact in story if isinstance(fact, CheckpointCommitted)), lambda fact: fact.fence)
+    for fence, commits in saved.items():
+        steps = [commit.step for commit in commits]
+        if steps != sorted(set(steps)) or steps[0] <= resumed.get(fence, 0):
+            yield Offence(run, f"fence {fence} resumed at {resumed.get(fence, 0)} and committed steps {steps}")
+    fence, end = finished.fence, finished.steps
+    while (start := resumed.get(fence, 0)) > 0:
+        if start > end:
+            yield Offence(run, f"fence {fence} resumed at step {start}, behind its end {end}")
+        before = [older for older, commits in saved.items() if older < fence and start in {c.step for c in commits}]
+        if not before:
+            yield Offence(run, f"fence {fence} resumed at step {start}, which nobody had committed")
+            return
+        fence, end = max(before), start
+
+
+def ended_once(look: Look) -> Iterator[Offence]:
+    """A run at its end told it once; one under way told none."""
+    told = grouped(look.of(RunFinished, RunFailed, RunCancelled), lambda fact: fact.run_id)
+    for run in look.rows["trainer.run"]:
+        ends = [type(fact) for fact in told.pop(run["run_id"], ())]
+        wanted = [ENDS[run["state"]]] if run["state"] in FINAL else []
+        if ends != wanted:
+            yield Offence(run["run_id"], f"is {run['state']} and told {_names(ends)}")
+    for run_id, facts in told.items():
+        yield Offence(run_id, f"told {_names([type(fact) for fact in facts])} and has no row")
+
+
+def accounted(look: Look) -> Iterator[Offence]:
+    """The device time a run told at its end is the sum of its leases, to the microsecond."""
+    leases = grouped(look.rows["trainer.lease"], lambda lease: lease["run_id"])
+    for lease in look.rows["trainer.lease"]:
+        if lease["microseconds"] is not None and lease["microseconds"] < 0:
+            yield Offence(lease["run_id"], f"the lease with fence {lease['fence']} ended before it began")
+    for fact in look.of(RunFinished, RunFailed, RunCancelled):
+        spent = sum(lease["microseconds"] or 0 for lease in leases.get(fact.run_id, ()))
+        told = round(fact.device_seconds * 1_000_000)
+        if told != spent:
+            yield Offence(fact.run_id, f"told {told} µs of device time, its leases add up to {spent}")
+
+
+def _stories(look: Look) -> dict[str, list[Event]]:
+    """Return each run's facts as its teller numbered them."""
+    ordered = sorted(look.facts, key=lambda told: told.version)
+    about = [told.event for told in ordered if told.teller == "trainer" and getattr(told.event, "run_id", None)]
+    return grouped(about, lambda event: event.run_id)
+
+
+def _names(kinds: list[Any]) -> str:
+    return " and ".join(kind.__name__ for kind in kinds) or "no end"

@@ -1,0 +1,235 @@
+"""The invariants hold on a finished installation, and each one that is broken on purpose is named with its offender."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from contracts.jobs import JobFailed, JobSubmitted
+from contracts.runs import CheckpointCommitted, LeaseGranted, RunFinished
+from deploy.invariants import INVARIANTS, check, stored
+from deploy.invariants.__main__ import sweep, table
+from libs.testing.platform import World
+from tests.deploy.healthy import DATASET, FILE, JOB, RUN, TENANT, Change, Healthy, build
+
+ADAPTER = f"{TENANT}/runs/{RUN}/fence-9/adapter/adapter_model.safetensors"
+CHECKPOINT = f"{TENANT}/runs/{RUN}/fence-9/step-30"
+
+
+@pytest.fixture
+async def house(world: World) -> AsyncIterator[Healthy]:
+    admin = await asyncpg.connect(world.servers.admin_url.rsplit("/", 1)[0] + "/woodshed")
+    try:
+        house = Healthy(world, admin)
+        await house.storage.delete_prefix("")
+        await build(house)
+        yield house
+    finally:
+        await admin.close()
+
+
+def sql(statement: str) -> Change:
+    async def change(house: Healthy) -> None:
+        await house.run(statement)
+
+    return change
+
+
+def object_changed(key: str, data: bytes | None) -> Change:
+    async def change(house: Healthy) -> None:
+        await house.storage.delete(key)
+        if data is not None:
+            await house.storage.put_bytes(key, data)
+
+    return change
+
+
+def told(kind: type, **fields: object) -> Change:
+    async def change(house: Healthy) -> None:
+        await house.tell(kind, **fields)
+        await house.publish()
+
+    return change
+
+
+async def waiting_fact(house: Healthy) -> None:
+    await house.tell(JobFailed, job_id=JOB)
+
+
+async def lost_fact(house: Healthy) -> None:
+    await house.tell(JobFailed, job_id="ftjob-2")
+    await house.run("DELETE FROM scheduler.outbox")
+
+
+async def second_holder(house: Healthy) -> None:
+    await house.run("DROP INDEX trainer.lease_one_holder")
+    await house.run("DROP INDEX trainer.lease_one_device")
+    await house.run(
+        "INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at)"
+        f" SELECT n, '{TENANT}', '{RUN}', 'cpu-1', 'host', 3, now() FROM generate_series(20, 21) n"
+    )
+
+
+BROKEN: dict[str, tuple[str, str, Change]] = {
+    "a job the scheduler never heard of": ("accepted jobs are known", JOB, sql("DELETE FROM scheduler.job")),
+    "a wish with rows nowhere": ("accepted jobs are known", "ftjob-2", told(JobSubmitted, job_id="ftjob-2")),
+    "a second end": ("one end per job", JOB, told(JobFailed)),
+    "an end nobody told": (
+        "one end per job",
+        "ftjob-9",
+        sql("INSERT INTO scheduler.job (tenant, job_id, state) VALUES ('acme', 'ftjob-9', 'cancelled')"),
+    ),
+    "an end people do not see": (
+        "one end per job",
+        "people see running",
+        sql("UPDATE gateway.job SET status = 'running'"),
+    ),
+    "a job that ended otherwise than its run": (
+        "one end per job",
+        "is failed",
+        sql("UPDATE trainer.run SET state = 'failed'"),
+    ),
+    "a run that finished twice": ("one end per run", RUN, told(RunFinished, fence=9)),
+    "a finished run nobody proves": ("one proof per run", RUN, sql("DELETE FROM evaluator.evaluation")),
+    "a finished run that holds a device": (
+        "one holder per device",
+        RUN,
+        sql("UPDATE trainer.lease SET ended_at = NULL WHERE fence = 9"),
+    ),
+    "a write under an old fence": (
+        "no write below the fence",
+        "under fence 7",
+        told(CheckpointCommitted, fence=7, step=40),
+    ),
+    "a smaller fence": ("no write below the fence", "fence 8 was granted after 9", told(LeaseGranted, fence=8)),
+    "a checkpoint under a fence of nobody": (
+        "no write below the fence",
+        CHECKPOINT,
+        sql("UPDATE trainer.checkpoint SET fence = 8 WHERE step = 30"),
+    ),
+    "device time that does not add up": (
+        "device time adds up",
+        RUN,
+        sql("UPDATE trainer.lease SET ended_at = ended_at + interval '1 microsecond' WHERE fence = 7"),
+    ),
+    "a lease that ended before it began": (
+        "device time adds up",
+        "ended before it began",
+        sql("UPDATE trainer.lease SET ended_at = granted_at - interval '1 second' WHERE fence = 7"),
+    ),
+    "another cost than people see": ("cost = device time × rate", JOB, sql("UPDATE gateway.job SET cost = 0.002841")),
+    "a flipped byte in a checkpoint": (
+        "objects are whole",
+        f"{CHECKPOINT}/adapter_model.safetensors",
+        object_changed(f"{CHECKPOINT}/adapter_model.safetensors", b"weightz"),
+    ),
+    "a lost adapter": ("objects are whole", ADAPTER, object_changed(ADAPTER, None)),
+    "a changed dataset": ("objects are whole", DATASET, object_changed(f"{TENANT}/datasets/d1/manifest.json", b"{}")),
+    "a deleted file whose bytes are there": (
+        "objects are whole",
+        FILE,
+        sql("UPDATE gateway.file SET deleting_at = now(), deleted_at = now()"),
+    ),
+    "a report nobody can read": (
+        "objects are whole",
+        "report.pdf",
+        object_changed("acme/reports/eval-1/report.pdf", b"?"),
+    ),
+    "an end nobody is told of": (
+        "one record per notice",
+        JOB,
+        sql("DELETE FROM notifier.notice WHERE about = 'finished'"),
+    ),
+    "a delivery told twice": (
+        "one record per notice",
+        "notice-report",
+        sql("UPDATE notifier.notice SET state = 'failed'"),
+    ),
+    "a lost fact": ("sequences without gap", "acme.job.ftjob-2", lost_fact),
+    "a fact that never left": ("outboxes drained", "scheduler has not published", waiting_fact),
+}
+"""What is done to the installation; which invariant must be broken; what its offences must name."""
+
+
+async def test_all_hold_on_a_finished_installation(house: Healthy) -> None:
+    findings = await house.findings()
+    assert await house.broken() == {}
+    assert list(findings) == [invariant.name for invariant in INVARIANTS]
+    assert not any(finding.noted for finding in findings.values())
+
+
+@pytest.mark.parametrize("how", BROKEN)
+async def test_what_is_broken_on_purpose_is_named(house: Healthy, how: str) -> None:
+    invariant, named, change = BROKEN[how]
+    await change(house)
+    broken = await house.broken()
+    assert named in broken[invariant]
+
+
+async def test_two_holders_of_a_device_are_named(house: Healthy) -> None:
+    await second_holder(house)
+    try:
+        assert "cpu-1: held under fences 20, 21 at once" in (await house.broken())["one holder per device"]
+    finally:
+        await house.run("DELETE FROM trainer.lease WHERE fence > 19")
+        await house.run("CREATE UNIQUE INDEX lease_one_holder ON trainer.lease (device_id) WHERE ended_at IS NULL")
+        await house.run("CREATE UNIQUE INDEX lease_one_device ON trainer.lease (run_id) WHERE ended_at IS NULL")
+
+
+async def test_what_is_under_way_is_not_broken(house: Healthy) -> None:
+    await house.tell(JobFailed, job_id="ftjob-2")
+    looking = asyncio.create_task(check(house.installation, patience=30.0, pause=0.05))
+    await asyncio.sleep(0)
+    await house.publish()
+    await house.run("INSERT INTO scheduler.job (tenant, job_id, state) VALUES ('acme', 'ftjob-2', 'failed')")
+    await house.run(
+        "INSERT INTO notifier.notice (notice_id, tenant, job_id, channel, about, fact, due_at)"
+        " VALUES ('notice-2', 'acme', 'ftjob-2', 'console', 'failed', '{}', now())"
+    )
+    assert all(finding.held for finding in await looking)
+
+
+async def test_the_table_says_what_broke_whose_and_how_to_mend_it(house: Healthy) -> None:
+    await house.storage.delete(ADAPTER)
+    said = table(list((await house.findings()).values()))
+    assert f"BROKEN G7  objects are whole\n           {ADAPTER}: " in said
+    assert "→ Restore this object from a backup" in said
+    assert said.count("held") >= len(INVARIANTS) - 1
+
+
+async def test_a_leftover_is_listed_while_young_swept_when_old_and_nothing_else_is(
+    house: Healthy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = f"{TENANT}/runs/{RUN}/fence-8/step-5/half"
+    await house.storage.put_bytes(left, b"half")
+    finding = (await house.findings())["objects have rows"]
+    assert finding.held
+    assert [each.who for each in finding.noted] == [left]
+    assert await sweep(house.installation) == []
+    monkeypatch.setattr(stored, "LEFTOVER_SECONDS", 0.0)
+    assert left in (await house.broken())["objects have rows"]
+    assert await sweep(house.installation, older_than=0.0) == [left]
+    assert await house.broken() == {}
+
+
+async def test_what_was_set_aside_is_listed_with_its_reason(house: Healthy) -> None:
+    reason = {"woodshed-reason": "ValueError: no"}
+    await house.world.js.publish("dead.scheduler.evt.acme.job.x.queued", b"{}", headers=reason, stream="DEADLETTERS")
+    finding = (await house.findings())["nothing set aside in silence"]
+    assert finding.held
+    assert [each.what for each in finding.noted] == ["ValueError: no"]
+
+
+async def test_the_auditor_reads_every_schema_and_writes_none(house: Healthy) -> None:
+    connection = await asyncpg.connect(house.installation.database_url)
+    try:
+        await connection.execute("SELECT set_config('app.tenant', 'other', false)")
+        assert await connection.fetchval("SELECT count(*) FROM gateway.job") == 0
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await connection.execute("DELETE FROM gateway.job")
+        await connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("DELETE FROM gateway.job")
+    finally:
+        await connection.close()
