@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down invariants check bench docs clean
+.PHONY: help setup demo test up down invariants simulation check bench docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ down: ## stop what `make up` started
 
 invariants: setup ## look whether everything that must be true of what `make up` runs is true
 	@$(PYTHON) -m deploy.invariants
+
+simulation: setup ## live 20,000 small worlds in which everything goes wrong, in virtual time
+	@$(PYTHON) -m tests.simulation
 
 check: setup ## style, types, import rules, then every test
 	@$(PYTHON) -m ruff check .

@@ -1,0 +1,84 @@
+"""Lives many worlds: ``python -m tests.simulation [--seeds 20000] [--first 0] [--processes 2] [--trace SEED]``.
+
+Seeds that failed before are kept in ``kept-seeds.txt`` and lived first. A new failure is printed with the end of its
+trace and kept. Ends with 1 when any world fails.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.simulation.worlds import Outcome, live
+
+KEPT = Path(__file__).parent / "kept-seeds.txt"
+CHUNK = 250
+SHOWN = 3
+LINES = 60
+
+
+def kept() -> list[int]:
+    """Return the seeds that failed once."""
+    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    return [int(line.split("#")[0]) for line in lines if line.split("#")[0].strip()]
+
+
+def keep(failed: list[Outcome]) -> None:
+    """Write new failures down."""
+    known = kept()
+    with KEPT.open("a") as file:
+        for outcome in failed:
+            if outcome.seed not in known:
+                file.write(f"{outcome.seed}  # {outcome.violation}\n")
+
+
+def live_all(seeds: list[int]) -> tuple[list[Outcome], Counter[str]]:
+    """Live worlds in turn; return those that failed, and what bit in all of them."""
+    failed, counts = [], Counter[str]()
+    for seed in seeds:
+        outcome = live(seed)
+        counts.update(outcome.counts)
+        if outcome.violation:
+            failed.append(outcome)
+    return failed, counts
+
+
+def told(seed: int) -> str:
+    """Return the end of a world's story."""
+    outcome = live(seed, trace=True)
+    return "\n".join([f"seed {seed}: {outcome.violation or 'all held'}", *outcome.lines[-LINES:]])
+
+
+def main() -> None:
+    """Read the command line, live, and say what was found."""
+    parser = argparse.ArgumentParser(description="Live many small worlds in which everything goes wrong.")
+    parser.add_argument("--seeds", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--trace", type=int, help="tell one world's story and end")
+    given = parser.parse_args()
+    if given.trace is not None:
+        print(told(given.trace))
+        return
+    began = time.perf_counter()
+    seeds = [*kept(), *range(given.first, given.first + given.seeds)]
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    failed, counts = [], Counter[str]()
+    with multiprocessing.Pool(given.processes) as pool:
+        for broken, bit in pool.imap(live_all, chunks):
+            failed += broken
+            counts.update(bit)
+    print(f"{len(seeds)} worlds in {time.perf_counter() - began:.1f} s on {given.processes} processes")
+    print(", ".join(f"{what} {number}" for what, number in counts.most_common()))
+    for outcome in failed[:SHOWN]:
+        print(f"\n{told(outcome.seed)}")
+    print(f"{len(failed)} failed" + (f": {', '.join(str(each.seed) for each in failed)}" if failed else ""))
+    keep(failed)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
