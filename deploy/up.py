@@ -79,11 +79,8 @@ async def _start(home: Home, port: int, supervisor: Supervisor, say: Say) -> Run
     given = ports(home)
     given["gateway"] = _api_port(port, given)
     secrets = home.secrets()
-    cluster = Cluster(postgres_folder(home), given["postgres"], secrets["postgres"])
     say("Starting PostgreSQL and NATS")
-    cluster.initialise()
-    await supervisor.start(_postgres(home, cluster))
-    await supervisor.start(_nats(home, given["nats"], secrets))
+    cluster = await start_servers(home, given, supervisor)
     say("Bringing tables and streams to this version")
     await provision(cluster.url, _nats_url(given), secrets)
     key, new = await _owner_key(home, cluster, secrets)
@@ -93,6 +90,16 @@ async def _start(home: Home, port: int, supervisor: Supervisor, say: Say) -> Run
     url = f"http://127.0.0.1:{given['gateway']}"
     (home.folder / "url").write_text(url)
     return Running(home=home, url=url, key=key, new_key=new, supervisor=supervisor)
+
+
+async def start_servers(home: Home, given: dict[str, int], supervisor: Supervisor) -> Cluster:
+    """Start PostgreSQL and NATS on their ports; return the database cluster."""
+    secrets = home.secrets()
+    cluster = Cluster(postgres_folder(home), given["postgres"], secrets["postgres"])
+    cluster.initialise()
+    await supervisor.start(_postgres(home, cluster))
+    await supervisor.start(_nats(home, given["nats"], secrets))
+    return cluster
 
 
 def _api_port(wanted: int, given: dict[str, int]) -> int:

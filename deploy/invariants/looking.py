@@ -14,6 +14,7 @@ import msgspec
 import nats
 from msgspec import Struct, field
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from contracts.base import Event
@@ -93,30 +94,18 @@ class Eyes:
         self._dead: list[Dead] = []
         self._read: dict[str, int] = {}
 
-    async def rows(self) -> dict[str, list[Any]]:
-        """Read every table the invariants speak of in one snapshot, over all tenants."""
-        found: dict[str, list[Any]] = {}
-        async with self.database.transaction(isolation="repeatable_read", readonly=True):
-            await self.database.execute(SET_TENANT, ALL_TENANTS)
-            for name, statement in TABLES.items():
-                found[name] = await self.database.fetch(statement)
-            for service in SERVICES:
-                found[f"{service}.outbox"] = await self.database.fetch(OUTBOX.format(schema=service))
-                found[f"{service}.version"] = await self.database.fetch(VERSIONS.format(schema=service))
-        return found
-
     async def look(self) -> Look:
         """Look at rows and streams."""
-        look = Look(rows=await self.rows())
+        async with self.database.transaction(isolation="repeatable_read", readonly=True):
+            look = Look(rows=await read_rows(self.database))
         async for message in self._news(EVENTS):
             self._stream.append(told(message.headers or {}, message.subject, message.data, message.metadata))
         async for message in self._news(DEADLETTERS):
             reason = (message.headers or {}).get("woodshed-reason", "")
             self._dead.append(Dead(message.metadata.sequence.stream, message.subject, reason))
         look.dead = list(self._dead)
-        waiting = [_waits(row) for service in SERVICES for row in look.rows[f"{service}.outbox"]]
         seen: set[str] = set()
-        for each in [*self._stream, *waiting]:
+        for each in [*self._stream, *waiting(look.rows)]:
             if each.id not in seen:
                 look.facts.append(each)
             elif each.sequence:
@@ -126,19 +115,9 @@ class Eyes:
 
     async def _news(self, stream: str) -> AsyncIterator[Any]:
         """Yield what a stream got since the last look."""
-        state = (await self.js.stream_info(stream)).state
-        after = self._read.get(stream, 0)
-        if state.messages == 0 or state.last_seq <= after:
-            return
-        start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
-        heard = await self.js.subscribe(">", stream=stream, config=start, ordered_consumer=True)
-        try:
-            while self._read.get(stream, 0) < state.last_seq:
-                message = await heard.next_msg(timeout=TIMEOUT)
-                self._read[stream] = message.metadata.sequence.stream
-                yield message
-        finally:
-            await heard.unsubscribe()
+        async for message in messages(self.js, stream, after=self._read.get(stream, 0)):
+            self._read[stream] = message.metadata.sequence.stream
+            yield message
 
 
 @asynccontextmanager
@@ -163,6 +142,38 @@ async def eyes(installation: Installation) -> AsyncIterator[Eyes]:
         await asyncio.wait_for(database.close(), TIMEOUT)
 
 
+async def read_rows(connection: Any) -> dict[str, list[Any]]:
+    """Read every table the invariants speak of, over all tenants, in the transaction the caller began."""
+    await connection.execute(SET_TENANT, ALL_TENANTS)
+    found = {name: await connection.fetch(statement) for name, statement in TABLES.items()}
+    for service in SERVICES:
+        found[f"{service}.outbox"] = await connection.fetch(OUTBOX.format(schema=service))
+        found[f"{service}.version"] = await connection.fetch(VERSIONS.format(schema=service))
+    return found
+
+
+async def messages(js: JetStreamContext, stream: str, *, after: int = 0) -> AsyncIterator[Any]:
+    """Yield what a stream holds behind a sequence, in order, up to what was its end at the start."""
+    state = (await js.stream_info(stream)).state
+    if state.messages == 0 or state.last_seq <= after:
+        return
+    start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
+    heard = await js.subscribe(">", stream=stream, config=start, ordered_consumer=True)
+    try:
+        while after < state.last_seq:
+            message = await heard.next_msg(timeout=TIMEOUT)
+            after = message.metadata.sequence.stream
+            yield message
+    finally:
+        await heard.unsubscribe()
+
+
+def waiting(rows: dict[str, list[Any]]) -> list[Told]:
+    """Return the facts that wait in outboxes."""
+    found = [row for service in SERVICES for row in rows[f"{service}.outbox"]]
+    return [told(msgspec.json.decode(row["headers"]), row["subject"], row["body"]) for row in found]
+
+
 def told(headers: dict[str, str], subject: str, body: bytes, metadata: Any = None) -> Told:
     """Read a fact from its message, or from its row in an outbox (without ``metadata``)."""
     kind = headers.get("ce-type", "")
@@ -182,7 +193,3 @@ def told(headers: dict[str, str], subject: str, body: bytes, metadata: Any = Non
         version=version or 0,
         event=event,
     )
-
-
-def _waits(row: Any) -> Told:
-    return told(msgspec.json.decode(row["headers"]), row["subject"], row["body"])

@@ -18,6 +18,7 @@ from contracts.runs import RunFinished
 from deploy.invariants.looking import Eyes, Look
 from deploy.invariants.offences import Offence
 from libs.errors import NotFound
+from libs.storage import Storage
 from services.dataset.domain.versions import MANIFEST as DATASET_MANIFEST
 from services.trainer.training.checkpoints import MANIFEST as CHECKPOINT_MANIFEST
 
@@ -50,7 +51,7 @@ class CheckpointManifest(Struct, frozen=True):
 async def look_at_objects(eyes: Eyes, look: Look, *, quick: bool) -> None:
     """Add to a look what lies in storage and who vouches for it; ``quick`` leaves out reading every byte."""
     look.objects = await eyes.storage.objects()
-    async for key, sha256, who in _vouched(eyes, look):
+    async for key, sha256, who in vouched(eyes.storage, look):
         look.vouched[key] = (sha256, who)
     look.tolerated = tuple(_tolerated(look))
     for key, (sha256, _) in look.vouched.items():
@@ -58,7 +59,7 @@ async def look_at_objects(eyes: Eyes, look: Look, *, quick: bool) -> None:
             look.hashes[key] = await _hash(eyes, look, key)
 
 
-async def _vouched(eyes: Eyes, look: Look) -> AsyncIterator[tuple[str, str, str]]:
+async def vouched(storage: Storage, look: Look) -> AsyncIterator[tuple[str, str, str]]:
     """Yield key, sha256 and the thing that names them."""
     for row in look.rows["gateway.file"]:
         if row["deleting_at"] is None:
@@ -67,13 +68,15 @@ async def _vouched(eyes: Eyes, look: Look) -> AsyncIterator[tuple[str, str, str]
         if row["state"] == "ready":
             key = f"{row['uri']}/{DATASET_MANIFEST}"
             yield key, row["digest"], row["dataset_id"]
-            for file in (await _manifest(eyes, key, DatasetManifest) or DatasetManifest(())).files:
+            for file in (await _manifest(storage, key, DatasetManifest) or DatasetManifest(())).files:
                 yield f"{row['uri']}/{file.name}", file.sha256, row["dataset_id"]
     for row in look.rows["trainer.checkpoint"]:
         if row["quarantined"] is None:
             key = f"{row['uri']}/{CHECKPOINT_MANIFEST}"
             yield key, row["sha256"], row["run_id"]
-            for name, file in (await _manifest(eyes, key, CheckpointManifest) or CheckpointManifest({})).files.items():
+            for name, file in (
+                await _manifest(storage, key, CheckpointManifest) or CheckpointManifest({})
+            ).files.items():
                 yield f"{row['uri']}/{name}", file.sha256, row["run_id"]
     for fact in look.of(RunFinished):
         yield f"{fact.adapter_uri}/{WEIGHTS}", fact.sha256, fact.run_id
@@ -137,9 +140,9 @@ def _age(look: Look, key: str) -> float:
     return max(0.0, (datetime.now(UTC) - look.objects[key].modified).total_seconds())
 
 
-async def _manifest(eyes: Eyes, key: str, kind: type[M]) -> M | None:
+async def _manifest(storage: Storage, key: str, kind: type[M]) -> M | None:
     try:
-        return msgspec.json.decode(await eyes.storage.get_bytes(key), type=kind)
+        return msgspec.json.decode(await storage.get_bytes(key), type=kind)
     except (NotFound, msgspec.DecodeError):
         return None
 

@@ -34,14 +34,20 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
     return found
 
 
-async def create_roles(admin: "asyncpg.Connection[Any]", service: str, password: str) -> None:
-    """Make the service's schema, its login role and what they may do. Safe to repeat."""
-    schema = quoted(service)
-    role = quoted(f"woodshed_{service}")
+async def create_login(admin: "asyncpg.Connection[Any]", name: str, password: str) -> str:
+    """Make a login that may do nothing yet, or give it this password; return its role."""
+    role = quoted(f"woodshed_{name}")
     exists = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
     secret = await admin.fetchval("SELECT quote_literal($1::text)", password)
     verb = "ALTER" if exists else "CREATE"
     await admin.execute(f"{verb} ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {secret}")
+    return role
+
+
+async def create_roles(admin: "asyncpg.Connection[Any]", service: str, password: str) -> None:
+    """Make the service's schema, its login role and what they may do. Safe to repeat."""
+    schema = quoted(service)
+    role = await create_login(admin, service, password)
     await admin.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     await admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
     await admin.execute(
@@ -55,13 +61,7 @@ async def create_auditor(admin: "asyncpg.Connection[Any]", services: Iterable[st
 
     It passes no guard: like any role it sees the rows of the tenant it names, or of all (``*``).
     """
-    role = "woodshed_auditor"
-    exists = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
-    secret = await admin.fetchval("SELECT quote_literal($1::text)", password)
-    await admin.execute(
-        f"{'ALTER' if exists else 'CREATE'} ROLE {role} "
-        f"LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {secret}"
-    )
+    role = await create_login(admin, "auditor", password)
     await admin.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
     for schema in map(quoted, services):
         await admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
