@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down invariants simulation check bench docs clean
+.PHONY: help setup demo test up down invariants backup restore simulation check bench docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,12 @@ down: ## stop what `make up` started
 
 invariants: setup ## look whether everything that must be true of what `make up` runs is true
 	@$(PYTHON) -m deploy.invariants
+
+backup: setup ## copy the installation, running or not, into the folder TO=… (default: beside it)
+	@$(PYTHON) -m deploy.backup $(TO)
+
+restore: setup ## make an installation from the backup FROM=… in the new folder INTO=…
+	@$(PYTHON) -m deploy.restore $(FROM) --home $(INTO)
 
 simulation: setup ## live 20,000 small worlds in which everything goes wrong, in virtual time
 	@$(PYTHON) -m tests.simulation

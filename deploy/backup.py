@@ -24,6 +24,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import msgspec
@@ -42,7 +43,7 @@ from libs.bus.streams import DEADLETTERS, EVENTS
 from libs.embedded.home import Home
 from libs.embedded.postgres import SUPERUSER, Cluster, binaries
 from libs.embedded.supervisor import Supervisor
-from libs.errors import Busy, Conflict, NotFound
+from libs.errors import Conflict, NotFound, WoodshedError
 from libs.storage import Corrupted, Storage, hash_file
 
 FORMAT = 1
@@ -76,7 +77,10 @@ class Message(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a backup holds. ``schemas`` are the numbers of the newest migrations, ``files`` the hashes of its own."""
+    """What a backup holds. ``schemas`` are the numbers of the newest migrations, ``files`` the hashes of its own.
+
+    ``missing`` are the objects that were named but gone or damaged where they lay.
+    """
 
     format: int
     taken_at: datetime
@@ -84,6 +88,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     facts: int
     files: dict[str, str]
     objects: dict[str, Object]
+    missing: tuple[str, ...] = ()
 
 
 async def backup(source: Source, folder: Path) -> Manifest:
@@ -91,16 +96,15 @@ async def backup(source: Source, folder: Path) -> Manifest:
     if folder.exists():
         raise Conflict(f"{folder} exists. A backup never writes over anything: name a folder that does not exist.")
     partial = folder.with_name(folder.name + ".partial")
-    for _ in range(TRIES):
+    for tries_left in reversed(range(TRIES)):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, mode=0o700)
-        try:
-            manifest = await _take(source, partial)
-        except NotFound:
+        manifest = await _take(source, partial)
+        if manifest.missing and tries_left:
             continue
         partial.rename(folder)
-        return manifest
-    raise Busy("Objects were deleted while they were copied, four times in a row. Try again when less is going on.")
+        break
+    return manifest
 
 
 async def _take(source: Source, folder: Path) -> Manifest:
@@ -118,7 +122,7 @@ async def _take(source: Source, folder: Path) -> Manifest:
     finally:
         await connection.close()
     facts = await _streams(source, folder, rows)
-    objects = await _objects(source, folder, Look(rows=rows, facts=[*facts, *waiting(rows)]))
+    objects, missing = await _objects(source, folder, Look(rows=rows, facts=[*facts, *waiting(rows)]))
     private(folder / SECRETS, json.dumps(source.secrets))
     private(folder / KEY, source.owner_key)
     names = [DUMP, SECRETS, KEY, *(f"{stream}.jsonl" for stream in (EVENTS, DEADLETTERS))]
@@ -129,6 +133,7 @@ async def _take(source: Source, folder: Path) -> Manifest:
         facts=len(facts),
         files={name: hash_file(folder / name).sha256 for name in names},
         objects=objects,
+        missing=missing,
     )
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     return manifest
@@ -136,10 +141,18 @@ async def _take(source: Source, folder: Path) -> Manifest:
 
 def _dump(url: str, snapshot: str, path: Path) -> None:
     """Dump the database as it was at a snapshot that another connection holds open."""
-    command = [binaries() / "pg_dump", "--format=custom", f"--snapshot={snapshot}", f"--file={path}", f"--dbname={url}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    run_tool("pg_dump", url, "--format=custom", f"--snapshot={snapshot}", f"--file={path}")
+
+
+def run_tool(name: str, url: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs on a database; the password goes by its environment, where nobody reads it."""
+    parts = urlsplit(url)
+    where = [f"--host={parts.hostname}", f"--port={parts.port}", f"--username={parts.username}"]
+    command = [binaries() / name, *where, f"--dbname={parts.path[1:]}", *arguments]
+    secret = {"PGPASSWORD": unquote(parts.password or "")}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:
-        raise OSError(f"pg_dump ended with {done.returncode}: {done.stderr.strip()}")
+        raise WoodshedError(f"{name} ended with {done.returncode}: {done.stderr.strip()}")
 
 
 async def _streams(source: Source, folder: Path, rows: dict[str, list[Any]]) -> list[Told]:
@@ -177,21 +190,19 @@ def _line(message: Any) -> bytes:
     return json.dumps({"subject": message.subject, "headers": headers, "body": body}).encode() + b"\n"
 
 
-async def _objects(source: Source, folder: Path, look: Look) -> dict[str, Object]:
-    """Copy every object that something names, those that may be pruned first. ``NotFound`` when one is gone by now."""
+async def _objects(source: Source, folder: Path, look: Look) -> tuple[dict[str, Object], tuple[str, ...]]:
+    """Copy every object that something names, those that may be pruned first; return them, and those not to be had."""
     storage = Storage.open(source.storage_url)
-    named = {key: (sha256, who) async for key, sha256, who in vouched(storage, look)}
-    found = {}
+    named = {key: sha256 async for key, sha256, _ in vouched(storage, look)}
+    found, missing = {}, []
+    (folder / OBJECTS).mkdir()
     for key in sorted(named, key=lambda key: ("/runs/" not in key, key)):
-        sha256, who = named[key]
         try:
-            path = await storage.fetch(key, folder / OBJECTS / key, sha256)
-        except Corrupted:
-            print(f"{key}, which {who} names, is damaged and is left out of the backup.", file=sys.stderr)
-            continue
-        found[key] = Object(path.stat().st_size, sha256)
-    (folder / OBJECTS).mkdir(exist_ok=True)
-    return found
+            path = await storage.fetch(key, folder / OBJECTS / key, named[key])
+            found[key] = Object(path.stat().st_size, named[key])
+        except (NotFound, Corrupted):
+            missing.append(key)
+    return found, tuple(missing)
 
 
 def private(path: Path, text: str) -> None:
@@ -233,10 +244,12 @@ async def _run(home: Home, folder: Path) -> int:
         raise NotFound(f"Nothing was started on {home.folder} yet, so there is nothing to keep.")
     async with servers_of(home) as source:
         manifest = await backup(source, folder)
+    for key in manifest.missing:
+        print(f"Left out, since it is gone or damaged: {key}", file=sys.stderr)
     size = sum(each.size for each in manifest.objects.values())
     print(f"{folder}: {manifest.facts} facts, {len(manifest.objects)} objects, {size / 1e6:.1f} MB of them.")
     print("It holds the installation's secrets: keep it where only you can read it.")
-    return 0
+    return 1 if manifest.missing else 0
 
 
 def main() -> None:

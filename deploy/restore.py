@@ -11,7 +11,6 @@ Stop the old installation for good before the new one starts: both would serve t
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +19,20 @@ import msgspec
 import nats
 
 from contracts.catalogue import SERVICES
-from deploy.backup import DUMP, FORMAT, KEY, MANIFEST, OBJECTS, SECRETS, Manifest, Message, Source, private, source_of
+from deploy.backup import (
+    DUMP,
+    FORMAT,
+    KEY,
+    MANIFEST,
+    OBJECTS,
+    SECRETS,
+    Manifest,
+    Message,
+    Source,
+    private,
+    run_tool,
+    source_of,
+)
 from deploy.installation import Lock, ports
 from deploy.provision import DATABASE, provision
 from deploy.up import start_servers, until_told
@@ -28,7 +40,6 @@ from libs.bus.permissions import ADMIN, AUDITOR
 from libs.bus.streams import DEADLETTERS, EVENTS
 from libs.db.migrate import create_login
 from libs.embedded.home import Home
-from libs.embedded.postgres import binaries
 from libs.embedded.supervisor import Supervisor
 from libs.errors import Conflict, Rejected
 from libs.storage import Storage, hash_file
@@ -38,7 +49,7 @@ BEGIN_AGAIN = "UPDATE trainer.lease SET granted_at = granted_at + (now() - $1) W
 
 
 async def restore(folder: Path, home: Home) -> Manifest:
-    """Make the installation; start it then with ``python -m deploy.up``. ``Rejected`` when a byte is not what it was."""
+    """Make the installation; ``python -m deploy.up`` then starts it. ``Rejected`` when a byte is not what it was."""
     if any((home.folder / name).exists() for name in ("secrets.json", "postgres", "postgres.folder", "nats")):
         raise Conflict(f"{home.folder} holds an installation already. Give the restored one a folder of its own.")
     manifest = verified(folder)
@@ -87,19 +98,12 @@ async def _database(folder: Path, manifest: Manifest, target: Source) -> None:
     finally:
         await server.close()
     url = target.database_url.rsplit("/", 1)[0] + f"/{DATABASE}"
-    await asyncio.to_thread(_load, url, folder / DUMP)
+    await asyncio.to_thread(run_tool, "pg_restore", url, "--exit-on-error", str(folder / DUMP))
     admin = await asyncpg.connect(url)
     try:
         await admin.execute(BEGIN_AGAIN, manifest.taken_at)
     finally:
         await admin.close()
-
-
-def _load(url: str, dump: Path) -> None:
-    command = [binaries() / "pg_restore", "--exit-on-error", f"--dbname={url}", dump]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise Rejected(f"pg_restore ended with {done.returncode}: {done.stderr.strip()}")
 
 
 async def _publish(folder: Path, target: Source) -> None:

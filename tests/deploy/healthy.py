@@ -118,12 +118,12 @@ IDS: dict[str, Any] = {
 
 async def build(house: Healthy) -> None:
     """Write everything down, in the order in which it happens."""
-    for part in (_upload, _dataset, _job, _training, _adapter, _proof, _notices):
+    for part in (upload, dataset, _job, _training, _adapter, _proof, _notices):
         await part(house)
     await house.publish()
 
 
-async def _upload(house: Healthy) -> None:
+async def upload(house: Healthy) -> None:
     key = f"{TENANT}/files/{FILE}/talks.jsonl"
     sha256 = await house.put(key, b'{"messages": []}')
     await house.run("INSERT INTO gateway.tenant (tenant) VALUES ($1)", TENANT)
@@ -134,7 +134,7 @@ async def _upload(house: Healthy) -> None:
     )  # fmt: skip
 
 
-async def _dataset(house: Healthy) -> None:
+async def dataset(house: Healthy) -> None:
     split = await house.put(f"{TENANT}/datasets/d1/train.parquet", b"rows")
     manifest = json.dumps({"files": [{"name": "train.parquet", "sha256": split, "size": 4}]}).encode()
     digest = await house.put(f"{TENANT}/datasets/d1/manifest.json", manifest)
