@@ -50,6 +50,7 @@ def of_provision(secrets: dict[str, str]) -> dict[str, str]:
     return {
         "WOODSHED_NATS_URL": NATS,
         "WOODSHED_ADMIN_DATABASE_URL": _database(SUPERUSER, secrets["postgres"], "postgres"),
+        "WOODSHED_AUDITOR_DATABASE_URL": _database("woodshed_auditor", secrets["auditor"], DATABASE),
         "WOODSHED_GATEWAY_DATABASE_URL": _database("woodshed_gateway", secrets["gateway"], DATABASE),
         "WOODSHED_SECRETS": "/run/secrets/woodshed.json",
     }

@@ -43,9 +43,8 @@ def of_home(home: Home) -> Installation:
     )
 
 
-def of_environment(environ: dict[str, str]) -> Installation:
+def of_environment(environ: dict[str, str], secrets: dict[str, str]) -> Installation:
     """Return where an installation in containers is reached."""
-    secrets = json.loads(Path(environ["WOODSHED_SECRETS"]).read_text())
     return Installation(
         database_url=environ["WOODSHED_AUDITOR_DATABASE_URL"],
         nats_url=environ["WOODSHED_NATS_URL"],
@@ -100,7 +99,8 @@ def main() -> None:
 
 async def _run(given: argparse.Namespace) -> int:
     if given.home is None and "WOODSHED_AUDITOR_DATABASE_URL" in os.environ:
-        installation = of_environment(dict(os.environ))
+        secrets = json.loads(Path(os.environ["WOODSHED_SECRETS"]).read_text())
+        installation = of_environment(dict(os.environ), secrets)
     else:
         installation = of_home(Home(given.home.resolve()) if given.home else Home.default())
     if given.sweep:

@@ -26,6 +26,7 @@ from libs.db.database import ALL_TENANTS, SET_TENANT
 from libs.storage import Listed, Storage
 
 TIMEOUT = 30.0
+SUBJECTS = {EVENTS: "evt.>", DEADLETTERS: "dead.>"}
 
 
 class Installation(Struct, frozen=True, kw_only=True):
@@ -158,7 +159,7 @@ async def messages(js: JetStreamContext, stream: str, *, after: int = 0) -> Asyn
     if state.messages == 0 or state.last_seq <= after:
         return
     start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
-    heard = await js.subscribe(">", stream=stream, config=start, ordered_consumer=True)
+    heard = await js.subscribe(SUBJECTS[stream], stream=stream, config=start, ordered_consumer=True)
     try:
         while after < state.last_seq:
             message = await heard.next_msg(timeout=TIMEOUT)

@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 
 from contracts.catalogue import SERVICES
 from deploy import secrets
+from deploy.invariants.__main__ import of_environment
 from libs.embedded.home import SECRETS
 from libs.settings import ServiceSettings
 
@@ -103,6 +104,15 @@ def test_a_service_is_told_its_own_passwords_and_nobody_elses(role: str) -> None
     known = {name for name in SECRETS if f"password-of-{name}" in told}
     assert known == ({role, "pepper"} if role == "gateway" else {role})
     assert ("postgresql://" in told) == (role != "runner")
+
+
+def test_the_invariants_can_be_looked_at_beside_the_services() -> None:
+    given = of_environment(
+        secrets.of_provision(PASSWORDS) | {"WOODSHED_STORAGE_URL": "file:///data/storage"}, PASSWORDS
+    )
+    assert given.database_url == "postgresql://woodshed_auditor:password-of-auditor@postgres:5432/woodshed"
+    assert given.nats_url == "nats://nats:4222"
+    assert "storage:/data/storage" in COMPOSE["services"]["provision"]["volumes"]
 
 
 def test_the_brokers_configuration_is_one_its_server_accepts(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import pytest_asyncio
 
 from deploy.installation import processes
 from deploy.provision import ROOT
+from deploy.invariants import check
+from deploy.invariants.__main__ import of_home, table
 from deploy.up import Running, platform_up
 from libs.embedded.home import Home
 from libs.errors import Rejected
@@ -176,6 +178,11 @@ async def test_both_models_answer_the_same_question(api: Api, finished: Json) ->
     answer = await api.post(f"/v1/fine_tuning/jobs/{finished['id']}/ask", body)
     assert answer["base"].strip()
     assert answer["tuned"].strip()
+
+
+async def test_everything_that_must_be_true_is_true(platform: Running, finished: Json) -> None:
+    findings = await check(of_home(platform.home))
+    assert all(finding.held for finding in findings), table(findings)
 
 
 async def test_a_second_start_on_the_same_folder_says_that_one_runs(platform: Running) -> None:
