@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 
 from deploy.installation import processes
-from deploy.provision import ROOT
 from deploy.invariants import check
 from deploy.invariants.__main__ import of_home, table
+from deploy.provision import ROOT
 from deploy.up import Running, platform_up
 from libs.embedded.home import Home
 from libs.errors import Rejected
