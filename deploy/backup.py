@@ -148,7 +148,7 @@ def run_tool(name: str, url: str, *arguments: str) -> None:
     """Run one of PostgreSQL's programs on a database; the password goes by its environment, where nobody reads it."""
     parts = urlsplit(url)
     where = [f"--host={parts.hostname}", f"--port={parts.port}", f"--username={parts.username}"]
-    command = [binaries() / name, *where, f"--dbname={parts.path[1:]}", *arguments]
+    command = [str(binaries() / name), *where, f"--dbname={parts.path[1:]}", *arguments]
     secret = {"PGPASSWORD": unquote(parts.password or "")}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:

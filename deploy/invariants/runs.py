@@ -23,7 +23,7 @@ from deploy.invariants.offences import Offence, grouped
 from services.trainer.domain.run_states import FINAL
 
 ENDS: dict[str, type[Event]] = {"succeeded": RunFinished, "failed": RunFailed, "cancelled": RunCancelled}
-HOLDING = frozenset({"starting", "running", "stopping"})
+HOLDING = frozenset({"starting", "running", "stopping", "pausing"})
 WRITES = (CheckpointCommitted, RunStarted, RunRecovered, RunFinished)
 
 
