@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from libs.bus import Router
 from libs.service import App
@@ -53,7 +54,7 @@ async def services(world: World, storage_url: str) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         for service in ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier"):
             platform = await world.platform(service)
-            platform.storage = Storage.open(storage_url)
+            platform = replace(platform, storage=Storage.open(storage_url))
             await stack.enter_async_context(world.service(await _app(world, service, platform), platform))
         yield
 
