@@ -216,14 +216,14 @@ async def set_told(tx: Transaction, run_id: str) -> None:
 
 
 END_LEASE = """
-       UPDATE trainer.lease SET ended_at = $2, ended_how = $3
+       UPDATE trainer.lease SET ended_at = greatest($2, granted_at), ended_how = $3
         WHERE fence = $1 AND ended_at IS NULL
     RETURNING device_id
 """
 
 
 async def end_lease(tx: Transaction, fence: int, at: datetime, how: str) -> bool:
-    """Free the device. ``False``: it was freed before."""
+    """Free the device. ``False``: it was freed before. A clock that was set back gives no lease less than no time."""
     return await tx.fetchval(END_LEASE, fence, at, how) is not None
 
 
