@@ -115,7 +115,7 @@ async def learn_from(tx: Transaction, job: Job, run: RunFinished) -> None:
         memory_bytes=run.memory_bytes,
     )
     known = await queries.hold_calibration(tx, job.recipe.base_model, job.device)
-    learned = learn(known, observed, job.recipe, job.device)
+    learned = learn(known, observed, job.recipe, data_of(await _ready(tx, job)), job.device)
     await queries.keep_calibration(tx, job.recipe.base_model, job.device, learned)
 
 
@@ -137,8 +137,12 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
 
 async def planned(tx: Transaction, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate) -> Plan:
     """Fit a recipe to a device with what is known of such devices by now."""
-    data = Data(train_examples=ready.train_examples, train_tokens=ready.train_tokens)
-    return plan(asked, data, device, await queries.calibration(tx, asked.base_model, device), rate)
+    return plan(asked, data_of(ready), device, await queries.calibration(tx, asked.base_model, device), rate)
+
+
+def data_of(ready: DatasetReady) -> Data:
+    """Keep of a dataset what an estimate rests on."""
+    return Data(train_examples=ready.train_examples, train_tokens=ready.train_tokens)
 
 
 def device_of(offer: DeviceOffered) -> Device:
