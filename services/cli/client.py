@@ -100,6 +100,10 @@ class Api:
         head = await self._send("GET", path)
         target.write_bytes(head.content)
 
+    async def text(self, path: str) -> str:
+        """Read a small text."""
+        return (await self._send("GET", path)).text
+
     async def live(self, path: str, said: Callable[[str], None]) -> AsyncGenerator[LiveEvent]:
         """Yield a stream's events; when it breaks, ``said`` is told and it goes on after the last one with an id."""
         last, broken_since = "", 0.0

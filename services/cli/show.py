@@ -152,7 +152,7 @@ def job(found: Json) -> RenderableType:
     rows.add_row("dataset", ours["dataset"])
     for name, value in _outcome(found, ours):
         rows.add_row(name, clean(value))
-    return rows
+    return Group(rows, Text(""), failure(found)) if found["error"] else rows
 
 
 def _outcome(found: Json, ours: Json) -> list[tuple[str, str]]:
@@ -167,9 +167,51 @@ def _outcome(found: Json, ours: Json) -> list[tuple[str, str]]:
         rows.append(("device time", duration(ours["seconds"])))
     if ours["headline"]:
         rows.append(("proof", ours["headline"]))
-    if found["error"]:
-        rows.append(("error", found["error"]["message"]))
+    if ours["retry_of"]:
+        rows.append(("retry of", ours["retry_of"]))
     return rows
+
+
+def failure(found: Json) -> RenderableType:
+    """Show why a job failed, what mends it, and the command that does."""
+    fix = found["woodshed"]["fix"]
+    said = clean(found["error"]["message"]).removesuffix(clean(fix["sentence"])).strip()
+    lines = [Text(said, style="bold"), Text(""), Text.assemble(("What to do: ", "bold"), clean(fix["sentence"]))]
+    for name, value in (fix["settings"] or {}).items():
+        lines.append(Text(f"  {clean(name)} becomes {value:g}{_was(found, name)}"))
+    lines += [Text(""), *(Text(each, style="cyan") for each in _commands(found, fix))]
+    title = f"{clean(found['error']['code']).replace('_', ' ')}: {clean(fix['title'])}"
+    return Panel(Group(*lines), title=title, title_align="left", border_style="red")
+
+
+def _was(found: Json, name: str) -> str:
+    before = (found["woodshed"]["recipe"] or {}).get(name)
+    return "" if before is None else f" (it was {before:g})"
+
+
+def _commands(found: Json, fix: Json) -> list[str]:
+    job, again = found["id"], found["woodshed"]["retried_as"]
+    if again:
+        return [f"woodshed watch {again}    the retry", f"woodshed log {job}    how every attempt ended"]
+    retry = f"woodshed retry {job}{' --file MENDED' if fix['kind'] == 'change_data' else ''}"
+    return [f"{retry}    shows what changes, asks, and tries again", f"woodshed log {job}    how every attempt ended"]
+
+
+def changes(found: Sequence[Json]) -> RenderableType:
+    """Show what a retry changes, setting by setting."""
+    if not found:
+        return Text("Nothing changes: the same job once more.")
+    rows = table("setting", "was", "becomes", "why", right=["was", "becomes"])
+    for each in found:
+        old, new = Text(_setting(each["old"]), style="red"), Text(_setting(each["new"]), style="green")
+        rows.add_row(clean(each["field"]).replace("_", " "), old, new, clean(each["why"]))
+    return rows
+
+
+def _setting(value: float | str | None) -> str:
+    if value is None:
+        return "auto"
+    return clean(value) if isinstance(value, str) else f"{value:g}"
 
 
 def story_line(event: Json) -> Text:

@@ -19,7 +19,7 @@ from services.gateway.dependencies import provided
 from services.gateway.handlers import router
 from services.gateway.live import Hub
 from services.gateway.progress import Progress
-from services.gateway.routes import datasets, estimates, events, files, health, jobs, models, reports
+from services.gateway.routes import datasets, estimates, events, files, health, jobs, models, reports, retries
 from services.gateway.settings import Settings
 from services.gateway.tracing import traced
 
@@ -45,6 +45,7 @@ def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
             files.router(settings),
             datasets.router,
             jobs.router,
+            retries.router,
             reports.router,
             estimates.create_estimate,
             models.router,

@@ -15,6 +15,7 @@ from services.gateway.domain import statuses
 from services.gateway.domain.naming import fact_id
 from services.gateway.domain.story import line_about
 from services.gateway.queries import datasets as dataset_queries
+from services.gateway.queries import evidence as evidence_queries
 from services.gateway.queries import jobs as job_queries
 from services.gateway.queries import results as result_queries
 from services.gateway.queries import story as story_queries
@@ -87,6 +88,7 @@ async def checkpoint_committed(fact: runs.CheckpointCommitted, tx: Transaction) 
 @router.on(runs.RunInterrupted)
 async def run_interrupted(fact: runs.RunInterrupted, tx: Transaction) -> None:
     """The attempt was lost; the run goes on by itself."""
+    await _keep(tx, fact, fact.job_id, f"interrupted ({fact.cause}), {fact.lost_steps} steps to repeat", fact.evidence)
     await _reach(tx, fact)
 
 
@@ -108,6 +110,7 @@ async def run_finished(fact: runs.RunFinished, tx: Transaction, collecting: asyn
 @router.on(runs.RunFailed)
 async def run_failed(fact: runs.RunFailed, tx: Transaction) -> None:
     """Training cannot succeed; the scheduler ends the job."""
+    await _keep(tx, fact, fact.job_id, f"failed ({fact.reason})", fact.evidence)
     await _tell(tx, fact, fact.job_id)
 
 
@@ -217,6 +220,10 @@ async def _tell(tx: Transaction, fact: Event, job_id: str) -> None:
     if line:
         event_id = fact_id("ftevent", fact, job_id)
         await story_queries.add_line(tx, event_id, job_id, fact.at, line.level, line.message)
+
+
+async def _keep(tx: Transaction, fact: Event, job_id: str, what: str, evidence: str) -> None:
+    await evidence_queries.add(tx, fact_id("ftevid", fact, job_id), job_id, fact.at, what, evidence)
 
 
 async def _tell_waiting_jobs(tx: Transaction, fact: Event, dataset_id: str) -> None:

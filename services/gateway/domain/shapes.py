@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.jobs import Remedy
 from contracts.recipes import Recipe, preset_named
 from services.gateway.domain import wire
 from services.gateway.domain.statuses import Row, is_final, stage_of
@@ -20,6 +21,7 @@ PARAM_OF_REASON = {
     "time_limit": "time_limit",
     "out_of_memory": "batch_size",
     "diverged": "learning_rate_multiplier",
+    "user_code": "model",
 }
 """The field of the request that a failure points at; the others point at none."""
 
@@ -122,13 +124,31 @@ def artifact_of(row: Row) -> wire.Artifact:
     return wire.Artifact(name=row["name"], size=row["size"], sha256=row["sha256"], url=url)
 
 
+def remedy_of(row: Row) -> Remedy | None:
+    """Return what to do about a job's failure; a failure told without one leaves its sentence."""
+    error = _json(row["error"])
+    if error is None:
+        return None
+    if error.get("remedy"):
+        return msgspec.convert(error["remedy"], Remedy)
+    return Remedy(kind="try_again", title="Try again", sentence=error["fix"])
+
+
+def fix_of(row: Row) -> wire.Fix | None:
+    """Show what to do about a job's failure."""
+    remedy = remedy_of(row)
+    if remedy is None:
+        return None
+    settings = msgspec.to_builtins(remedy.overrides) if remedy.overrides else None
+    return wire.Fix(kind=remedy.kind, title=remedy.title, sentence=remedy.sentence, settings=settings)
+
+
 def seconds(at: datetime) -> int:
     """Return whole seconds since 1970."""
     return int(at.timestamp())
 
 
 def _details(row: Row) -> wire.JobDetails:
-    error = _json(row["error"])
     progress = _json(row["progress"])
     return wire.JobDetails(
         preset=row["preset"],
@@ -145,7 +165,9 @@ def _details(row: Row) -> wire.JobDetails:
         interruptions=row["interruptions"],
         headline=row["headline"],
         verdict=row["verdict"],
-        fix=error and error["fix"],
+        fix=fix_of(row),
+        retry_of=row["retry_of"],
+        retried_as=row["retried_as"],
     )
 
 

@@ -38,7 +38,8 @@ def line_about(fact: Event) -> Line | None:
 def _about_wish(fact: Event) -> Line | None:
     match fact:
         case jobs.JobSubmitted():
-            return Line("info", "Accepted; the training file is being checked")
+            again = f" as a retry of {fact.retry_of}" if fact.retry_of else ""
+            return Line("info", f"Accepted{again}; the training file is being checked")
         case datasets.DatasetReady():
             held_out = fact.validation_examples + fact.test_examples
             return Line("info", f"Dataset ready: {fact.train_examples:,} examples to train on, {held_out:,} held out")

@@ -92,6 +92,42 @@ class Progress(Struct, kw_only=True):
     eval_loss: float | None = None
 
 
+class Fix(Struct, kw_only=True):
+    """What to do about a failure. ``title`` fits on a button; ``settings`` are those a retry changes by itself.
+
+    ``kind`` is change_settings, change_data, more_memory, operator, try_again or report_bug; more may follow.
+    """
+
+    kind: str
+    title: str
+    sentence: str
+    settings: dict[str, Any] | None = None
+
+
+Setting = float | str | None
+
+
+class Change(Struct, kw_only=True):
+    """One setting that a retry changes, and why. ``old`` is null where nobody had chosen a value."""
+
+    field: str
+    old: Setting
+    new: Setting
+    why: str
+
+
+class Retry(Struct, kw_only=True):
+    """What ``POST …/retry`` would submit: the job once more, with these changes. ``hindrance`` says why it cannot."""
+
+    job: str
+    possible: bool
+    changes: list[Change]
+    hindrance: str | None = None
+    fix: Fix | None = None
+    retried_as: str | None = None
+    object: Literal["fine_tuning.job.retry"] = "fine_tuning.job.retry"
+
+
 class JobDetails(Struct, kw_only=True):
     """What Woodshed knows of a job beyond OpenAI's object. ``seconds`` is device time, ``cost`` money for it."""
 
@@ -109,7 +145,9 @@ class JobDetails(Struct, kw_only=True):
     interruptions: int = 0
     headline: str | None = None
     verdict: str | None = None
-    fix: str | None = None
+    fix: Fix | None = None
+    retry_of: str | None = None
+    retried_as: str | None = None
 
 
 class Job(Struct, kw_only=True):

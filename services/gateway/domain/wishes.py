@@ -17,6 +17,7 @@ Auto = Literal["auto"]
 Epochs = Annotated[int, Meta(ge=1, le=50)]
 BatchSize = Annotated[int, Meta(ge=1, le=256)]
 Multiplier = Annotated[float, Meta(gt=0, le=100)]
+MaxLength = Annotated[int, Meta(ge=16, le=131_072)]
 ModelName = Annotated[str, Meta(examples=[SHIPPED_MODEL])]
 FileId = Annotated[str, Meta(examples=["file-06gzsbkh3hz75mwzyzn81d7h"])]
 DatasetId = Annotated[str, Meta(examples=["ds-2ff0c8m9v6q1x4y7t3w5k8na"])]
@@ -55,7 +56,8 @@ class WishedMethod(Wish, frozen=True, kw_only=True):
 class JobWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST /v1/fine_tuning/jobs``.
 
-    OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training.
+    OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in
+    tokens of a conversation, of which the rest is cut off.
     """
 
     model: ModelName
@@ -73,6 +75,24 @@ class JobWish(Wish, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: Annotated[float, Meta(gt=0)] | None = None
+    max_length: MaxLength | None = None
+
+
+class RetryWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST …/retry``; an empty one applies the fix as ``GET …/retry`` shows it.
+
+    Settings given here win over the fix; ``as_it_was`` leaves the fix out. ``training_file`` is a mended upload.
+    ``force`` submits another retry although one is there already.
+    """
+
+    training_file: FileId | None = None
+    hyperparameters: WishedHyperparameters | None = None
+    rank: Annotated[int, Meta(ge=1, le=256)] | None = None
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    time_limit: Annotated[float, Meta(gt=0)] | None = None
+    max_length: MaxLength | None = None
+    as_it_was: bool = False
+    force: bool = False
 
 
 class EstimateWish(Wish, frozen=True, kw_only=True):
@@ -85,6 +105,7 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: Annotated[float, Meta(gt=0)] | None = None
+    max_length: MaxLength | None = None
 
 
 class WishedSplit(Wish, frozen=True, kw_only=True):
@@ -104,7 +125,7 @@ class DatasetWish(Wish, frozen=True, kw_only=True):
     format: str = "auto"
     split: WishedSplit | None = None
     validation_file: FileId | None = None
-    max_length: Annotated[int, Meta(ge=16, le=131_072)] = 2048
+    max_length: MaxLength = 2048
 
 
 class AskWish(Wish, frozen=True, kw_only=True):
@@ -116,7 +137,7 @@ class AskWish(Wish, frozen=True, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1, le=512)] | UnsetType = UNSET
 
 
-def overrides_of(wish: JobWish | EstimateWish) -> Overrides:
+def overrides_of(wish: JobWish | EstimateWish | RetryWish) -> Overrides:
     """Return what a person changed of the preset."""
     asked = asked_hyperparameters(wish)
     return Overrides(
@@ -126,10 +147,11 @@ def overrides_of(wish: JobWish | EstimateWish) -> Overrides:
         learning_rate=wish.learning_rate,
         rank=wish.rank,
         time_limit=wish.time_limit,
+        max_length=wish.max_length,
     )
 
 
-def asked_hyperparameters(wish: JobWish | EstimateWish) -> WishedHyperparameters:
+def asked_hyperparameters(wish: JobWish | EstimateWish | RetryWish) -> WishedHyperparameters:
     """Return OpenAI's three from where they are: ``method`` first, else the older field."""
     if isinstance(wish, JobWish) and wish.method and wish.method.supervised:
         inner = wish.method.supervised.hyperparameters
@@ -151,7 +173,11 @@ def check_job(wish: JobWish) -> None:
             code="unsupported_integration",
             field="integrations",
         )
-    overrides = overrides_of(wish)
+    check_overrides(overrides_of(wish))
+
+
+def check_overrides(overrides: Overrides) -> None:
+    """Refuse two settings of the same thing."""
     if overrides.learning_rate is not None and overrides.learning_rate_multiplier is not None:
         raise Rejected(
             "learning_rate and learning_rate_multiplier both set the same thing. Send one of them.",

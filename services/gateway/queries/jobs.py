@@ -16,13 +16,18 @@ from libs.db import Transaction
 ADD = """
     INSERT INTO gateway.job (
         job_id, tenant, model, training_file, validation_file, dataset_id, preset, priority, suffix, seed, asked,
-        metadata, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
- RETURNING *
+        metadata, created_at, overrides, retry_of)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+ RETURNING *, NULL AS retried_as
 """
-GET = "SELECT * FROM gateway.job WHERE job_id = $1"
+GET = """
+    SELECT *, (SELECT max(later.job_id) FROM gateway.job AS later WHERE later.retry_of = job.job_id) AS retried_as
+      FROM gateway.job
+     WHERE job_id = $1
+"""
+HOLD = "SELECT FROM gateway.job WHERE job_id = $1 FOR UPDATE"
 NEWEST_FIRST = """
-    SELECT *
+    SELECT *, (SELECT max(later.job_id) FROM gateway.job AS later WHERE later.retry_of = job.job_id) AS retried_as
       FROM gateway.job
      WHERE ($1::text IS NULL OR job_id < $1)
        AND metadata @> $2
@@ -107,6 +112,8 @@ async def add(tx: Transaction, job: JobSubmitted, asked: object, metadata: dict[
         _json(asked),
         _json(metadata),
         job.at,
+        _json(job.overrides),
+        job.retry_of or None,
     )
     assert row is not None
     return row
@@ -115,6 +122,11 @@ async def add(tx: Transaction, job: JobSubmitted, asked: object, metadata: dict[
 async def get(tx: Transaction, job_id: str) -> Record | None:
     """Find a job."""
     return await tx.fetchrow(GET, job_id)
+
+
+async def hold(tx: Transaction, job_id: str) -> None:
+    """Let nobody else retry a job until this transaction ends."""
+    await tx.execute(HOLD, job_id)
 
 
 async def newest_first(tx: Transaction, after: str | None, metadata: dict[str, str], limit: int) -> list[Record]:
@@ -178,7 +190,7 @@ async def succeeded(tx: Transaction, fact: JobSucceeded) -> None:
 
 async def failed(tx: Transaction, fact: JobFailed) -> None:
     """Note why the job failed."""
-    error = {"code": fact.reason, "message": fact.message, "fix": fact.fix}
+    error = {"code": fact.reason, "message": fact.message, "fix": fact.fix, "remedy": fact.remedy}
     await tx.execute(FAILED, fact.job_id, _json(error), fact.at)
 
 

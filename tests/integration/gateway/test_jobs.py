@@ -194,7 +194,7 @@ async def test_a_failure_is_shown_with_reason_and_remedy(gateway: Gateway) -> No
     await gateway.world.tell(failed)
     job = await gateway.until(f"{JOBS}/{story.job_id}", lambda job: job["status"] == "failed")
     assert job["error"] == {"code": "bad_data", "message": "No text. Add some.", "param": "training_file"}
-    assert (job["finished_at"], job["woodshed"]["fix"]) == (int(failed.at.timestamp()), "Add some.")
+    assert (job["finished_at"], job["woodshed"]["fix"]["sentence"]) == (int(failed.at.timestamp()), "Add some.")
 
 
 # --- projecting ---
