@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from libs.db.database import now
@@ -16,11 +17,17 @@ from services.evaluator import child, fetching
 from services.evaluator.queries import Held
 from services.evaluator.report.build import ReportSpec
 from services.evaluator.report.data import ReportData
+from services.evaluator.scoring.failures import OUT_OF_MEMORY
 from services.evaluator.scoring.knowledge import SUITE
-from services.evaluator.scoring.shapes import CANNOT, Failure, Progress, ScoringSpec
+from services.evaluator.scoring.shapes import BATCH_TOKENS, CANNOT, Failure, Progress, ScoringSpec
 from services.evaluator.settings import Settings
 
+log = structlog.get_logger()
+
 FORMS = ("pdf", "html", "json")
+SMALLEST_BATCH = 128
+"""Tokens at once below which memory is not what is missing. A measurement whose process was killed, which the kernel
+does when memory runs out, begins with half the batch of the try before."""
 
 Tell = Callable[[Progress], Awaitable[None]]
 
@@ -51,8 +58,7 @@ async def carry_out(held: Held, settings: Settings, storage: Storage, tell: Tell
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{held.id}-{held.fence}-", dir=work) as name:
         folder = Path(name)
-        scoring = await _prepare(held, settings, storage, work, folder)
-        await _run("services.evaluator.scoring", _spec(folder / "scoring.json", scoring), tell)
+        scoring = await _measure(await _prepare(held, settings, storage, work, folder), folder, tell)
         report = ReportSpec(
             evaluation_id=held.id,
             made_at=now(),
@@ -64,6 +70,19 @@ async def carry_out(held: Held, settings: Settings, storage: Storage, tell: Tell
         )
         await _run("services.evaluator.report", _spec(folder / "report-spec.json", report), tell)
         return await _store(held, storage, folder / "report")
+
+
+async def _measure(scoring: ScoringSpec, folder: Path, tell: Tell) -> ScoringSpec:
+    """Measure; each time memory runs out, once more in batches of half the size. Return what worked."""
+    while True:
+        try:
+            await _run("services.evaluator.scoring", _spec(folder / "scoring.json", scoring), tell)
+            return scoring
+        except Cannot as error:
+            if error.failure.reason != OUT_OF_MEMORY or scoring.batch_tokens <= SMALLEST_BATCH:
+                raise
+            scoring = msgspec.structs.replace(scoring, batch_tokens=scoring.batch_tokens // 2)
+            log.warning("measuring in smaller batches", batch_tokens=scoring.batch_tokens)
 
 
 async def _prepare(held: Held, settings: Settings, storage: Storage, work: Path, folder: Path) -> ScoringSpec:
@@ -94,6 +113,7 @@ async def _prepare(held: Held, settings: Settings, storage: Storage, work: Path,
         max_length=settings.max_length,
         replies=settings.replies,
         reply_tokens=settings.reply_tokens,
+        batch_tokens=max(SMALLEST_BATCH, BATCH_TOKENS >> (held.attempts - 1)),
     )
 
 

@@ -40,7 +40,9 @@ def score(spec: ScoringSpec) -> Measured:
         loaded, where = machine.load(spec.base, spec.adapter, threads=spec.threads, precision=spec.precision)
         conversations, there = held_out.read(Path(spec.split), spec.examples, spec.seed)
     with clock.of(PERPLEXITY):
-        likelihoods = measure.likelihoods(loaded, conversations, spec.max_length, teller(PERPLEXITY))
+        likelihoods = measure.likelihoods(
+            loaded, conversations, spec.max_length, spec.batch_tokens, teller(PERPLEXITY)
+        )
     if not likelihoods:
         raise Failed(Failure("nothing_held_out", "No held-out conversation has a reply to measure. Bring more data."))
     answers, pairs = [], []
@@ -49,7 +51,9 @@ def score(spec: ScoringSpec) -> Measured:
             answers = measure.knowledge(loaded, knowledge.load(Path(spec.knowledge)), teller(RETENTION))
     if REPLIES in spec.suites:
         with clock.of(REPLIES):
-            pairs = measure.pairs(loaded, conversations, spec.replies, spec.reply_tokens, teller(REPLIES))
+            pairs = measure.pairs(
+                loaded, conversations, spec.replies, spec.reply_tokens, spec.batch_tokens, teller(REPLIES)
+            )
     return Measured(
         machine=where,
         likelihoods=tuple(likelihoods),

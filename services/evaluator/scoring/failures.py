@@ -2,6 +2,9 @@
 
 from services.evaluator.scoring.shapes import Failure
 
+OUT_OF_MEMORY = "out_of_memory"
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "bad_alloc")
+"""What allocators of PyTorch, CUDA and C++ say when they have no more."""
 
 class Failed(Exception):
     """Measuring is impossible as it is."""
@@ -22,6 +25,10 @@ def classified(error: Exception) -> Failure | None:
         return Failure("bad_adapter", f"The adapter cannot be loaded. {error}")
     if isinstance(error, ChatError):
         return Failure("bad_data", f"A conversation does not fit the model. {error}")
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return Failure("out_of_memory", "Memory ran out while measuring. Free some, or lower the evaluator's examples.")
+    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in NO_MEMORY):
+        return Failure(
+            OUT_OF_MEMORY,
+            "Memory ran out while measuring, also in the smallest batches. Free some on the evaluator's machine, or "
+            "lower WOODSHED_EVALUATOR_MAX_LENGTH.",
+        )
     return None

@@ -13,34 +13,33 @@ from services.evaluator.domain.owed import opening
 from services.evaluator.domain.statistics import Likelihood
 from services.evaluator.domain.verdicts import Answer
 from services.evaluator.scoring.held_out import Conversation
-from services.evaluator.scoring.shapes import Pair, Question, Turn
+from services.evaluator.scoring.shapes import BATCH_TOKENS, Pair, Question, Turn
 
 Report = Callable[[int, int], None]
 """Called with how many items are done, of how many."""
 
-BATCH_TOKENS = 1024
 QUESTIONS_AT_A_TIME = 5
 REPLIES_AT_A_TIME = 10
 
 
 def likelihoods(
-    loaded: Loaded, conversations: Sequence[Conversation], max_length: int, report: Report
+    loaded: Loaded, conversations: Sequence[Conversation], max_length: int, batch_tokens: int, report: Report
 ) -> list[Likelihood]:
     """Score the taught tokens of each conversation with both models; those with none are left out."""
     encoded = [loaded.chat.encode(each.messages, max_length) for each in conversations]
     kept = [index for index, each in enumerate(encoded) if any(each.trained[1:])]
     found: dict[int, Likelihood] = {}
-    for part in batches([len(encoded[index].ids) for index in kept], BATCH_TOKENS):
+    for part in batches([len(encoded[index].ids) for index in kept], batch_tokens):
         indices = [kept[place] for place in part]
-        scored = _both(loaded, [encoded[index] for index in indices])
+        scored = _both(loaded, [encoded[index] for index in indices], batch_tokens)
         for index, (tokens, base, tuned) in zip(indices, scored, strict=True):
             found[index] = Likelihood(conversations[index].id, tokens, base, tuned)
         report(len(found), len(kept))
     return [found[index] for index in kept]
 
 
-def _both(loaded: Loaded, encoded: list[Encoded]) -> list[tuple[int, float, float]]:
-    base, tuned = (token_losses(loaded, encoded, tuned=each, batch_tokens=BATCH_TOKENS) for each in (False, True))
+def _both(loaded: Loaded, encoded: list[Encoded], batch_tokens: int) -> list[tuple[int, float, float]]:
+    base, tuned = (token_losses(loaded, encoded, tuned=each, batch_tokens=batch_tokens) for each in (False, True))
     return [
         (len(before), float(before.sum(dtype="float64")), float(after.sum(dtype="float64")))
         for before, after in zip(base, tuned, strict=True)
@@ -63,15 +62,21 @@ def knowledge(loaded: Loaded, questions: Sequence[Question], report: Report) -> 
 
 
 def pairs(
-    loaded: Loaded, conversations: Sequence[Conversation], wanted: int, max_tokens: int, report: Report
+    loaded: Loaded,
+    conversations: Sequence[Conversation],
+    wanted: int,
+    max_tokens: int,
+    batch_tokens: int,
+    report: Report,
 ) -> list[Pair]:
     """Let both models answer the first ``wanted`` openings, greedily."""
     openings = [(each, *opening(each.messages)) for each in conversations]
     asked = [(each, prompt, written) for each, prompt, written in openings if prompt][:wanted]
     prompts = [prompt for _, prompt, _ in asked]
+    batch = max(1, REPLIES_AT_A_TIME * batch_tokens // BATCH_TOKENS)
     said = []
     for tuned in (False, True):
-        said.append(replies(loaded, prompts, tuned=tuned, max_new_tokens=max_tokens, batch=REPLIES_AT_A_TIME))
+        said.append(replies(loaded, prompts, tuned=tuned, max_new_tokens=max_tokens, batch=batch))
         report(len(said) * len(asked), 2 * len(asked))
     return [
         Pair(each.id, tuple(Turn(turn["role"], turn["content"]) for turn in prompt), written, base.text, tuned.text)

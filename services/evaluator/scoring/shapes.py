@@ -10,12 +10,16 @@ from services.evaluator.domain.verdicts import Answer
 CANNOT = 3
 """Exit code of a scoring process: measuring is impossible, and the last line of stderr is a :class:`Failure`."""
 
+BATCH_TOKENS = 1024
+"""Tokens measured at once, while memory lasts."""
+
 
 class ScoringSpec(Struct, frozen=True, kw_only=True):
     """One evaluation to carry out. Paths are of this machine; ``precision`` is float32, bfloat16 or auto.
 
     ``examples`` is the most conversations to measure, ``max_length`` the tokens read of each,
-    ``replies`` and ``reply_tokens`` how many before/after pairs and how long.
+    ``replies`` and ``reply_tokens`` how many before/after pairs and how long. ``batch_tokens`` bounds what is in memory
+    at once; both models read the same batches, so less of it moves no verdict.
     """
 
     base: str
@@ -32,6 +36,7 @@ class ScoringSpec(Struct, frozen=True, kw_only=True):
     max_length: int = 2048
     replies: int = 10
     reply_tokens: int = 96
+    batch_tokens: int = BATCH_TOKENS
 
 
 class Progress(Struct, frozen=True):
