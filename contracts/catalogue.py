@@ -71,6 +71,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(runs.CheckpointCommitted, "trainer"),
     Fact(runs.RunInterrupted, "trainer"),
     Fact(runs.RunRecovered, "trainer"),
+    Fact(runs.RunRemarked, "trainer", ("notifier",)),
     Fact(runs.RunFinished, "trainer", ("scheduler", "evaluator")),
     Fact(runs.RunFailed, "trainer", ("scheduler",)),
     Fact(runs.RunCancelled, "trainer"),

@@ -156,6 +156,23 @@ class RunRecovered(Event, frozen=True, kw_only=True, tag="run.recovered.v1"):
     interruptions: Count
 
 
+class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
+    """Something a person should know while a run goes on; the run itself goes on.
+
+    ``code`` is loss_spike, not_converging, time_limit, evaluation_smaller or evaluation_skipped; more may follow.
+    ``level`` is warn when somebody should look, else info.
+    """
+
+    subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.remarked"
+
+    run_id: Token
+    job_id: Token
+    step: Count
+    code: str
+    level: str
+    message: str
+
+
 class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     """The adapter is whole on storage under ``adapter_uri``; ``sha256`` is of its weights file."""
 

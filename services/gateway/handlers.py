@@ -99,6 +99,12 @@ async def run_recovered(fact: runs.RunRecovered, tx: Transaction) -> None:
     await _reach(tx, fact)
 
 
+@router.on(runs.RunRemarked)
+async def run_remarked(fact: runs.RunRemarked, tx: Transaction) -> None:
+    """Something a person should know; the run goes on."""
+    await _tell(tx, fact, fact.job_id)
+
+
 @router.on(runs.RunFinished)
 async def run_finished(fact: runs.RunFinished, tx: Transaction, collecting: asyncio.Event) -> None:
     """The adapter is in storage: its files are to be listed."""

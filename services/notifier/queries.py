@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from contracts.base import encode, new_id
 from libs.db import Transaction
-from services.notifier.domain.notice import ABOUT, Fact
+from services.notifier.domain.notice import Fact, about
 
 OWE = """
     INSERT INTO notifier.notice (notice_id, tenant, job_id, channel, about, fact, due_at)
@@ -65,8 +65,8 @@ class Owed(Struct, frozen=True, kw_only=True):
 
 async def owe(tx: Transaction, fact: Fact, channel: str) -> None:
     """Write down a notice; one that stands already stays as it is."""
-    about, text = ABOUT[type(fact)], encode(fact).decode()
-    await tx.execute(OWE, new_id("notice"), fact.tenant, fact.job_id, channel, about, text)
+    text = encode(fact).decode()
+    await tx.execute(OWE, new_id("notice"), fact.tenant, fact.job_id, channel, about(fact), text)
 
 
 async def take_due(tx: Transaction, channel: str, at: datetime, lease: timedelta) -> Owed | None:

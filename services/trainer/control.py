@@ -20,6 +20,7 @@ from contracts.runs import (
     RunInterrupted,
     RunProgressed,
     RunRecovered,
+    RunRemarked,
     RunStageReached,
     RunStarted,
     WriteFenced,
@@ -49,6 +50,7 @@ from services.trainer.line import (
     ProgressReport,
     Quarantined,
     Reached,
+    Remark,
     Report,
     Uploaded,
     encode,
@@ -162,6 +164,8 @@ class Control:
                     await self._uploaded(tx, run, said.what)
                 case Quarantined():
                     await queries.quarantine(tx, said.what)
+                case Remark():
+                    await self._remarked(tx, run, said.what)
                 case Done():
                     await self._done(tx, run, said.what)
                 case Halted():
@@ -219,6 +223,11 @@ class Control:
                 sha256=what.sha256,
             )
         )
+
+    async def _remarked(self, tx: Transaction, run: Any, what: Remark) -> None:
+        if await queries.add_remark(tx, run, what.code, what.step):
+            remark = {"step": what.step, "code": what.code, "level": what.level, "message": what.message}
+            await tx.tell(self._of(RunRemarked, run, **remark))
 
     async def _done(self, tx: Transaction, run: Any, what: Done) -> None:
         state = run_states.after(run["state"], "adapter_stored")

@@ -77,7 +77,10 @@ class SavedBefore(Struct, frozen=True, kw_only=True):
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """Start this attempt; ``checkpoints`` newest first. Safe to repeat: an attempt already here is left alone."""
+    """Start this attempt; ``checkpoints`` newest first. Safe to repeat: an attempt already here is left alone.
+
+    ``seconds_left`` of the run's time limit, 0 for none: then training ends early with what it has.
+    """
 
     tenant: str
     run_id: str
@@ -90,6 +93,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     dataset_digest: str
     checkpoint_every: int
     micro_tokens: int
+    seconds_left: float = 0.0
     checkpoints: tuple[SavedBefore, ...] = ()
 
 
@@ -131,6 +135,15 @@ class Quarantined(Struct, frozen=True, kw_only=True, tag="quarantined"):
     reason: str
 
 
+class Remark(Struct, frozen=True, kw_only=True, tag="remark"):
+    """The child has something to say that a person should know; told once for each code and step."""
+
+    step: int
+    code: str
+    level: str
+    message: str
+
+
 class Done(Struct, frozen=True, kw_only=True, tag="done"):
     """The adapter is whole on storage."""
 
@@ -167,7 +180,7 @@ class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
     killed_for_memory: bool = False
 
 
-What = Reached | Uploaded | Quarantined | Done | Halted | Broken
+What = Reached | Uploaded | Quarantined | Remark | Done | Halted | Broken
 
 
 class Report(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from libs.storage import Storage
 from services.trainer import queries
 from services.trainer.control import Control
 from services.trainer.domain.saving import KEEP
+from services.trainer.domain.time_limit import seconds_left
 from services.trainer.handlers import begin_attempt, new_offer
 from services.trainer.line import Answered, Launch, Stop, encode, order_subject
 
@@ -105,15 +106,19 @@ class Loops:
     async def order(self) -> None:
         """Tell runners what to start and what to end; an order is repeated until taken."""
         async with self.control.db.across_tenants() as tx:
-            starts = [(row, await queries.checkpoints(tx, row["run_id"])) for row in await queries.unlaunched(tx)]
+            starts = [await self._start(tx, row) for row in await queries.unlaunched(tx)]
             stops = await queries.stopping(tx)
-        for row, saved in starts:
-            if await self._ask(row["runner"], "launch", _launch(row, saved)):
+        for row, launch in starts:
+            if await self._ask(row["runner"], "launch", launch):
                 async with self.control.db.across_tenants() as tx:
                     await queries.set_launched(tx, row["fence"])
         for row in stops:
             grace = self.control.settings.grace_seconds
             await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
+
+    async def _start(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
+        spent = await queries.device_seconds(tx, row["run_id"], now())
+        return row, _launch(row, await queries.checkpoints(tx, row["run_id"]), spent)
 
     async def _ask(self, runner: str, what: str, order: Launch | Stop) -> bool:
         try:
@@ -166,7 +171,8 @@ class Loops:
                 await queries.forget_checkpoint(tx, uri)
 
 
-def _launch(row: Any, saved: tuple[Any, ...]) -> Launch:
+def _launch(row: Any, saved: tuple[Any, ...], spent: float) -> Launch:
+    recipe = msgspec.json.decode(row["recipe"], type=Recipe)
     return Launch(
         tenant=row["tenant"],
         run_id=row["run_id"],
@@ -174,10 +180,11 @@ def _launch(row: Any, saved: tuple[Any, ...]) -> Launch:
         attempt=row["attempt"],
         fence=row["fence"],
         device_id=row["device_id"],
-        recipe=msgspec.json.decode(row["recipe"], type=Recipe),
+        recipe=recipe,
         dataset_uri=row["dataset_uri"],
         dataset_digest=row["dataset_digest"],
         checkpoint_every=row["checkpoint_every"],
         micro_tokens=row["micro_tokens"],
+        seconds_left=seconds_left(recipe.time_limit, spent),
         checkpoints=saved,
     )

@@ -318,6 +318,19 @@ async def prunable(tx: Transaction, keep: int) -> list[str]:
     return [row["uri"] for row in await tx.fetch(PRUNABLE, keep)]
 
 
+ADD_REMARK = """
+    INSERT INTO trainer.remark (tenant, run_id, code, step)
+    VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING
+ RETURNING code
+"""
+
+
+async def add_remark(tx: Transaction, run: Any, code: str, step: int) -> bool:
+    """Note that something was said of a step. ``False``: it was said before, perhaps by an earlier attempt."""
+    return await tx.fetchval(ADD_REMARK, run["tenant"], run["run_id"], code, step) is not None
+
+
 DEVICE_SECONDS = """
     SELECT coalesce(sum(extract(epoch FROM coalesce(ended_at, $2) - granted_at)), 0)::double precision
       FROM trainer.lease

@@ -42,6 +42,7 @@ TEXT_ALLOWED = {
     "reason": "one of our own words",
     "severity": "error or warning",
     "stage": "one of our own words",
+    "level": "warn or info",
     "kind": "one of our own words, or what a device calls itself",
     "retry_of": "a job's id, or empty",
     "sentence": "our own sentence",

@@ -75,6 +75,8 @@ def _about_run(fact: Event) -> Line | None:
             return Line("warn", f"Interrupted ({cause}); resuming from step {fact.step}, {_lost(fact.lost_steps)}")
         case runs.RunRecovered():
             return Line("info", f"Training again from step {fact.step}, {about(fact.seconds)} after the interruption")
+        case runs.RunRemarked():
+            return Line("warn" if fact.level == "warn" else "info", fact.message)
         case runs.RunFinished():
             took = about(fact.train_seconds)
             return Line("info", f"Adapter stored after {_steps(fact.steps)}, {took}{_interrupted(fact.interruptions)}")

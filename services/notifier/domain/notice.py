@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
+from contracts.runs import RunRemarked
 
-Fact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed
+Fact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed | RunRemarked
 
 ABOUT: dict[type[Fact], str] = {
     JobSucceeded: "finished",
@@ -20,8 +21,17 @@ ABOUT: dict[type[Fact], str] = {
     JobCancelled: "cancelled",
     ReportReady: "report",
     EvaluationFailed: "report",
+    RunRemarked: "remark",
 }
 """What a fact's notice is about: a job owes at most one notice about each, on each channel."""
+
+REMARKS = {
+    "time_limit": "Training ended early: its time is up",
+    "loss_spike": "The loss of your training jumped",
+    "not_converging": "Your model hardly learns",
+    "evaluation_skipped": "A measurement was left out while training",
+}
+UNKNOWN_REMARK = "Something about your training"
 
 VERDICTS = {
     "better": ("The report is ready: your model got better", "good"),
@@ -65,6 +75,12 @@ class Notice(Struct, frozen=True, kw_only=True):
         return "\n\n".join(part for part in parts if part)
 
 
+def about(fact: Fact) -> str:
+    """Return what a fact's notice is about; of remarks each kind counts for itself."""
+    named = ABOUT[type(fact)]
+    return f"{named}:{fact.code}" if isinstance(fact, RunRemarked) else named
+
+
 def notice_of(fact: Fact, here: Surroundings) -> Notice:
     """Put a fact into words."""
     words: dict[type[Fact], Callable[..., Notice]] = {
@@ -73,6 +89,7 @@ def notice_of(fact: Fact, here: Surroundings) -> Notice:
         JobCancelled: _cancelled,
         ReportReady: _reported,
         EvaluationFailed: _unreported,
+        RunRemarked: _remarked,
     }
     return words[type(fact)](fact, here)
 
@@ -120,7 +137,24 @@ def _failed(fact: JobFailed, here: Surroundings) -> Notice:
         job_id=fact.job_id,
         link=here.job(fact.job_id),
         link_label="See the job",
-        figures=(("What to do", plain(fact.fix)), ("Reason", plain(fact.reason))),
+        figures=(("What to do", plain(fact.fix)), ("Reason", plain(fact.reason)), ("Try again with", _command(fact))),
+    )
+
+
+def _command(fact: JobFailed) -> str:
+    mended = " --file MENDED" if fact.remedy and fact.remedy.kind == "change_data" else ""
+    return f"woodshed retry {fact.job_id}{mended}"
+
+
+def _remarked(fact: RunRemarked, here: Surroundings) -> Notice:
+    return Notice(
+        title=REMARKS.get(fact.code, UNKNOWN_REMARK),
+        lead=plain(fact.message),
+        mood="plain",
+        job_id=fact.job_id,
+        link=here.job(fact.job_id),
+        link_label="See the job",
+        figures=(("Step", f"{fact.step:,}"),),
     )
 
 

@@ -109,7 +109,7 @@ RULES: dict[str, Rule] = {
     ),
     "time_limit": Rule(
         reason="time_limit",
-        message="The time limit passed before a single step was finished.",
+        message="The time limit passed and the training process did not come to an end: it may have hung.",
         fix="Train again with a longer time limit, or on a faster device.",
         remedy="change_settings",
         button="Train again with twice the time",

@@ -22,7 +22,19 @@ from libs.errors import NotFound
 from libs.lm.models import DamagedModel, UnknownModel, resolve
 from libs.storage import Corrupted, Storage
 from services.trainer.domain.card import card
-from services.trainer.line import Broken, DeviceFound, Done, Halted, Launch, Quarantined, Reached, SavedBefore, Uploaded
+from services.trainer.domain.time_limit import PATIENCE
+from services.trainer.line import (
+    Broken,
+    DeviceFound,
+    Done,
+    Halted,
+    Launch,
+    Quarantined,
+    Reached,
+    Remark,
+    SavedBefore,
+    Uploaded,
+)
 from services.trainer.runner.machine import memory_kills
 from services.trainer.runner.reporting import Reporter, Stale
 from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, verify
@@ -32,6 +44,7 @@ from services.trainer.training.protocol import (
     Finished,
     Line,
     Progressed,
+    Remarked,
     Saved,
     Staged,
     Stopped,
@@ -42,6 +55,7 @@ log = structlog.get_logger()
 
 LONGEST_LINE = 1 << 20
 TAIL = 8000
+NEVER = 30 * 86_400.0
 
 
 class Attempt:
@@ -69,6 +83,7 @@ class Attempt:
         self._memory_kills = memory_kills()
         self._child: asyncio.subprocess.Process | None = None
         self._stop_asked: float | None = None
+        self._too_late = False
         self._last: Line | None = None
 
     async def carry_out(self) -> None:
@@ -123,6 +138,7 @@ class Attempt:
             threads=self.device.threads,
             device=self.device.torch_device,
             micro_tokens=launch.micro_tokens,
+            seconds_left=launch.seconds_left,
         )
 
     async def _fetch_split(self, name: str) -> Path:
@@ -165,6 +181,7 @@ class Attempt:
         if self._stop_asked is not None:
             self._signal(signal.SIGTERM)
         queue: asyncio.Queue[Line | None] = asyncio.Queue()
+        alarm = self._wind_alarm(spec.seconds_left)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(queue))
@@ -172,8 +189,19 @@ class Attempt:
         except* Stale:
             raise Stale from None
         finally:
+            alarm.cancel()
             self.kill()
             await self._child.wait()
+
+    def _wind_alarm(self, seconds_left: float) -> asyncio.Handle:
+        """End a child that does not end by itself when its time is up: one that hangs in a step never would."""
+
+        def ring() -> None:
+            self._too_late = True
+            self.kill()
+
+        loop = asyncio.get_running_loop()
+        return loop.call_later(seconds_left + PATIENCE if seconds_left else NEVER, ring)
 
     async def _listen(self, queue: "asyncio.Queue[Line | None]") -> None:
         assert self._child
@@ -196,6 +224,8 @@ class Attempt:
                     await self.reporter.tell(Reached(stage=line.stage, step=self.step))
                 case Saved():
                     await self._upload(Path(line.path), line.step)
+                case Remarked():
+                    await self.reporter.tell(_remark(line))
                 case Finished() | Stopped() | Failed():
                     self._last = line
         await self._report_end()
@@ -219,7 +249,7 @@ class Attempt:
             case Failed():
                 await self.reporter.tell(self._broken(self._last.kind, self._last.message, self._last.traceback))
             case _:
-                await self.reporter.tell(self._broken("", ""))
+                await self.reporter.tell(self._broken("time_limit" if self._too_late else "", ""))
 
     async def _deliver(self, finished: Finished) -> None:
         """Put the adapter on storage with its model card, and report it."""
@@ -258,3 +288,7 @@ class Attempt:
             step=self.step,
             killed_for_memory=memory_kills() > self._memory_kills,
         )
+
+
+def _remark(line: Remarked) -> Remark:
+    return Remark(step=line.step, code=line.code, level=line.level, message=line.message)

@@ -41,6 +41,8 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool]) -> 
     plan = _plan(spec, manifest, len(train.examples))
     channel.stage("loading_model", _says(train))
     tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked)
+    if spec.seconds_left:
+        watch.time_is_up = lambda: time.monotonic() - began > spec.seconds_left
     if stop_asked():
         channel.tell(Stopped(step=manifest.step, path=spec.resume_from))
         return

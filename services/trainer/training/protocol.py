@@ -31,6 +31,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
 
     ``micro_tokens`` bounds the tokens of one forward pass, 0 lets the device decide; out-of-memory retries halve it.
     ``checkpoint_every`` counts optimiser steps. ``model_revision``, when given, must be that of ``model_dir``.
+    ``seconds_left`` until training ends early with what it has; 0: it takes the time it takes.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1)] = 2
     device: str = "cpu"
     micro_tokens: Annotated[int, Meta(ge=0)] = 0
+    seconds_left: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Told(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -93,6 +95,15 @@ class Saved(Told, frozen=True, kw_only=True, tag="saved"):
     seconds: float
 
 
+class Remarked(Told, frozen=True, kw_only=True, tag="remarked"):
+    """Something a person should know; training goes on. ``level`` is warn or info."""
+
+    step: int
+    code: str
+    level: Literal["info", "warn"]
+    message: str
+
+
 class Finished(Told, frozen=True, kw_only=True, tag="finished"):
     """Training is over. ``path`` is the adapter's folder, ``digest`` the sha256 of its weights file.
 
@@ -126,7 +137,7 @@ class Failed(Told, frozen=True, kw_only=True, tag="failed"):
     traceback: str
 
 
-Line = Staged | Progressed | Saved | Finished | Stopped | Failed
+Line = Staged | Progressed | Saved | Remarked | Finished | Stopped | Failed
 
 
 def read_line(line: bytes) -> Line:

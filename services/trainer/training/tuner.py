@@ -22,6 +22,7 @@ from services.trainer.training.loss import row_loss
 from services.trainer.training.model import write_adapter
 from services.trainer.training.plan import Plan
 from services.trainer.training.saving import Checkpoints
+from services.trainer.training.surviving import within_memory
 
 
 class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
@@ -49,7 +50,8 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         )
         self.recipe = recipe
         self.checkpoints = checkpoints
-        self.validation = pack(validation, plan.micro_tokens)
+        self.validation = validation
+        self.fitting = plan.micro_tokens
         self.points: list[metrics.Point] = []
         self.tokens = 0
         self.trained_tokens = 0
@@ -76,17 +78,27 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         return loss.to(self.args.device)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return the mean loss a taught token of the validation rows; draws no random number."""
+        """Return the mean loss a taught token of the validation rows; draws no random number.
+
+        Memory that runs out here never ends a run: smaller rows are tried, and without any that fit it is left out.
+        """
         self.model.eval()
+        figures, fitting = within_memory(self._measured, self.fitting)
+        figures = (figures or {}) | ({"eval_smaller": fitting} if fitting < self.fitting else {})
+        self.fitting = fitting
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        return figures
+
+    def _measured(self, capacity: int) -> dict[str, float]:
+        """Measure in rows of at most ``capacity`` tokens."""
+        rows = pack(self.validation, capacity)
         with torch.no_grad():
-            scores = [row_loss(self.model, row) for row in self.validation]
-        taught = sum(_taught(row) for row in self.validation)
-        figures = {
+            scores = [row_loss(self.model, row) for row in rows]
+        taught = sum(_taught(row) for row in rows)
+        return {
             "eval_loss": sum(float(total) for total, _ in scores) / taught,
             "eval_token_accuracy": sum(int(right) for _, right in scores) / taught,
         }
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
-        return figures
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write the adapter and the curve alone: no pickled arguments, no tokenizer, no card."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from services.trainer.training.alerts import Alerts, out_of_time, short_of_memory
 from services.trainer.training.channel import Channel
 from services.trainer.training.hardware import device_bytes, resident_bytes
 from services.trainer.training.metrics import Point
@@ -38,6 +39,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._stop_asked = stop_asked
         self._began = time.monotonic()
         self._from = (0, 0)
+        self._alerts = Alerts(plan.total_steps)
+        self.time_is_up: Callable[[], bool] = lambda: False
         self.stopped = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
@@ -55,6 +58,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if self._stop_asked() and step < self._plan.total_steps:
             self.stopped = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
+        elif step < self._plan.total_steps and self.time_is_up():
+            self._end_early(step, control)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, Any], **__: Any) -> None:
         """Keep the step on the curve and tell it; ``Diverged`` or ``NotLearning`` when going on is pointless."""
@@ -64,12 +69,24 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         _require_learning(point)
         self._tuner.points.append(point)
         self._channel.progress(self._progressed(point))
+        for alert in self._alerts.after(self._tuner.points):
+            self._channel.tell(alert)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, *_: Any, metrics: Any, **__: Any) -> None:
-        """Put the validation loss beside its step, and tell it."""
+        """Put the validation loss beside its step, and tell it; memory that ran out meanwhile is told too."""
         points = self._tuner.points
-        points[-1] = _with_eval(points[-1], metrics["eval_loss"])
-        self._channel.tell(self._progressed(points[-1]))
+        if remark := short_of_memory(points[-1].step, metrics):
+            self._channel.tell(remark)
+        if "eval_loss" in metrics:
+            points[-1] = _with_eval(points[-1], metrics["eval_loss"])
+            self._channel.tell(self._progressed(points[-1]))
+
+    def _end_early(self, step: int, control: TrainerControl) -> None:
+        """Let this step be the last one: what was learned until here becomes the adapter."""
+        control.should_training_stop = True
+        control.should_save = False
+        control.should_evaluate = bool(self._tuner.validation)
+        self._channel.tell(out_of_time(step, self._plan.total_steps))
 
     def _evaluates_at(self, step: int) -> bool:
         return step > 0 and bool(self._tuner.validation) and self._plan.evaluates_at(step)

@@ -5,6 +5,7 @@ from typing import Any
 
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
+from contracts.runs import RunRemarked
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SHA = "a" * 64
@@ -24,6 +25,11 @@ def succeeded(**changes: Any) -> JobSucceeded:
 def failed(**changes: Any) -> JobFailed:
     given = {"reason": "out_of_memory", "message": "The machine ran out of memory.", "fix": "Choose a smaller rank."}
     return JobFailed(**(_job() | given | changes))
+
+
+def remarked(**changes: Any) -> RunRemarked:
+    given = {"run_id": "run-1", "step": 12, "code": "loss_spike", "level": "warn", "message": "The loss jumped."}
+    return RunRemarked(**(_job() | given | changes))
 
 
 def cancelled(**changes: Any) -> JobCancelled:

@@ -11,12 +11,26 @@ from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from contracts.catalogue import heard_by
+from contracts.jobs import Remedy
 from services.notifier.domain import blocks, mail
-from services.notifier.domain.notice import ABOUT, Fact, Notice, Surroundings, notice_of, plain, spoken
+from services.notifier.domain.notice import (
+    ABOUT,
+    REMARKS,
+    UNKNOWN_REMARK,
+    Fact,
+    Notice,
+    Surroundings,
+    about,
+    notice_of,
+    plain,
+    spoken,
+)
 from tests.unit.notifier import facts
 
 HERE = Surroundings("https://woodshed.example/", "EUR")
-ALL = [facts.succeeded(), facts.failed(), facts.cancelled(), facts.reported(), facts.unreported()]
+ALL = [
+    facts.succeeded(), facts.failed(), facts.cancelled(), facts.reported(), facts.unreported(), facts.remarked(),
+]  # fmt: skip
 HOSTILE = [
     "<!channel> <@U123> <https://evil.example|click>",
     '<script>alert(1)</script><img src="file:///etc/passwd" onerror=x>',
@@ -65,6 +79,18 @@ def test_failure_says_why_and_what_to_do() -> None:
     notice = notice_of(facts.failed(), HERE)
     assert notice.lead == "The machine ran out of memory."
     assert ("What to do", "Choose a smaller rank.") in notice.figures
+    assert ("Try again with", "woodshed retry ftjob-1") in notice.figures
+    mend = Remedy(kind="change_data", title="Mend the file", sentence="Line 3 has no reply.")
+    figures = notice_of(facts.failed(remedy=mend), HERE).figures
+    assert ("Try again with", "woodshed retry ftjob-1 --file MENDED") in figures
+
+
+@pytest.mark.parametrize("code", ["time_limit", "loss_spike", "not_converging", "evaluation_skipped", "new"])
+def test_each_kind_of_alert_has_its_title_and_is_told_for_itself(code: str) -> None:
+    notice = notice_of(facts.remarked(code=code), HERE)
+    assert notice.title == REMARKS.get(code, UNKNOWN_REMARK)
+    assert notice.lead == "The loss jumped."
+    assert about(facts.remarked(code=code)) == f"remark:{code}"
 
 
 @pytest.mark.parametrize(
