@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: settings, events, and the schemas of the contracts.
+"""Writes the pages that follow from the code: settings, events, failures, and the schemas of the contracts.
 
 python -m docs.generate          (or `make docs`; a test fails when a page is not current)
 """
@@ -14,6 +14,8 @@ from contracts import generate as contracts
 from contracts.base import type_of
 from contracts.catalogue import FACTS, QUESTIONS, SERVICES
 from libs.settings import HOME, ServiceSettings
+from services.trainer.domain.failures import RULES, Rule
+from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS
 
 HERE = Path(__file__).resolve().parent
 WRITTEN_BY = "<!-- Written by `make docs`; change the code instead. -->\n\n"
@@ -80,10 +82,71 @@ def events_page() -> str:
     return page
 
 
+WRONG = """\
+# When something goes wrong
+
+Woodshed tries again by itself wherever that can help, from the newest checkpoint; the story of the job says so
+(`woodshed watch JOB`). A job fails only when trying again cannot help, or did not. It then says why, in a sentence, and
+what to do:
+
+```sh
+woodshed jobs show JOB          # why, what to do, and the command that does it
+woodshed retry JOB              # the same job with its fix: shows what changes, asks, submits, watches
+woodshed retry JOB --rank 8     # … or with a setting of your own above the fix
+woodshed retry JOB --file FILE  # … or with a mended file
+woodshed log JOB --to FILE      # the story, and how every attempt ended: exit codes and last lines
+```
+
+A retry is a new job with the same data, seed and name; the old one stays as it was. Asked for twice, it is made once:
+the second answer is the first job, as long as that has not failed too (`--force` makes another).
+
+For programs: `GET /v1/fine_tuning/jobs/JOB/retry` is the difference, setting by setting, and `POST` to the same address
+submits it. The job's `error` has OpenAI's shape (`code`, `message`, `param`); `woodshed.fix` is the fix with its
+`kind`, `title`, `sentence` and the `settings` it changes.
+
+## What happens by itself
+
+- **Memory runs out while training:** the tokens of one forward pass are halved, {out_of_memory} times; steps, data and
+  result stay what they were.
+- **Memory runs out while measuring:** smaller batches, then none. The validation loss of a run may be missing in
+  places, or the report may fail; the model is untouched and the job succeeds.
+- **The process, machine or network is lost:** the run goes on from the newest checkpoint that verifies, up to
+  {lost_worker} times for lost processes and {infrastructure} times for storage and network; {barren} attempts in a row
+  without a new checkpoint end it.
+- **Time runs out:** the number of steps is planned to keep the limit. Where the plan was far off, training ends a
+  quarter above the limit and the model keeps what it learned until then; the story says at which step.
+- **The loss jumps, or does not fall:** you are told once; training goes on. The report judges.
+
+## Every failure
+
+`code` is what programs read; the fix's `kind` decides what its button does: *change_settings* and *try_again* can be
+done at once, *change_data* needs another file, *operator* needs somebody with access to the machines, *report_bug*
+needs the log and us.
+
+| code | what happened | tried again by itself | what to do | kind |
+|---|---|---|---|---|
+"""
+
+
+def failures_page() -> str:
+    """Return the page for whoever stands before a failure: what happens by itself, and each row of the table."""
+    budgets = {cause: str(times) for cause, times in BUDGETS.items()} | {"barren": str(BARREN_ATTEMPTS)}
+    return WRITTEN_BY + WRONG.format_map(budgets) + "".join(map(_failure, RULES.values()))
+
+
+def _failure(rule: Rule) -> str:
+    again = f"{BUDGETS[rule.cause]}×" if rule.cause else "no"
+    return f"| `{rule.reason}` | {rule.message} | {again} | {rule.fix} | {rule.remedy} |\n"
+
+
 def files() -> dict[Path, str]:
     """Return every generated file with its text."""
-    pages = {"settings.md": settings_page(), "events.md": events_page()}
-    return contracts.files() | {HERE / "reference" / name: text for name, text in pages.items()}
+    pages = {
+        "reference/settings.md": settings_page(),
+        "reference/events.md": events_page(),
+        "how-to/when-something-goes-wrong.md": failures_page(),
+    }
+    return contracts.files() | {HERE / name: text for name, text in pages.items()}
 
 
 def main() -> None:
