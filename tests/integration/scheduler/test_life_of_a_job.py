@@ -14,6 +14,7 @@ from contracts.jobs import (
     JobQueued,
     JobSucceeded,
     Overrides,
+    Remedy,
 )
 from contracts.recipes import SHIPPED_MODEL
 from libs.errors import Conflict, Rejected
@@ -84,6 +85,8 @@ async def test_a_refused_dataset_ends_the_jobs_that_wait_and_those_that_come(sch
     assert [(each.job_id, each.reason) for each in failures] == [("early", "no_examples"), ("late", "no_examples")]
     assert failures[0].message == "No line of the file can train."
     assert "upload it again" in failures[0].fix
+    assert failures[0].remedy
+    assert (failures[0].remedy.kind, failures[0].remedy.sentence) == ("change_data", failures[0].fix)
 
 
 async def test_an_impossible_recipe_ends_at_once_with_its_fix(scheduler: Scheduler) -> None:
@@ -156,7 +159,17 @@ async def test_a_failed_run_ends_the_job_with_the_trainers_words(scheduler: Sche
     run = (await dispatched(scheduler)).run_id
     await scheduler.hears(facts.started(run), facts.failed(run))
     [failure] = await scheduler.told(JobFailed)
-    assert (failure.reason, failure.fix) == ("out_of_memory", "Choose a smaller rank.")
+    assert (failure.reason, failure.fix, failure.remedy) == ("out_of_memory", "Choose a smaller rank.", None)
+
+
+async def test_the_trainers_typed_fix_reaches_the_job_unchanged(scheduler: Scheduler) -> None:
+    run = (await dispatched(scheduler)).run_id
+    less = Remedy(
+        kind="change_settings", title="Less memory", sentence="Choose a smaller rank.", overrides=Overrides(rank=4)
+    )
+    await scheduler.hears(facts.failed(run, remedy=less))
+    [failure] = await scheduler.told(JobFailed)
+    assert failure.remedy == less
 
 
 async def test_the_facts_of_a_job_are_numbered_without_a_gap(scheduler: Scheduler) -> None:

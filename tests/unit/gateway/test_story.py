@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from contracts.jobs import JobFailed
-from contracts.runs import CheckpointCommitted, RunInterrupted, WriteFenced
+from contracts.jobs import JobFailed, JobSubmitted, Overrides
+from contracts.runs import CheckpointCommitted, RunInterrupted, RunRemarked, WriteFenced
 from services.gateway.domain.statuses import stage_of
 from services.gateway.domain.story import Line, about, line_about
 
@@ -59,6 +59,30 @@ def test_a_checkpoint_is_told_with_its_loss_and_a_fenced_write_to_nobody() -> No
     )
     assert line_about(saved) == Line("info", "Checkpoint saved at step 12, loss 1.235")
     assert line_about(WriteFenced(tenant="studio", at=NOON, run_id="r", fence=1, what="row")) is None
+
+
+@pytest.mark.parametrize(("level", "shown"), [("warn", "warn"), ("info", "info"), ("a newer level", "info")])
+def test_a_remark_is_told_in_its_own_words(level: str, shown: str) -> None:
+    said = RunRemarked(
+        tenant="studio", at=NOON, run_id="r", job_id="j", step=3, code="loss_spike", level=level, message="It jumped."
+    )
+    assert line_about(said) == (shown, "It jumped.")
+
+
+def test_a_retry_names_the_job_it_is_made_of() -> None:
+    wish = JobSubmitted(
+        tenant="studio",
+        at=NOON,
+        job_id="ftjob-2",
+        dataset_id="ds-1",
+        training_file="file-1",
+        base_model="m",
+        preset="quick",
+        overrides=Overrides(),
+        seed=1,
+        retry_of="ftjob-1",
+    )
+    assert line_about(wish) == Line("info", "Accepted as a retry of ftjob-1; the training file is being checked")
 
 
 @pytest.mark.parametrize(
