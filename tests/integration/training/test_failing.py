@@ -51,7 +51,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], No
 
 
 @pytest.mark.parametrize(
-    ("limit", "code"), [(60, "evaluation_smaller"), (0, "evaluation_skipped")], ids=["smaller", "skipped"]
+    ("limit", "code"), [(200, "evaluation_smaller"), (0, "evaluation_skipped")], ids=["smaller", "skipped"]
 )
 def test_memory_that_runs_out_in_an_evaluation_never_loses_the_run(
     spec: AttemptSpec, whole: bytes, passes: Any, monkeypatch: pytest.MonkeyPatch, limit: int, code: str
