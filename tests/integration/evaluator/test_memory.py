@@ -45,7 +45,7 @@ def runs_out_above(limit: int, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_measurement_that_ran_out_of_memory_is_made_in_smaller_batches(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs_out_above(300, tmp_path / "spoil", monkeypatch)
+    runs_out_above(600, tmp_path / "spoil", monkeypatch)
     async with bench.running(await bench.app()):
         await bench.world.tell(await bench.finished.run(1.0))
         (ready,) = await bench.world.told(ReportReady, timeout=PATIENCE)
@@ -63,6 +63,7 @@ async def test_memory_that_is_never_enough_fails_the_proof_alone(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs_out_above(0, tmp_path / "spoil", monkeypatch)
+    monkeypatch.setattr("services.evaluator.carrying_out.SMALLEST_BATCH", 512)
     async with bench.running(await bench.app()):
         await bench.world.tell(await bench.finished.run(1.0))
         (failed,) = await bench.world.told(EvaluationFailed, timeout=PATIENCE)
