@@ -54,7 +54,7 @@ def of_environment(environ: dict[str, str], secrets: dict[str, str]) -> Installa
 
 
 async def sweep(installation: Installation, older_than: float = LEFTOVER_SECONDS) -> list[str]:
-    """Delete the objects that nobody names and that are an hour old; return their keys."""
+    """Delete the objects that nobody names and that are this old, in seconds; return their keys."""
     async with eyes(installation) as seeing:
         look = await seeing.look()
         await look_at_objects(seeing, look, quick=True)
@@ -88,7 +88,9 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds something amiss must stand to count")
     parser.add_argument("--quick", action="store_true", help="do not read every stored byte")
     parser.add_argument("--json", action="store_true", help="say everything as JSON")
-    parser.add_argument("--sweep", action="store_true", help="first delete objects without a row that are an hour old")
+    parser.add_argument(
+        "--sweep", action="store_true", help="first delete objects without a row that are two hours old"
+    )
     given = parser.parse_args()
     try:
         sys.exit(asyncio.run(_run(given)))

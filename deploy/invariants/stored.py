@@ -24,7 +24,7 @@ from services.trainer.training.checkpoints import MANIFEST as CHECKPOINT_MANIFES
 
 M = TypeVar("M")
 
-LEFTOVER_SECONDS = 3600.0
+LEFTOVER_SECONDS = 2 * 3600.0
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -121,7 +121,7 @@ def whole(look: Look) -> Iterator[Offence]:
 
 
 def owned(look: Look) -> Iterator[Offence]:
-    """Every object has a row; a young one without is listed, since work that was killed leaves such."""
+    """Every object has a row; a young one without is listed: work that was killed leaves such until it is swept."""
     for key in leftovers(look, 0.0):
         age = _age(look, key)
         yield Offence(key, "no row names it", harmless=age < LEFTOVER_SECONDS)

@@ -8,6 +8,7 @@ from services.trainer.domain.liveness import Silence
 from services.trainer.handlers import router
 from services.trainer.loops import Loops
 from services.trainer.settings import TrainerSettings
+from services.trainer.sweeping import Sweeper
 
 
 async def build(settings: TrainerSettings, platform: Platform) -> App:
@@ -15,4 +16,5 @@ async def build(settings: TrainerSettings, platform: Platform) -> App:
     wake = asyncio.Event()
     control = Control(platform.db, platform.bus, settings, Silence(settings.lease_seconds), wake)
     loops = Loops(control, platform.storage)
-    return App(router=router, work=loops.all(), resources={"settings": settings, "wake": wake})
+    work = [*loops.all(), Sweeper(platform.db, platform.storage).run]
+    return App(router=router, work=work, resources={"settings": settings, "wake": wake})

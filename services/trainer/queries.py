@@ -7,6 +7,7 @@ import msgspec
 
 from contracts.jobs import JobDispatched
 from libs.db import Transaction
+from services.trainer.domain.leftovers import Ended
 from services.trainer.line import DeviceFound, Quarantined, SavedBefore, Uploaded
 
 ADD_DEVICE = """
@@ -387,3 +388,24 @@ async def tenant_of(tx: Transaction, run_id: str) -> str | None:
     """Return whose run it is; ``None``: there is no such run."""
     tenant: str | None = await tx.fetchval(TENANT_OF, run_id)
     return tenant
+
+
+ENDED_LEASES = """
+    SELECT lease.fence, lease.ended_at, run.state = 'succeeded' AND lease.ended_how = 'done' AS delivered
+      FROM trainer.lease JOIN trainer.run USING (run_id)
+     WHERE lease.fence = ANY($1) AND lease.ended_at IS NOT NULL
+"""
+
+
+async def ended_leases(tx: Transaction, fences: set[int]) -> dict[int, Ended]:
+    """Return those of the leases that are over."""
+    rows = await tx.fetch(ENDED_LEASES, list(fences))
+    return {row["fence"]: Ended(row["fence"], row["ended_at"], row["delivered"]) for row in rows}
+
+
+COMMITTED = "SELECT fence, array_agg(uri) AS uris FROM trainer.checkpoint GROUP BY fence"
+
+
+async def committed(tx: Transaction) -> dict[int, list[str]]:
+    """Return where checkpoints lie, quarantined ones too, by fence."""
+    return {row["fence"]: row["uris"] for row in await tx.fetch(COMMITTED)}

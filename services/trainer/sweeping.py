@@ -1,0 +1,53 @@
+"""Removes what lost attempts left in storage. Looks once an hour; a lost database or storage only delays it."""
+
+import asyncio
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from libs.db import Database
+from libs.db.database import now
+from libs.storage import Storage
+from services.trainer import queries
+from services.trainer.domain.leftovers import fence_of, is_left
+
+log = structlog.get_logger()
+
+EVERY = 3600.0
+AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+class Sweeper:
+    """Compares the objects of runs with leases and checkpoints."""
+
+    def __init__(self, db: Database, storage: Storage) -> None:
+        self.db = db
+        self.storage = storage
+
+    async def run(self) -> None:
+        """Sweep once an hour until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.sweep(now())
+            except AWAY as error:
+                log.warning("sweeping pauses", error=repr(error))
+
+    async def sweep(self, at: datetime) -> list[str]:
+        """Delete what is nobody's at this time; return its keys."""
+        listed = await self.storage.objects()
+        fences = {key: fence for key in listed if (fence := fence_of(key)) is not None}
+        async with self.db.across_tenants() as tx:
+            ended = await queries.ended_leases(tx, set(fences.values()))
+            committed = await queries.committed(tx)
+        left = [
+            key
+            for key, fence in fences.items()
+            if is_left(key, listed[key].modified, ended.get(fence), committed.get(fence, ()), at)
+        ]
+        for key in left:
+            await self.storage.delete(key)
+        if left:
+            log.info("swept what lost attempts left", objects=len(left))
+        return left
