@@ -56,7 +56,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(datasets.DatasetRefused, "dataset", ("scheduler",)),
     Fact(jobs.JobSubmitted, "gateway", ("scheduler",)),
     Fact(jobs.JobCancelAsked, "gateway", ("scheduler",)),
-    Fact(jobs.JobQueued, "scheduler"),
+    Fact(jobs.JobQueued, "scheduler", ("trainer",)),
     Fact(jobs.JobDispatched, "scheduler", ("trainer",)),
     Fact(jobs.JobSucceeded, "scheduler", ("notifier",)),
     Fact(jobs.JobFailed, "scheduler", ("notifier",)),

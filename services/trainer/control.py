@@ -28,7 +28,7 @@ from contracts.runs import (
 from libs.bus import Bus
 from libs.db import Database, Transaction
 from libs.db.database import now
-from services.trainer import queries
+from services.trainer import queries, queries_machines
 from services.trainer.domain import run_states
 from services.trainer.domain.classifying import classified
 from services.trainer.domain.failures import Failure, evidence_of
@@ -123,7 +123,7 @@ class Control:
             if run is None:
                 return
             await queries.set_step(tx, said.run_id, said.seen.step)
-            spent = await queries.device_seconds(tx, said.run_id, now())
+            cost = await queries_machines.cost(tx, said.run_id, now(), self.settings.device_rate)
         seen = said.seen
         await self.bus.publish_telemetry(
             RunProgressed(
@@ -145,7 +145,7 @@ class Control:
                 memory_bytes=seen.device_bytes or seen.rss_bytes,
                 token_accuracy=seen.token_accuracy,
                 eval_loss=seen.eval_loss,
-                cost=spent / 3600 * self.settings.device_rate,
+                cost=cost,
             )
         )
 

@@ -3,12 +3,12 @@
 import asyncio
 
 from contracts.base import new_id
-from contracts.jobs import JobCancelled, JobDispatched
+from contracts.jobs import JobCancelled, JobDispatched, JobQueued
 from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
-from services.trainer import queries
+from services.trainer import queries, queries_machines
 from services.trainer.domain import run_states
 from services.trainer.domain.saving import interval
 from services.trainer.settings import TrainerSettings
@@ -16,9 +16,16 @@ from services.trainer.settings import TrainerSettings
 router = Router("trainer")
 
 
+@router.on(JobQueued)
+async def count_waiting(job: JobQueued, tx: Transaction) -> None:
+    """A job waits for a device: a pool of machines may grow for it."""
+    await queries_machines.note_job(tx, job)
+
+
 @router.on(JobDispatched, across_tenants=True)
 async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSettings, wake: asyncio.Event) -> None:
     """A job was given an offered device: lease it, or say that it is no longer free."""
+    await queries_machines.note_job(tx, job)
     runner = await queries.take_offer(tx, job.device_id, job.offer_id)
     granted = None
     if runner and await queries.add_run(tx, job, interval(job.estimate, settings.mean_seconds_between_losses)):
@@ -37,6 +44,7 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
 @router.on(JobCancelled)
 async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> None:
     """A job is not wanted any more: end its attempt, or the run at once when it holds no device."""
+    await queries_machines.note_job(tx, job)
     run = await queries.run_of_job(tx, job.job_id)
     if run is None or run["state"] in run_states.FINAL:
         return

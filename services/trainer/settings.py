@@ -26,6 +26,14 @@ class TrainerSettings(ServiceSettings, frozen=True, kw_only=True):
     device_rate: Annotated[
         float, Meta(description="What one hour of a device costs; shown while a run goes on.", ge=0)
     ] = 0.06
+    pools: Annotated[
+        str,
+        Meta(
+            description="TOML file of the machines that may be started or rented (docs/how-to/rent-machines.md); "
+            "empty: none, only runners that dial in by themselves."
+        ),
+    ] = ""
+    runpod_key: Annotated[str, Meta(description="API key of RunPod, where a pool rents from it.")] = ""
 
 
 class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):

@@ -1,0 +1,166 @@
+"""The SQL of machines: one function, one statement."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from contracts.jobs import JobCancelled, JobDispatched, JobQueued
+from libs.db import Transaction
+from services.trainer.domain.machines import Machine
+
+ELECT = "SELECT pg_try_advisory_lock(hashtext('trainer'), hashtext('machines'))"
+
+
+async def elect(office: Any) -> bool:
+    """Try to become the one control that keeps machines, for as long as this connection lives."""
+    return bool(await office.fetchval(ELECT))
+
+
+OWNER = """
+    INSERT INTO trainer.installation DEFAULT VALUES
+        ON CONFLICT (one) DO UPDATE SET owner = installation.owner
+ RETURNING owner
+"""
+
+
+async def owner(tx: Transaction) -> str:
+    """Return the mark that every machine of this installation bears, drawn at the first call."""
+    return str(await tx.fetchval(OWNER))
+
+
+NOTE_JOB = """
+    INSERT INTO trainer.waiting (job_id, tenant, version, waits, since)
+    VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (job_id) DO UPDATE
+       SET version = excluded.version, waits = excluded.waits, since = excluded.since
+     WHERE waiting.version < excluded.version
+"""
+
+
+async def note_job(tx: Transaction, job: JobQueued | JobDispatched | JobCancelled) -> None:
+    """Note whether a job waits for a device; an older fact that comes late changes nothing."""
+    await tx.execute(NOTE_JOB, job.job_id, job.tenant, job.version, isinstance(job, JobQueued), job.at)
+
+
+WAITING = """
+    SELECT (SELECT count(*) FROM trainer.waiting WHERE waits AND since < $1)
+         + (SELECT count(*) FROM trainer.run WHERE state = 'recovering' AND NOT stop_asked AND interrupted_at < $1)
+"""
+
+
+async def waiting(tx: Transaction, since: datetime) -> int:
+    """Count the jobs and runs that have waited for a device from before ``since``."""
+    return int(await tx.fetchval(WAITING, since))
+
+
+ADD = """
+    INSERT INTO trainer.machine (key, pool, provider, kind, devices, price, ask_at, asked_at, busy_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)
+"""
+
+
+async def add(
+    tx: Transaction, key: str, pool: str, provider: str, kind: str, devices: int, price: float, at: datetime
+) -> None:
+    """Write down that a machine is about to be asked for."""
+    await tx.execute(ADD, key, pool, provider, kind, devices, price, at)
+
+
+KEPT = """
+    SELECT key, pool, kind, handle, state, wanted, doubts, tries, ask_at, asked_at, heard_at, busy_at
+      FROM trainer.machine
+     WHERE ended_at IS NULL
+     ORDER BY asked_at
+"""
+
+
+async def kept(tx: Transaction) -> list[Machine]:
+    """Return the machines that are kept or being ended, of every pool."""
+    return [msgspec.convert(dict(row), Machine) for row in await tx.fetch(KEPT)]
+
+
+KNOWN = "SELECT key, handle, ended_at IS NULL AS open FROM trainer.machine WHERE key = ANY($1)"
+
+
+async def known(tx: Transaction, keys: list[str]) -> dict[str, tuple[str | None, bool]]:
+    """Return what is written of these keys: the handle, and whether the machine is kept or being ended."""
+    return {row["key"]: (row["handle"], row["open"]) for row in await tx.fetch(KNOWN, keys)}
+
+
+LAUNCHED = "UPDATE trainer.machine SET handle = $2, state = 'pending' WHERE key = $1 AND handle IS NULL"
+
+
+async def launched(tx: Transaction, key: str, handle: str) -> None:
+    """Write down what the provider calls a machine."""
+    await tx.execute(LAUNCHED, key, handle)
+
+
+ASK_LATER = "UPDATE trainer.machine SET tries = tries + 1, ask_at = $2 WHERE key = $1"
+
+
+async def ask_later(tx: Transaction, key: str, at: datetime) -> None:
+    """A launch was not answered: ask again at this time."""
+    await tx.execute(ASK_LATER, key, at)
+
+
+SEEN = """
+    UPDATE trainer.machine
+       SET state = $2, doubts = $3, heard_at = CASE WHEN $4 THEN coalesce(heard_at, $6) ELSE heard_at END,
+           busy_at = CASE WHEN $5 THEN $6 ELSE busy_at END
+     WHERE key = $1 AND ended_at IS NULL
+"""
+
+
+async def seen(tx: Transaction, key: str, state: str, doubts: int, heard: bool, holds: bool, at: datetime) -> None:
+    """Note a look: what the provider said, whether the runner was heard, whether it holds a lease."""
+    await tx.execute(SEEN, key, state, doubts, heard, holds, at)
+
+
+UNWANT = "UPDATE trainer.machine SET wanted = false WHERE key = $1"
+
+
+async def unwant(tx: Transaction, key: str) -> None:
+    """Decide to end a machine."""
+    await tx.execute(UNWANT, key)
+
+
+END = """
+    UPDATE trainer.machine
+       SET state = 'gone', wanted = false, ended_at = $2, ended_how = $3
+     WHERE key = $1 AND ended_at IS NULL
+ RETURNING key
+"""
+
+
+async def end(tx: Transaction, key: str, at: datetime, how: str) -> bool:
+    """Close a machine's row. ``False``: it was closed before."""
+    return await tx.fetchval(END, key, at, how) is not None
+
+
+BARREN = """
+    SELECT count(*)::int AS times, max(ended_at) AS last
+      FROM trainer.machine
+     WHERE pool = $1 AND ended_at IS NOT NULL AND heard_at IS NULL AND ended_how <> 'given back'
+       AND asked_at > coalesce((SELECT max(asked_at) FROM trainer.machine WHERE pool = $1 AND heard_at IS NOT NULL),
+                               '-infinity')
+"""
+
+
+async def barren(tx: Transaction, pool: str) -> tuple[int, datetime | None]:
+    """Count a pool's latest machines in a row that ended before their runner was heard, and when the last did."""
+    [row] = await tx.fetch(BARREN, pool)
+    return row["times"], row["last"]
+
+
+COST = """
+    SELECT coalesce(sum(extract(epoch FROM coalesce(lease.ended_at, $2) - lease.granted_at) / 3600
+                        * coalesce(machine.price / machine.devices, $3)), 0)::double precision
+      FROM trainer.lease LEFT JOIN trainer.machine ON machine.key = lease.runner
+     WHERE lease.run_id = $1
+"""
+
+
+async def cost(tx: Transaction, run_id: str, at: datetime, rate: float) -> float:
+    """Return what a run's leases cost: rented devices at their machine's price, the others at ``rate`` an hour."""
+    return float(await tx.fetchval(COST, run_id, at, rate))
