@@ -4,16 +4,19 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down invariants backup restore simulation check bench docs clean
+.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench docs clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv with pinned packages and convert the shipped model (minutes once, then seconds)
 	@sh deploy/setup.sh
 
 demo: setup ## from sample conversations to a proven adapter, here in the terminal (KEEP=1 leaves it running)
 	@$(PYTHON) -m deploy.demo
+
+demo-spot: setup ## watch a run being preempted three times and end as if nothing had happened
+	@$(PYTHON) -m deploy.demo_spot
 
 test: setup ## run every test
 	@$(PYTHON) -m pytest

@@ -10,9 +10,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -39,6 +40,7 @@ from services.gateway.domain import keys
 from services.gateway.queries import keys as key_queries
 
 PORT = 8080
+RUNNER_ENVIRONMENT = "runner.env"
 PROGRAMS = {name: f"services.{name}" for name in SERVICES} | {RUNNER: "services.trainer.runner"}
 """Module of each program; the runner trains for the trainer and knows no database."""
 
@@ -56,10 +58,18 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def platform_up(home: Home, port: int = PORT, say: Say = lambda _: None) -> AsyncIterator[Running]:
+async def platform_up(
+    home: Home,
+    port: int = PORT,
+    say: Say = lambda _: None,
+    *,
+    without: Collection[str] = (),
+    told: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Running]:
     """Have everything running while inside; however this is left, no process stays.
 
-    ``port`` is the API's, 0 for any that is free. Raises ``Rejected`` when the folder or the port is taken and
+    ``port`` is the API's, 0 for any that is free. Programs named in ``without`` are not started; ``told`` are further
+    settings of all others. Raises ``Rejected`` when the folder or the port is taken and
     ``TimeoutError`` naming the log of what did not come up.
     """
     with Lock(home):
@@ -68,14 +78,16 @@ async def platform_up(home: Home, port: int = PORT, say: Say = lambda _: None) -
         trim_logs(home)
         supervisor = Supervisor(home.folder / "logs")
         try:
-            yield await _start(home, port, supervisor, say)
+            yield await _start(home, port, supervisor, say, without, told)
         finally:
             with _Undisturbed():
                 await supervisor.stop()
                 clean_up(home)
 
 
-async def _start(home: Home, port: int, supervisor: Supervisor, say: Say) -> Running:
+async def _start(
+    home: Home, port: int, supervisor: Supervisor, say: Say, without: Collection[str], told: Mapping[str, str]
+) -> Running:
     given = ports(home)
     given["gateway"] = _api_port(port, given)
     secrets = home.secrets()
@@ -84,8 +96,10 @@ async def _start(home: Home, port: int, supervisor: Supervisor, say: Say) -> Run
     say("Bringing tables and streams to this version")
     await provision(cluster.url, _nats_url(given), secrets)
     key, new = await _owner_key(home, cluster, secrets)
-    say(f"Starting {len(PROGRAMS)} services")
-    programs = [_service(name, home, given, cluster, secrets) for name in PROGRAMS]
+    _write_runner_environment(home, given, cluster, secrets)
+    names = [name for name in PROGRAMS if name not in without]
+    say(f"Starting {len(names)} services")
+    programs = [_service(name, home, given, cluster, secrets, told) for name in names]
     await asyncio.gather(*(supervisor.start(each) for each in programs))
     url = f"http://127.0.0.1:{given['gateway']}"
     (home.folder / "url").write_text(url)
@@ -145,11 +159,13 @@ def _nats(home: Home, port: int, secrets: dict[str, str]) -> Program:
     return Program(name="nats", command=command, env={MARK: str(home.folder)}, ready=ready)
 
 
-def _service(name: str, home: Home, given: dict[str, int], cluster: Cluster, secrets: dict[str, str]) -> Program:
+def _service(
+    name: str, home: Home, given: dict[str, int], cluster: Cluster, secrets: dict[str, str], told: Mapping[str, str]
+) -> Program:
     return Program(
         name=name,
         command=[sys.executable, "-m", PROGRAMS[name]],
-        env=_environment(name, home, given, cluster, secrets),
+        env=_environment(name, home, given, cluster, secrets) | dict(told),
         ready=_answers(given[name]),
         grace=20.0,
         options={"cwd": ROOT},
@@ -182,6 +198,16 @@ def _environment(
     if name == "notifier":
         told["WOODSHED_NOTIFIER_PUBLIC_URL"] = f"http://127.0.0.1:{given['gateway']}"
     return told
+
+
+def _write_runner_environment(
+    home: Home, given: dict[str, int], cluster: Cluster, secrets: dict[str, str]
+) -> None:
+    """Leave what a runner is told where a pool of machines of this host finds it, readable by the owner alone."""
+    lines = [f"{key}={value}\n" for key, value in _environment(RUNNER, home, given, cluster, secrets).items()]
+    handle = os.open(home.folder / RUNNER_ENVIRONMENT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.writelines(lines)
 
 
 def models_of(home: Home) -> Path:

@@ -5,7 +5,7 @@ and says when to look. So a broken stream loses nothing: what was missed is in t
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -90,7 +90,7 @@ def figures_of(run: RunProgressed) -> str:
     )
 
 
-async def watch(api: Api, job_id: str, console: Console) -> Json:
+async def watch(api: Api, job_id: str, console: Console, over: Callable[[Json], bool] = is_over) -> Json:
     """Show a job until it is over and return it. Leaving early changes nothing for the job."""
     path = f"/v1/fine_tuning/jobs/{job_id}"
     seen, bar = Seen(), Bar(console)
@@ -112,7 +112,7 @@ async def watch(api: Api, job_id: str, console: Console) -> Json:
                     console.print(show.story_line(line))
                 if job["woodshed"]["stage"] not in ("training", "evaluating"):
                     bar.clear()
-                if is_over(job):
+                if over(job):
                     return job
     raise AssertionError("ticks never end")
 

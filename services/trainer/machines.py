@@ -7,6 +7,7 @@ advisory lock; a provider is only ever waited for outside a transaction.
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -127,7 +128,7 @@ class Keeper:
     async def _look(self, machine: Machine, handle: str) -> None:
         provider, pool = self.providers[machine.pool], self.pools[machine.pool]
         seen = await provider.observe(handle)
-        silence = self._silence(machine.key)
+        silence = self._silence(machine)
         doubts = domain.doubts_after(machine.doubts, seen, silence, certain=provider.certain)
         if doubts >= domain.BELIEF:
             if await self._stop(machine.pool, handle, 0.0):
@@ -244,10 +245,12 @@ class Keeper:
             if machine.key in keys:
                 await self._launch(machine)
 
-    def _silence(self, key: str) -> float:
+    def _silence(self, machine: Machine) -> float:
         """Return the seconds since a runner was heard, at most those this control has been listening for."""
-        time = asyncio.get_running_loop().time()
-        return time - self.control.last_beat.get(key, self._began)
+        last = self.control.last_beat.get(machine.key)
+        if last is None and machine.heard_at is None:
+            return math.inf
+        return asyncio.get_running_loop().time() - (self._began if last is None else last)
 
 
 def providers_of(pools: dict[str, AnyPool], runpod_key: str, folder: Path) -> dict[str, Provider]:

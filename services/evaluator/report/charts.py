@@ -9,7 +9,7 @@ ACCENT, QUIET, INK, MUTED, RULE = "#1f6b5a", "#b9b4a8", "#23211d", "#6d685e", "#
 FONT = "Libertinus Serif"
 BOTH = {"domain": ["Base", "Tuned"], "range": [QUIET, ACCENT]}
 
-_LOOK: dict[str, Any] = {
+LOOK: dict[str, Any] = {
     "background": None,
     "font": FONT,
     "view": {"stroke": None},
@@ -110,5 +110,5 @@ def _by_model(legend: dict[str, Any] | None = None) -> dict[str, Any]:
 def _svg(rows: list[dict[str, Any]], chart: dict[str, Any]) -> str:
     import vl_convert
 
-    spec = {"data": {"values": rows}, "width": 460, "padding": 4, "config": _LOOK, **chart}
+    spec = {"data": {"values": rows}, "width": 460, "padding": 4, "config": LOOK, **chart}
     return str(vl_convert.vegalite_to_svg(spec, vl_version="6.4", allowed_base_urls=[]))
