@@ -101,8 +101,9 @@ class Control:
             for lease in await queries.open_leases(tx):
                 if lease["runner"] == said.runner:
                     await self.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
-            for device in said.devices:
-                await queries.add_device(tx, said.runner, device)
+            if not await queries_machines.leaving(tx, said.runner):
+                for device in said.devices:
+                    await queries.add_device(tx, said.runner, device)
         self.wake.set()
         return Answered()
 

@@ -75,7 +75,7 @@ class Keeper:
                 for name in self.pools:
                     tasks.create_task(self._keep(name))
                 while True:
-                    await queries_machines.elect(office)
+                    await queries_machines.stay(office)
                     await asyncio.sleep(OFFICE_POLL)
 
     async def begin(self) -> None:
@@ -98,7 +98,12 @@ class Keeper:
     async def tend(self, name: str) -> None:
         """Look at a pool once: at each machine, at what is nobody's, and at how many there should be."""
         for machine in await self._kept(name):
-            await (self._launch(machine) if machine.handle is None else self._look(machine, machine.handle))
+            if machine.handle:
+                await self._look(machine, machine.handle)
+            elif machine.wanted:
+                await self._launch(machine)
+            else:
+                await self._end(machine, "given back")
         await self._sweep(name)
         await self._adjust(name)
 

@@ -17,6 +17,14 @@ async def elect(office: Any) -> bool:
     return bool(await office.fetchval(ELECT))
 
 
+STAY = "SELECT 1"
+
+
+async def stay(office: Any) -> None:
+    """Raise when the connection that holds the office is gone, and with it the office."""
+    await office.execute(STAY)
+
+
 OWNER = """
     INSERT INTO trainer.installation DEFAULT VALUES
         ON CONFLICT (one) DO UPDATE SET owner = installation.owner
@@ -123,6 +131,14 @@ UNWANT = "UPDATE trainer.machine SET wanted = false WHERE key = $1"
 async def unwant(tx: Transaction, key: str) -> None:
     """Decide to end a machine."""
     await tx.execute(UNWANT, key)
+
+
+LEAVING = "SELECT EXISTS (SELECT FROM trainer.machine WHERE key = $1 AND NOT wanted)"
+
+
+async def leaving(tx: Transaction, runner: str) -> bool:
+    """Whether a runner's machine is being ended: its devices are for nobody any more."""
+    return bool(await tx.fetchval(LEAVING, runner))
 
 
 END = """

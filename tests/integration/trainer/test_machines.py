@@ -191,6 +191,9 @@ async def test_a_waiting_job_gets_a_machine_and_an_idle_machine_is_given_back(de
     await desk.look(keeper=desk.another(idle_seconds=0.0))
     [withdrawn] = await desk.outbox(DeviceWithdrawn)
     assert withdrawn.device_id == device
+    await desk.dial_in(key)
+    await desk.loops.place()
+    assert len(await desk.outbox(DeviceOffered)) == 2, "a machine that leaves offers nothing more"
     desk.fall_silent(key)
     await desk.look(4)
     assert desk.fake.pods == {}
