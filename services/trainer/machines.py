@@ -103,7 +103,7 @@ class Keeper:
             elif machine.wanted:
                 await self._launch(machine)
             else:
-                await self._end(machine, "given back")
+                await self._end(machine, "never asked for")
         await self._sweep(name)
         await self._adjust(name)
 
@@ -137,12 +137,12 @@ class Keeper:
         doubts = domain.doubts_after(machine.doubts, seen, silence, certain=provider.certain)
         if doubts >= domain.BELIEF:
             if await self._stop(machine.pool, handle, 0.0):
-                await self._end(machine, seen if machine.wanted else "given back")
+                await self._end(machine, seen)
             return
         await self._note(machine, seen, doubts)
         if machine.wanted and domain.never_came(machine, now(), pool.boot_seconds):
             log.error("runner never dialled in", machine=machine.key, seconds=pool.boot_seconds)
-            await self._unwant(machine)
+            await self._unwant(machine, "silent")
         elif not machine.wanted:
             await self._stop(machine.pool, handle, pool.grace_seconds)
 
@@ -174,9 +174,9 @@ class Keeper:
         log.info("machine ended", machine=machine.key, how=how)
         self.control.wake.set()
 
-    async def _unwant(self, machine: Machine) -> None:
+    async def _unwant(self, machine: Machine, why: str) -> None:
         async with self.db.across_tenants() as tx:
-            await queries_machines.unwant(tx, machine.key)
+            await queries_machines.unwant(tx, machine.key, why)
             await self._withdraw(tx, machine.key)
 
     async def _withdraw(self, tx: Transaction, runner: str) -> None:
@@ -213,10 +213,11 @@ class Keeper:
         ours = [each for each in kept if each.pool == name]
         for machine in domain.to_give_back(ours, holding, number, now(), pool.idle_seconds):
             log.info("machine given back", machine=machine.key, idle_seconds=pool.idle_seconds)
-            await self._unwant(machine)
+            await self._unwant(machine, "idle")
         missing = number - sum(each.wanted for each in ours)
-        patient = last is not None and now() < last + timedelta(seconds=domain.pause(times))
-        if missing > 0 and not patient and now() >= self._ask_at.get(name, now()):
+        due = [self._ask_at[name]] if name in self._ask_at else []
+        due += [last + timedelta(seconds=domain.pause(times))] if last else []
+        if missing > 0 and all(now() >= each for each in due):
             await self._ask_for(name, missing)
 
     async def _wanted(self, tx: Transaction, name: str, kept: list[Machine], holding: set[str]) -> int:

@@ -125,12 +125,12 @@ async def seen(tx: Transaction, key: str, state: str, doubts: int, heard: bool, 
     await tx.execute(SEEN, key, state, doubts, heard, holds, at)
 
 
-UNWANT = "UPDATE trainer.machine SET wanted = false WHERE key = $1"
+UNWANT = "UPDATE trainer.machine SET wanted = false, ended_how = $2 WHERE key = $1"
 
 
-async def unwant(tx: Transaction, key: str) -> None:
+async def unwant(tx: Transaction, key: str, why: str) -> None:
     """Decide to end a machine."""
-    await tx.execute(UNWANT, key)
+    await tx.execute(UNWANT, key, why)
 
 
 LEAVING = "SELECT EXISTS (SELECT FROM trainer.machine WHERE key = $1 AND NOT wanted)"
@@ -143,28 +143,28 @@ async def leaving(tx: Transaction, runner: str) -> bool:
 
 END = """
     UPDATE trainer.machine
-       SET state = 'gone', wanted = false, ended_at = $2, ended_how = $3
+       SET state = 'gone', wanted = false, ended_at = $2, ended_how = coalesce(ended_how, $3)
      WHERE key = $1 AND ended_at IS NULL
  RETURNING key
 """
 
 
 async def end(tx: Transaction, key: str, at: datetime, how: str) -> bool:
-    """Close a machine's row. ``False``: it was closed before."""
+    """Close a machine's row; why it was to end, if that was decided here, stays. ``False``: it was closed before."""
     return await tx.fetchval(END, key, at, how) is not None
 
 
 BARREN = """
-    SELECT count(*)::int AS times, max(ended_at) AS last
+    SELECT count(*)::int AS times, max(coalesce(ended_at, now())) AS last
       FROM trainer.machine
-     WHERE pool = $1 AND ended_at IS NOT NULL AND heard_at IS NULL AND ended_how <> 'given back'
+     WHERE pool = $1 AND NOT wanted AND heard_at IS NULL AND ended_how <> 'idle'
        AND asked_at > coalesce((SELECT max(asked_at) FROM trainer.machine WHERE pool = $1 AND heard_at IS NOT NULL),
                                '-infinity')
 """
 
 
 async def barren(tx: Transaction, pool: str) -> tuple[int, datetime | None]:
-    """Count a pool's latest machines in a row that ended before their runner was heard, and when the last did."""
+    """Count a pool's latest machines in a row that came to nothing before their runner was heard, and when."""
     [row] = await tx.fetch(BARREN, pool)
     return row["times"], row["last"]
 

@@ -86,7 +86,7 @@ def problems(job: dict[str, Any]) -> list[str]:
         wrong.append("no Job of batch/v1 with a DNS label as its name")
     if pod["restartPolicy"] not in ("Never", "OnFailure"):
         wrong.append("spec.template.spec.restartPolicy: Required value: valid values: OnFailure, Never")
-    for key, value in (metadata["labels"] | spec["template"]["metadata"]["labels"]).items():
+    for key, value in [*metadata["labels"].items(), *spec["template"]["metadata"]["labels"].items()]:
         if not LABEL_KEY.fullmatch(key) or not LABEL.fullmatch(value):
             wrong.append(f"metadata.labels: Invalid value: {key}={value}")
     volumes = {each["name"] for each in pod.get("volumes", ())}
@@ -99,7 +99,7 @@ def _container(container: dict[str, Any], volumes: set[str]) -> list[str]:
     wrong = [f"volume {each['name']}" for each in container["volumeMounts"] if each["name"] not in volumes]
     wrong += [f"env {each['name']}" for each in container["env"] if not isinstance(each.get("value", ""), str)]
     resources = container["resources"]
-    for kind, amount in (resources["requests"] | resources["limits"]).items():
+    for kind, amount in [*resources["requests"].items(), *resources["limits"].items()]:
         if not QUANTITY.fullmatch(amount):
             wrong.append(f"resources: {kind}={amount}")
         if "/" in kind and resources["requests"].get(kind, resources["limits"].get(kind)) != resources["limits"][kind]:
