@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench docs clean
+.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench faults docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ check: setup ## style, types, import rules, then every test
 
 bench: setup ## measure speed and memory, and write the figures down
 	@$(PYTHON) -m tests.bench
+
+faults: setup ## break a running platform hundreds of times and see it mend itself (an hour; RUNS=200 SEED=1)
+	@$(PYTHON) -m tests.faults --runs $(or $(RUNS),200) --seed $(or $(SEED),1)
 
 docs: setup ## write the generated references again
 	@$(PYTHON) -m docs.generate

@@ -45,15 +45,15 @@ class Supervisor:
         self.log_folder.mkdir(parents=True, exist_ok=True)
         self.running: dict[str, asyncio.subprocess.Process] = {}
         self.restarts: dict[str, int] = {}
-        self._keepers: list[asyncio.Task[None]] = []
-        self._programs: list[Program] = []
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self.programs: dict[str, Program] = {}
         self._stopping = False
 
     async def start(self, program: Program, *, timeout: float = 60.0) -> None:
         """Start and wait until ready; ``TimeoutError`` names the log to read."""
-        self._programs.append(program)
+        self.programs[program.name] = program
         await self._spawn(program)
-        self._keepers.append(asyncio.create_task(self._keep(program)))
+        self._keepers[program.name] = asyncio.create_task(self._keep(program))
         if program.ready is None:
             return
         deadline = asyncio.get_running_loop().time() + timeout
@@ -65,12 +65,17 @@ class Supervisor:
                 )
             await asyncio.sleep(0.05)
 
+    def forsake(self, name: str) -> Program:
+        """Keep a program alive no longer, and return it: what dies now stays dead until it is started again."""
+        self._keepers[name].cancel()
+        return self.programs[name]
+
     async def stop(self) -> None:
         """Take everything down, the last started first."""
         self._stopping = True
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             keeper.cancel()
-        for program in reversed(self._programs):
+        for program in reversed(self.programs.values()):
             process = self.running.get(program.name)
             if process and process.returncode is None:
                 await _end(process, program)
