@@ -106,6 +106,9 @@ class Campaign:
             self.waiting.remove(entry)
             await self._deal(job, entry)
             dealt += 1
+        if time.monotonic() > deadline:
+            await world.api.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+            return
         for entry in self._take("finish"):
             await self._deal(job, entry)
         await self._see_to_its_end(job)

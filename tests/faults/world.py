@@ -56,12 +56,10 @@ EAR_PAUSE = 0.1
 PATIENCE = 90.0
 
 TOLD = {
-    "trainer": {"WOODSHED_TRAINER_MEAN_SECONDS_BETWEEN_LOSSES": "60"},
-    "evaluator": {
-        "WOODSHED_EVALUATOR_EXAMPLES": "2",
-        "WOODSHED_EVALUATOR_REPLIES": "1",
-        "WOODSHED_EVALUATOR_REPLY_TOKENS": "4",
-    },
+    "WOODSHED_TRAINER_MEAN_SECONDS_BETWEEN_LOSSES": "60",
+    "WOODSHED_EVALUATOR_EXAMPLES": "2",
+    "WOODSHED_EVALUATOR_REPLIES": "1",
+    "WOODSHED_EVALUATOR_REPLY_TOKENS": "4",
 }
 """Settings that make a training save every few steps, and a proof short."""
 
@@ -322,7 +320,7 @@ class World:
             "WOODSHED_RUNNER_RUNNER_NAME": "second",
             "WOODSHED_DATA_DIR": str(self.work_folder(SECOND)),
             "WOODSHED_HEALTH_PORT": "0",
-            "WOODSHED_NATS_URL": f"nats://127.0.0.1:{self.wires[SECOND].port}",
+            _over_wire("runner"): f"nats://127.0.0.1:{self.wires[SECOND].port}",
         }
         await self.supervisor.start(replace(first, name=SECOND, env=first.env | told, ready=self._online("second")))
 
@@ -368,10 +366,8 @@ async def world_up(say: Callable[[str], None] = lambda _: None) -> AsyncIterator
         broker = ports(home)["nats"]
         async with contextlib.AsyncExitStack() as stack:
             wires = {name: await stack.enter_async_context(Wire(broker)) for name in WIRED}
-            told = {name: dict(each) for name, each in TOLD.items()}
-            for name, wire in wires.items():
-                told.setdefault(name, {})["WOODSHED_NATS_URL"] = f"nats://127.0.0.1:{wire.port}"
-            running = await stack.enter_async_context(platform_up(home, 0, say, told))
+            reached = {_over_wire(name): f"nats://127.0.0.1:{wires[name].port}" for name in WIRED if name != SECOND}
+            running = await stack.enter_async_context(platform_up(home, 0, say, told=TOLD | reached))
             client = await nats.connect(
                 f"nats://127.0.0.1:{broker}",
                 user=ADMIN, password=home.secrets()[ADMIN], max_reconnect_attempts=-1, reconnect_time_wait=0.2,
@@ -384,6 +380,10 @@ async def world_up(say: Callable[[str], None] = lambda _: None) -> AsyncIterator
             yield world
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _over_wire(name: str) -> str:
+    return f"WOODSHED_{name.upper()}_NATS_URL"
 
 
 def _first_exchange(line: bytes) -> bytes:
