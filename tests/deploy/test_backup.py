@@ -78,7 +78,7 @@ async def test_a_job_that_trained_when_the_backup_was_taken_finishes_in_what_is_
     await submit(house)
     pretender = Pretender(house.world, house.storage, finishes=False)
     async with services(house.world, house.url), pretender.running():
-        await house.world.told(CheckpointCommitted)
+        await house.world.told(CheckpointCommitted, timeout=30)
         manifest = await backup(source(house), tmp_path / "backup")
     assert manifest.missing == ()
     home = Home(house.world.servers.folder / "restored")
@@ -92,7 +92,7 @@ async def test_a_job_that_trained_when_the_backup_was_taken_finishes_in_what_is_
                 await world.told(JobSucceeded, timeout=30)
                 [interrupted] = await world.told(RunInterrupted)
                 [recovered] = await world.told(RunRecovered)
-                findings = await check(auditing(world, home), patience=3.0, pause=0.2)
+                findings = await check(auditing(world, home), patience=20.0, pause=0.2)
         finally:
             await world.close()
             await world.nc.close()
