@@ -74,6 +74,8 @@ class Bus:
 
     def _offer(self, event_id: str, fact: Event) -> None:
         for reader in READERS[type(fact)]:
+            if type(fact) not in self.processes[reader][0].reactions:
+                continue
             self.under_way += 1
             self.world.later(self._delay(), None, self._deliver, reader, event_id, fact)
             if self.world.happens(self.trouble.twice):

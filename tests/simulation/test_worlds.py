@@ -2,12 +2,19 @@
 
 import pytest
 
+from contracts.catalogue import FACTS
+from contracts.datasets import DatasetRefused
+from contracts.jobs import JobQueued
 from tests.simulation.__main__ import kept, live_all, told
+from tests.simulation.controlling import Control
 from tests.simulation.goodput import Parts, goodput
+from tests.simulation.scheduling import Scheduler
 from tests.simulation.store import Guards
 from tests.simulation.worlds import live
 
 WORLDS = 2000
+LEFT_OUT = {JobQueued, DatasetRefused}
+"""What here nothing depends on: machines that are rented when jobs wait, data that nobody can train on."""
 BITES = (
     "runner crash", "child killed", "runner frozen", "runner cut off", "spot notice", "control crash", "control frozen",
     "scheduler crash", "broker outage", "database outage", "clock step", "checkpoint lost", "bad checkpoints",
@@ -30,6 +37,14 @@ def test_every_world_comes_to_rest_with_one_end_for_each_job_and_every_misfortun
 @pytest.mark.parametrize("guards", [Guards(fence=False), Guards(inbox=False)])
 def test_without_a_guard_a_violation_is_found_within_two_hundred_worlds(guards: Guards) -> None:
     assert any(live(seed, guards).violation for seed in range(200))
+
+
+def test_every_fact_that_scheduler_and_trainer_hear_is_lived_through() -> None:
+    lived = {"scheduler": set(Scheduler.reactions), "trainer": set(Control.reactions)}
+    missing = {
+        fact.kind for fact in FACTS for reader in fact.readers if fact.kind not in lived.get(reader, {fact.kind})
+    }
+    assert missing == LEFT_OUT
 
 
 def test_a_seed_tells_the_same_story_twice() -> None:
