@@ -80,6 +80,22 @@ class JobCancelAsked(Event, frozen=True, kw_only=True, tag="job.cancel_asked.v1"
     job_id: Token
 
 
+class JobPauseAsked(Event, frozen=True, kw_only=True, tag="job.pause_asked.v1"):
+    """A person wants the job to let its device go and wait. Of such wishes the one with the largest version stands."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.pause_asked"
+
+    job_id: Token
+
+
+class JobResumeAsked(Event, frozen=True, kw_only=True, tag="job.resume_asked.v1"):
+    """A person wants a paused job to go on; it undoes an earlier wish to pause, also one still being carried out."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.resume_asked"
+
+    job_id: Token
+
+
 class JobQueued(Event, frozen=True, kw_only=True, tag="job.queued.v1"):
     """The recipe is complete and the dataset ready: the job waits for a device."""
 
@@ -106,10 +122,45 @@ class JobDispatched(Event, frozen=True, kw_only=True, tag="job.dispatched.v1"):
     dataset_uri: str
 
 
+class JobStopping(Event, frozen=True, kw_only=True, tag="job.stopping.v1"):
+    """The run has to let its device go: save at the end of a step, then stop. ``why`` is pause or preempt.
+
+    It is about the dispatch of ``offer_id`` and no later one; it may arrive before that dispatch does.
+    """
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.stopping"
+
+    job_id: Token
+    run_id: Token
+    offer_id: Token
+    why: str
+
+
+class JobPaused(Event, frozen=True, kw_only=True, tag="job.paused.v1"):
+    """The job holds no device and waits until a person resumes it."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.paused"
+
+    job_id: Token
+
+
+class JobResumed(Event, frozen=True, kw_only=True, tag="job.resumed.v1"):
+    """The job is not paused any more: it takes its old place in the queue as soon as it holds no device.
+
+    ``status`` says what it waits for: validating_files or queued.
+    """
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.resumed"
+
+    job_id: Token
+    status: str
+
+
 class JobSucceeded(Event, frozen=True, kw_only=True, tag="job.succeeded.v1"):
     """The end a person hoped for: an adapter is in storage under the model's name.
 
     ``cost`` is the run's device time × ``device_rate`` (currency per hour), to the millionth.
+    ``lost_steps`` were trained twice and ``lost_seconds`` passed without training, all ``interruptions`` together.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.succeeded"
@@ -122,6 +173,8 @@ class JobSucceeded(Event, frozen=True, kw_only=True, tag="job.succeeded.v1"):
     cost: float
     interruptions: Count = 0
     device_rate: float = 0.0
+    lost_steps: Count = 0
+    lost_seconds: Seconds = 0.0
 
 
 class JobFailed(Event, frozen=True, kw_only=True, tag="job.failed.v1"):
@@ -137,11 +190,12 @@ class JobFailed(Event, frozen=True, kw_only=True, tag="job.failed.v1"):
 
 
 class JobCancelled(Event, frozen=True, kw_only=True, tag="job.cancelled.v1"):
-    """The job ended because a person asked for it."""
+    """The job ended because a person asked for it. ``offer_id`` names its last dispatch, empty when there was none."""
 
     subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.cancelled"
 
     job_id: Token
+    offer_id: str = ""
 
 
 class EstimateJob(Question, frozen=True, kw_only=True, tag="job.estimate.v1"):

@@ -62,7 +62,7 @@ class DispatchDeclined(Event, frozen=True, kw_only=True, tag="run.dispatch_decli
 
 
 class RunStarted(Event, frozen=True, kw_only=True, tag="run.started.v1"):
-    """The first attempt's process is up."""
+    """The process of a dispatch's first attempt is up."""
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.started"
 
@@ -144,7 +144,11 @@ class RunInterrupted(Event, frozen=True, kw_only=True, tag="run.interrupted.v1")
 
 
 class RunRecovered(Event, frozen=True, kw_only=True, tag="run.recovered.v1"):
-    """A new attempt trains again from ``step``, ``seconds`` after the interruption."""
+    """A new attempt trains again from ``step``, ``seconds`` after the interruption, or after a paused job was resumed.
+
+    ``interruptions``, ``lost_steps`` and ``lost_seconds`` are the sums of the whole run so far. A pause a person
+    asked for is no interruption, and the time it lasts is not lost.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.recovered"
 
@@ -154,6 +158,24 @@ class RunRecovered(Event, frozen=True, kw_only=True, tag="run.recovered.v1"):
     step: Count
     seconds: Seconds
     interruptions: Count
+    lost_steps: Count = 0
+    lost_seconds: Seconds = 0.0
+
+
+class RunPaused(Event, frozen=True, kw_only=True, tag="run.paused.v1"):
+    """The run holds no device and goes on from ``step`` when its job is dispatched again.
+
+    ``why`` is pause or preempt, as in the order it obeys. ``lost_steps`` is 0 unless its process died while stopping.
+    """
+
+    subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.paused"
+
+    run_id: Token
+    job_id: Token
+    step: Count
+    lost_steps: Count
+    why: str
+    device_seconds: Seconds
 
 
 class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
@@ -174,7 +196,10 @@ class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
 
 
 class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
-    """The adapter is whole on storage under ``adapter_uri``; ``sha256`` is of its weights file."""
+    """The adapter is whole on storage under ``adapter_uri``; ``sha256`` is of its weights file.
+
+    ``train_seconds`` is of the last attempt alone where ``interruptions`` or ``pauses`` divided the run.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.finished"
 
@@ -198,6 +223,9 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     interruptions: Count
     seed: int
     eval_loss: float | None = None
+    pauses: Count = 0
+    lost_steps: Count = 0
+    lost_seconds: Seconds = 0.0
 
 
 class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):

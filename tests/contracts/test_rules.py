@@ -35,6 +35,7 @@ TEXT_ALLOWED = {
     "method": "lora",
     "model": "the name clients use for the model",
     "notes": "our own sentences",
+    "offer_id": "an id, or empty",
     "precision": "bf16 or fp32",
     "preset": "the name of a preset",
     "priority": "high, medium or low",
@@ -47,6 +48,7 @@ TEXT_ALLOWED = {
     "retry_of": "a job's id, or empty",
     "sentence": "our own sentence",
     "title": "our own words on a button",
+    "status": "one of our own words",
     "suffix": "the label a person gave the model",
     "suite": "the name of a suite",
     "suites": "names of suites",
@@ -54,6 +56,7 @@ TEXT_ALLOWED = {
     "validation_sha256": "a hash, or empty",
     "verdict": "one of our own words",
     "what": "one of our own words",
+    "why": "pause or preempt",
 }
 """Fields of facts that may hold text, and why none of it is a customer's words. ``*uri`` are storage keys."""
 
