@@ -11,10 +11,20 @@ from contracts.jobs import (
     JobCancelled,
     JobEstimated,
     JobFailed,
+    JobPauseAsked,
+    JobResumeAsked,
     JobSubmitted,
     JobSucceeded,
 )
-from contracts.runs import DeviceOffered, DeviceWithdrawn, DispatchDeclined, RunFailed, RunFinished, RunStarted
+from contracts.runs import (
+    DeviceOffered,
+    DeviceWithdrawn,
+    DispatchDeclined,
+    RunFailed,
+    RunFinished,
+    RunPaused,
+    RunStarted,
+)
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
@@ -64,11 +74,24 @@ async def forget_offer(gone: DeviceWithdrawn, tx: Transaction) -> None:
     await queries.withdraw(tx, gone)
 
 
-@router.on(DispatchDeclined, across_tenants=True)
-async def put_back(declined: DispatchDeclined, tx: Transaction, rate: Rate) -> None:
-    """The device was no longer free: the job keeps its place in the queue and may have the next one."""
-    await steps.put_back(tx, declined, rate)
+@router.on(DispatchDeclined, RunPaused, across_tenants=True)
+async def come_back(fact: DispatchDeclined | RunPaused, tx: Transaction, rate: Rate) -> None:
+    """The job has no device, or none any more: it keeps its place in the queue and may have the next one, or waits."""
+    await queries.hold_matching(tx)
+    await steps.come_back(tx, fact, rate)
     await steps.match(tx, rate)
+
+
+@router.on(JobPauseAsked)
+async def pause(asked: JobPauseAsked, tx: Transaction) -> None:
+    """A person wants the job to wait, and its device for somebody else."""
+    await steps.pause(tx, asked)
+
+
+@router.on(JobResumeAsked, across_tenants=True)
+async def resume(asked: JobResumeAsked, tx: Transaction, rate: Rate) -> None:
+    """A person wants the job to go on."""
+    await steps.resume(tx, asked, rate)
 
 
 @router.on(RunStarted)
@@ -93,6 +116,8 @@ async def succeed(run: RunFinished, tx: Transaction, rate: Rate) -> None:
                 cost=rate.cost(run.device_seconds),
                 interruptions=run.interruptions,
                 device_rate=rate.per_hour,
+                lost_steps=run.lost_steps,
+                lost_seconds=run.lost_seconds,
             )
         )
         await steps.learn_from(tx, job, run)
@@ -118,5 +143,7 @@ async def give_up(run: RunFailed, tx: Transaction) -> None:
 @router.on(JobCancelAsked)
 async def cancel(asked: JobCancelAsked, tx: Transaction) -> None:
     """A person wants the job to end, perhaps before its wish arrived here: whoever holds its device hears it too."""
-    if await queries.add_cancelled(tx, asked) or await steps.follow(tx, asked):
-        await tx.tell(JobCancelled(tenant=asked.tenant, at=now(), job_id=asked.job_id))
+    job = None
+    if await queries.add_cancelled(tx, asked) or (job := await steps.follow(tx, asked)):
+        offer_id = job.offer_id if job and job.offer_id else ""
+        await tx.tell(JobCancelled(tenant=asked.tenant, at=now(), job_id=asked.job_id, offer_id=offer_id))

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from contracts.base import Event
-from contracts.jobs import JobCancelAsked, JobSubmitted
+from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobSubmitted
 from contracts.recipes import Recipe
 from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Device
 from services.scheduler.domain.job import Job, News
 from services.scheduler.domain.job_states import State
-from services.scheduler.domain.queue import Waiting
+from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting
 
 T = TypeVar("T")
 
@@ -34,25 +34,36 @@ KEEP_NEWS = """
 """
 NEWS = "SELECT news FROM scheduler.dataset WHERE tenant = $1 AND dataset_id = $2"
 ADD_JOB = """
-    INSERT INTO scheduler.job (tenant, job_id, state, wish, dataset_id, priority, submitted_at)
+    INSERT INTO scheduler.job AS known (tenant, job_id, state, wish, dataset_id, priority, submitted_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT DO NOTHING
- RETURNING tenant, job_id, state, wish, asked, run_id, recipe, device
+        ON CONFLICT (tenant, job_id) DO UPDATE
+       SET state = CASE known.state WHEN 'paused' THEN 'paused' ELSE $3 END,
+           wish = $4, dataset_id = $5, priority = $6, submitted_at = $7
+     WHERE known.wish IS NULL AND known.state <> 'cancelled'
+ RETURNING *
 """
 ADD_CANCELLED = """
-    INSERT INTO scheduler.job (tenant, job_id, state)
+    INSERT INTO scheduler.job AS known (tenant, job_id, state)
     VALUES ($1, $2, 'cancelled')
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (tenant, job_id) DO UPDATE SET state = 'cancelled'
+     WHERE known.wish IS NULL AND known.state <> 'cancelled'
  RETURNING job_id
 """
 JOB = """
-    SELECT tenant, job_id, state, wish, asked, run_id, recipe, device
+    SELECT *
       FROM scheduler.job
      WHERE tenant = $1 AND job_id = $2 AND wish IS NOT NULL
        FOR UPDATE
 """
+HEAR_WISH = """
+    INSERT INTO scheduler.job AS known (tenant, job_id, state, wish_version)
+    VALUES ($1, $2, 'unknown', $3)
+        ON CONFLICT (tenant, job_id) DO UPDATE SET wish_version = $3
+     WHERE known.wish_version < $3
+ RETURNING state
+"""
 WAITING_FOR_DATASET = """
-    SELECT tenant, job_id, state, wish, asked, run_id, recipe, device
+    SELECT *
       FROM scheduler.job
      WHERE tenant = $1 AND dataset_id = $2 AND state = 'validating_files'
      ORDER BY submitted_at, job_id
@@ -70,15 +81,52 @@ QUEUE = """
 """
 DISPATCH = """
     UPDATE scheduler.job
-       SET state = $3, run_id = $4, recipe = $5, device = $6, changed_at = now()
+       SET state = $3, run_id = $4, offer_id = $5, device_id = $6, recipe = $7, device = $8, dispatched_at = now(),
+           changed_at = now()
      WHERE tenant = $1 AND job_id = $2
 """
+BEGUN = "UPDATE scheduler.job SET begun = true WHERE tenant = $1 AND job_id = $2"
 HOLD_MATCHING = "SELECT pg_advisory_xact_lock(hashtext('scheduler.matching'))"
 WAITING = """
     SELECT tenant, job_id, priority, submitted_at, memory_bytes
       FROM scheduler.job
      WHERE state = 'queued'
 """
+SOMEBODY_URGENT = """
+    SELECT EXISTS (
+        SELECT FROM unnest($1::text[]) WITH ORDINALITY AS above (priority, rank),
+                    unnest($1::text[]) WITH ORDINALITY AS below (priority, rank)
+         WHERE above.rank < below.rank
+           AND (SELECT true FROM scheduler.job WHERE state = 'queued' AND priority = above.priority LIMIT 1)
+           AND (SELECT true FROM scheduler.job
+                 WHERE state IN ('dispatched', 'running') AND priority = below.priority LIMIT 1)
+    )
+"""
+URGENT = """
+    SELECT tenant, job_id, priority, submitted_at, memory_bytes
+      FROM scheduler.job
+     WHERE state = 'queued' AND priority = ANY($1)
+     ORDER BY array_position($1, priority), submitted_at
+     LIMIT $2
+"""
+AT_WORK = """
+    SELECT tenant, job_id, priority, dispatched_at AS started_at,
+           CASE WHEN count(*) OVER (PARTITION BY device_id) = 1 THEN (device->>'memory_bytes')::bigint
+                ELSE memory_bytes
+           END AS memory_bytes
+      FROM scheduler.job
+     WHERE state IN ('dispatched', 'running')
+"""
+COMING = """
+    SELECT (device->>'memory_bytes')::bigint AS memory_bytes
+      FROM scheduler.job
+     WHERE state IN ('pausing', 'yielding')
+     UNION ALL
+    SELECT (offer->>'memory_bytes')::bigint
+      FROM scheduler.device
+     WHERE state = 'coming' AND at > now() - interval '30 seconds'
+"""
+LET_GO = "UPDATE scheduler.device SET state = 'coming', at = now() WHERE offer_id = $1 AND state = 'taken'"
 OFFER = """
     INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at)
     VALUES ($1, $2, $3, 'open', $4, $5)
@@ -161,13 +209,19 @@ async def job(tx: Transaction, tenant: str, job_id: str) -> Job | None:
     return _job(row) if row else None
 
 
+async def hear_wish(tx: Transaction, asked: JobPauseAsked | JobResumeAsked) -> State | None:
+    """Lock the job a wish is about, known or not, and return its state. ``None``: a newer wish was heard already."""
+    state = await tx.fetchval(HEAR_WISH, asked.tenant, asked.job_id, asked.version)
+    return State(state) if state else None
+
+
 async def waiting_for_dataset(tx: Transaction, tenant: str, dataset_id: str) -> list[Job]:
     """Read and lock the jobs that wait for this dataset, oldest first."""
     return [_job(row) for row in await tx.fetch(WAITING_FOR_DATASET, tenant, dataset_id)]
 
 
-async def enter(tx: Transaction, job: Job, state: State) -> None:
-    """Move a locked job to a state."""
+async def enter(tx: Transaction, job: Job | JobPauseAsked | JobResumeAsked, state: State) -> None:
+    """Move a locked job, or the one a wish is about, to a state."""
     await tx.execute(ENTER, job.tenant, job.job_id, state)
 
 
@@ -176,9 +230,18 @@ async def queue(tx: Transaction, job: Job, state: State, asked: Recipe, memory_b
     await tx.execute(QUEUE, job.tenant, job.job_id, state, _json(asked), memory_bytes)
 
 
-async def dispatch(tx: Transaction, job: Job, state: State, run_id: str, recipe: Recipe, device: Device) -> None:
+async def dispatch(
+    tx: Transaction, job: Job, state: State, run_id: str, offer: DeviceOffered, recipe: Recipe, device: Device
+) -> None:
     """Write down which run a job became, with which recipe on which device."""
-    await tx.execute(DISPATCH, job.tenant, job.job_id, state, run_id, _json(recipe), _json(device))
+    await tx.execute(
+        DISPATCH, job.tenant, job.job_id, state, run_id, offer.offer_id, offer.device_id, _json(recipe), _json(device)
+    )
+
+
+async def set_begun(tx: Transaction, job: Job) -> None:
+    """Note that the trainer keeps the job's run."""
+    await tx.execute(BEGUN, job.tenant, job.job_id)
 
 
 async def hold_matching(tx: Transaction) -> None:
@@ -189,6 +252,34 @@ async def hold_matching(tx: Transaction) -> None:
 async def waiting(tx: Transaction) -> list[Waiting]:
     """Read every tenant's queued jobs."""
     return [Waiting(**row) for row in await tx.fetch(WAITING)]
+
+
+async def somebody_urgent(tx: Transaction) -> bool:
+    """Whether a queued job is more urgent than one at work: mostly not, and answered by looking at single rows."""
+    return bool(await tx.fetchval(SOMEBODY_URGENT, list(PRIORITIES)))
+
+
+async def urgent(tx: Transaction, priorities: list[str], most: int) -> list[Waiting]:
+    """Read the first ``most`` queued jobs of these priorities, the most urgent first."""
+    return [Waiting(**row) for row in await tx.fetch(URGENT, priorities, most)]
+
+
+async def at_work(tx: Transaction) -> list[AtWork]:
+    """Read every tenant's jobs that hold a device and have not been told to let it go, and what each would free.
+
+    A job alone on its device frees the whole of it, one that shares it frees its share.
+    """
+    return [AtWork(**row) for row in await tx.fetch(AT_WORK)]
+
+
+async def coming(tx: Transaction) -> list[int]:
+    """Return the memory of each device that is being let go or whose next offer is due (it is soon, or never)."""
+    return [row["memory_bytes"] for row in await tx.fetch(COMING)]
+
+
+async def let_go(tx: Transaction, job: Job) -> None:
+    """Note that the device of a job's last dispatch will be offered again."""
+    await tx.execute(LET_GO, job.offer_id)
 
 
 async def offer(tx: Transaction, offered: DeviceOffered) -> None:
@@ -244,6 +335,8 @@ def _job(row: Any) -> Job:
         wish=msgspec.json.decode(row["wish"], type=JobSubmitted),
         asked=_decoded(row["asked"], Recipe),
         run_id=row["run_id"],
+        offer_id=row["offer_id"],
+        begun=row["begun"],
         recipe=_decoded(row["recipe"], Recipe),
         device=_decoded(row["device"], Device),
     )

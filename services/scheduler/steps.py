@@ -3,20 +3,34 @@
 A handler says *when*; here stands *how*. Everything happens in the handler's transaction.
 """
 
+from msgspec.structs import replace
+
 from contracts.base import new_id
 from contracts.datasets import DatasetReady, DatasetRefused
-from contracts.jobs import EstimateJob, JobCancelAsked, JobDispatched, JobFailed, JobQueued, Remedy
+from contracts.jobs import (
+    EstimateJob,
+    JobCancelAsked,
+    JobDispatched,
+    JobFailed,
+    JobPauseAsked,
+    JobPaused,
+    JobQueued,
+    JobResumeAsked,
+    JobResumed,
+    JobStopping,
+    Remedy,
+)
 from contracts.recipes import Recipe
-from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunStarted
+from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunPaused, RunStarted
 from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Conflict, Rejected
 from services.scheduler import queries
 from services.scheduler.domain.estimate import Data, Device, Observed, Rate, learn
 from services.scheduler.domain.job import Job, News
-from services.scheduler.domain.job_states import Move, move_on
-from services.scheduler.domain.plan import Plan, plan
-from services.scheduler.domain.queue import pick
+from services.scheduler.domain.job_states import ON_DEVICE, Move, State, move_on
+from services.scheduler.domain.plan import Plan, plan, planned_again
+from services.scheduler.domain.queue import making_way, more_urgent_than, pick
 from services.scheduler.domain.recipe import for_data, refusal_of, wished
 from services.scheduler.domain.remedies import MEND, other_data, other_settings
 
@@ -50,22 +64,64 @@ async def fail(tx: Transaction, job: Job, move: Move, reason: str, message: str,
 async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate: Rate) -> None:
     """Put a job where its age and priority belong, with what it will take on the device it is likely to get."""
     asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
-    likely = await planned(tx, asked, ready, await queries.likely_device(tx), rate)
+    likely = await planned_for(tx, job, asked, ready, await queries.likely_device(tx), rate)
     await queries.queue(tx, job, move.target, asked, likely.estimate.memory_bytes)
     await tx.tell(
         JobQueued(tenant=job.tenant, at=now(), job_id=job.job_id, recipe=likely.recipe, estimate=likely.estimate)
     )
 
 
-async def put_back(tx: Transaction, declined: DispatchDeclined, rate: Rate) -> None:
-    """Return a job to its place in the queue; a run that is no longer the job's changes nothing."""
-    job = await queries.job(tx, declined.tenant, declined.job_id)
-    if job and (move := move_on(job.state, declined, job.run_id)):
+async def come_back(tx: Transaction, fact: DispatchDeclined | RunPaused, rate: Rate) -> None:
+    """Take a job without its device: to its place in the queue, or out of it where a person wants it paused.
+
+    Whoever calls this holds the matching, so that no job is paused while somebody gives it a device.
+    """
+    job = await queries.job(tx, fact.tenant, fact.job_id)
+    move = move_on(job.state, fact, job.run_id) if job else None
+    if job is None or move is None:
+        return
+    if isinstance(fact, RunPaused):
+        await queries.set_begun(tx, job)
+        await queries.let_go(tx, job)
+        job = replace(job, begun=True)
+    if move.target is State.PAUSED:
+        await queries.enter(tx, job, move.target)
+        await tx.tell(JobPaused(tenant=job.tenant, at=now(), job_id=job.job_id))
+    else:
         await queue(tx, job, move, await _ready(tx, job), rate)
 
 
+async def pause(tx: Transaction, asked: JobPauseAsked) -> None:
+    """Hold a job back: at once where it waits, else as soon as its run has let the device go."""
+    await queries.hold_matching(tx)
+    state = await queries.hear_wish(tx, asked)
+    move = move_on(state, asked) if state else None
+    if move is None:
+        return
+    await queries.enter(tx, asked, move.target)
+    if move.target is State.PAUSED:
+        await tx.tell(JobPaused(tenant=asked.tenant, at=now(), job_id=asked.job_id))
+    elif job := await queries.job(tx, asked.tenant, asked.job_id):
+        await tx.tell(_stopping(job, "pause"))
+
+
+async def resume(tx: Transaction, asked: JobResumeAsked, rate: Rate) -> None:
+    """Let a paused job go on with what is known of its dataset; one that still holds its device comes back first."""
+    state = await queries.hear_wish(tx, asked)
+    move = move_on(state, asked) if state else None
+    if move is None:
+        return
+    await queries.enter(tx, asked, move.target)
+    job = await queries.job(tx, asked.tenant, asked.job_id)
+    waits = State.QUEUED if job and job.asked else State.VALIDATING
+    await tx.tell(JobResumed(tenant=asked.tenant, at=now(), job_id=asked.job_id, status=waits))
+    if job and move.target is State.VALIDATING:
+        await go_on(tx, job, await queries.await_dataset(tx, job.tenant, job.wish.dataset_id), rate)
+        await match(tx, rate)
+
+
 async def match(tx: Transaction, rate: Rate) -> None:
-    """Give each device on offer the job whose turn it is.
+    """Give each device on offer the job whose turn it is; let less urgent jobs make way for those left without.
 
     Whoever adds a job or an offer calls this afterwards. Only one matches at a time, so of a job
     and an offer that arrive together the later transaction sees both, and none is given away twice.
@@ -78,6 +134,21 @@ async def match(tx: Transaction, rate: Rate) -> None:
             waiting.remove(turn)
             if await dispatch(tx, turn.tenant, turn.job_id, offer, rate):
                 break
+    await make_way(tx)
+
+
+async def make_way(tx: Transaction) -> None:
+    """Tell the least urgent jobs to let their devices go, one for each more urgent job that nothing else serves."""
+    if not await queries.somebody_urgent(tx):
+        return
+    at_work, coming = await queries.at_work(tx), await queries.coming(tx)
+    above = more_urgent_than(each.priority for each in at_work)
+    urgent = await queries.urgent(tx, above, len(at_work) + len(coming))
+    for chosen in making_way(urgent, at_work, coming):
+        job = await queries.job(tx, chosen.tenant, chosen.job_id)
+        if job and (move := move_on(job.state, stopping := _stopping(job, "preempt"))):
+            await queries.enter(tx, job, move.target)
+            await tx.tell(stopping)
 
 
 async def dispatch(tx: Transaction, tenant: str, job_id: str, offer: DeviceOffered, rate: Rate) -> bool:
@@ -86,10 +157,11 @@ async def dispatch(tx: Transaction, tenant: str, job_id: str, offer: DeviceOffer
     move = move_on(job.state, offer) if job else None
     if job is None or move is None or job.asked is None:
         return False
-    ready, device, run_id = await _ready(tx, job), device_of(offer), new_id("run")
-    final = await planned(tx, job.asked, ready, device, rate)
+    ready, device = await _ready(tx, job), device_of(offer)
+    run_id = job.run_id if job.begun and job.run_id else new_id("run")
+    final = await planned_for(tx, job, job.asked, ready, device, rate)
     await queries.take_offer(tx, offer.offer_id)
-    await queries.dispatch(tx, job, move.target, run_id, final.recipe, device)
+    await queries.dispatch(tx, job, move.target, run_id, offer, final.recipe, device)
     await tx.tell(_dispatched(job, run_id, offer, final, ready))
     return True
 
@@ -101,12 +173,14 @@ async def follow(tx: Transaction, fact: JobCancelAsked | RunStarted | RunFinishe
     if job is None or move is None:
         return None
     await queries.enter(tx, job, move.target)
+    if job.state in ON_DEVICE and move.target not in ON_DEVICE:
+        await queries.let_go(tx, job)
     return job
 
 
 async def learn_from(tx: Transaction, job: Job, run: RunFinished) -> None:
     """Let the next estimate profit from a run; an interrupted one, with time lost between, teaches nothing."""
-    if run.interruptions or not (job.recipe and job.device):
+    if run.interruptions or run.pauses or not (job.recipe and job.device):
         return
     observed = Observed(
         tokens=run.tokens,
@@ -145,6 +219,16 @@ def data_of(ready: DatasetReady) -> Data:
     return Data(train_examples=ready.train_examples, train_tokens=ready.train_tokens)
 
 
+async def planned_for(
+    tx: Transaction, job: Job, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate
+) -> Plan:
+    """Plan a job's next stay on a device: one that has begun keeps the recipe it began with."""
+    if not (job.begun and job.recipe):
+        return await planned(tx, asked, ready, device, rate)
+    data = Data(train_examples=ready.train_examples, train_tokens=ready.train_tokens)
+    return planned_again(job.recipe, data, device, await queries.calibration(tx, job.recipe.base_model, device), rate)
+
+
 def device_of(offer: DeviceOffered) -> Device:
     """Keep of an offer what an estimate rests on."""
     return Device(kind=offer.kind, precision=offer.precision, memory_bytes=offer.memory_bytes, flops=offer.flops)
@@ -155,6 +239,14 @@ async def _ready(tx: Transaction, job: Job) -> DatasetReady:
     news = await queries.news(tx, job.tenant, job.wish.dataset_id)
     assert isinstance(news, DatasetReady)
     return news
+
+
+def _stopping(job: Job, why: str) -> JobStopping:
+    assert job.run_id
+    assert job.offer_id
+    return JobStopping(
+        tenant=job.tenant, at=now(), job_id=job.job_id, run_id=job.run_id, offer_id=job.offer_id, why=why
+    )
 
 
 def _dispatched(job: Job, run_id: str, offer: DeviceOffered, final: Plan, ready: DatasetReady) -> JobDispatched:

@@ -13,7 +13,10 @@ News = DatasetReady | DatasetRefused
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """A job: ``asked`` is its recipe before a time limit shortens it, ``recipe`` and ``device`` what was dispatched."""
+    """A job: ``asked`` is its recipe before a time limit shortens it, ``recipe`` and ``device`` what was dispatched.
+
+    ``begun``: the trainer has its run, with checkpoints, so it is dispatched again as the same run and recipe.
+    """
 
     tenant: str
     job_id: str
@@ -21,5 +24,7 @@ class Job(Struct, frozen=True, kw_only=True):
     wish: JobSubmitted
     asked: Recipe | None = None
     run_id: str | None = None
+    offer_id: str | None = None
+    begun: bool = False
     recipe: Recipe | None = None
     device: Device | None = None

@@ -11,26 +11,49 @@ from msgspec import Struct
 
 from contracts.base import Event
 from contracts.datasets import DatasetReady, DatasetRefused
-from contracts.jobs import JobCancelAsked, JobCancelled, JobDispatched, JobFailed, JobQueued, JobSubmitted, JobSucceeded
-from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunStarted
+from contracts.jobs import (
+    JobCancelAsked,
+    JobCancelled,
+    JobDispatched,
+    JobFailed,
+    JobPauseAsked,
+    JobPaused,
+    JobQueued,
+    JobResumeAsked,
+    JobResumed,
+    JobStopping,
+    JobSubmitted,
+    JobSucceeded,
+)
+from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinished, RunPaused, RunStarted
 from services.scheduler.domain.recipe import refusal_of
 
 
 class State(StrEnum):
-    """Where a job stands. ``UNKNOWN`` is a job nobody has written down yet."""
+    """Where a job stands. ``UNKNOWN`` is a job whose submission has not arrived yet.
+
+    Both ``PAUSING`` and ``YIELDING`` wait for the trainer to let the device go; then the one is paused, the
+    other goes back to its place in the queue.
+    """
 
     UNKNOWN = "unknown"
     VALIDATING = "validating_files"
     QUEUED = "queued"
     DISPATCHED = "dispatched"
     RUNNING = "running"
+    PAUSING = "pausing"
+    YIELDING = "yielding"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
-ON_DEVICE = frozenset({State.DISPATCHED, State.RUNNING})
+WAITING = frozenset({State.UNKNOWN, State.VALIDATING, State.QUEUED})
+AT_WORK = frozenset({State.DISPATCHED, State.RUNNING})
+LETTING_GO = frozenset({State.PAUSING, State.YIELDING})
+ON_DEVICE = AT_WORK | LETTING_GO
 
 Guard = Callable[[str | None, Event], bool]
 
@@ -62,16 +85,25 @@ class Move(Struct, frozen=True):
 
 MOVES: tuple[Move, ...] = (
     Move(frozenset({State.UNKNOWN}), JobSubmitted, State.VALIDATING),
-    Move(frozenset({State.VALIDATING}), JobSubmitted, State.FAILED, JobFailed, recipe_refused),
+    Move(frozenset({State.VALIDATING, State.PAUSED}), JobSubmitted, State.FAILED, JobFailed, recipe_refused),
     Move(frozenset({State.VALIDATING}), DatasetRefused, State.FAILED, JobFailed),
     Move(frozenset({State.VALIDATING}), DatasetReady, State.QUEUED, JobQueued),
     Move(frozenset({State.QUEUED}), DeviceOffered, State.DISPATCHED, JobDispatched),
-    Move(frozenset({State.DISPATCHED}), DispatchDeclined, State.QUEUED, JobQueued, same_run),
+    Move(frozenset({State.DISPATCHED, State.YIELDING}), DispatchDeclined, State.QUEUED, JobQueued, same_run),
+    Move(frozenset({State.PAUSING}), DispatchDeclined, State.PAUSED, JobPaused, same_run),
     Move(frozenset({State.DISPATCHED}), RunStarted, State.RUNNING, None, same_run),
+    Move(WAITING, JobPauseAsked, State.PAUSED, JobPaused),
+    Move(AT_WORK | {State.YIELDING}, JobPauseAsked, State.PAUSING, JobStopping),
+    Move(frozenset({State.PAUSED}), JobResumeAsked, State.VALIDATING, JobResumed),
+    Move(frozenset({State.PAUSING}), JobResumeAsked, State.YIELDING, JobResumed),
+    Move(AT_WORK, JobStopping, State.YIELDING, JobStopping),
+    Move(frozenset({State.PAUSING}), RunPaused, State.PAUSED, JobPaused, same_run),
+    Move(frozenset({State.YIELDING}), RunPaused, State.QUEUED, JobQueued, same_run),
     Move(ON_DEVICE, RunFinished, State.SUCCEEDED, JobSucceeded, same_run),
     Move(ON_DEVICE, RunFailed, State.FAILED, JobFailed, same_run),
     Move(frozenset(State) - FINAL, JobCancelAsked, State.CANCELLED, JobCancelled),
 )
+"""``JobStopping`` leads to ``YIELDING`` when the scheduler itself tells it, to make way for a more urgent job."""
 
 
 def move_on(state: State, fact: Event, run_id: str | None = None) -> Move | None:

@@ -29,6 +29,11 @@ def plan(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate:
     return Plan(shorter, replace(told, notes=_notes(shorter, full, told, data, device, learned)))
 
 
+def planned_again(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Plan:
+    """Estimate a run that has begun: its recipe stands, for another one would be another training."""
+    return Plan(recipe, estimate(recipe, data, device, learned, rate))
+
+
 def within_limit(recipe: Recipe, full: Estimate) -> Recipe:
     """Return the recipe, ended after as many steps as fit its time limit, but at least one."""
     if not recipe.time_limit or full.seconds <= recipe.time_limit:

@@ -4,9 +4,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contracts.datasets import DatasetReady, DatasetRefused
-from contracts.jobs import JobCancelAsked, JobSubmitted, Overrides
+from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobStopping, JobSubmitted, Overrides
 from contracts.recipes import SHIPPED_MODEL
-from contracts.runs import DeviceOffered, DeviceWithdrawn, DispatchDeclined, RunFailed, RunFinished, RunStarted
+from contracts.runs import (
+    DeviceOffered,
+    DeviceWithdrawn,
+    DispatchDeclined,
+    RunFailed,
+    RunFinished,
+    RunPaused,
+    RunStarted,
+)
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SHA = "a" * 64
@@ -80,6 +88,23 @@ def withdrawn(**changes: Any) -> DeviceWithdrawn:
 
 def cancel_asked(**changes: Any) -> JobCancelAsked:
     return JobCancelAsked(**({"tenant": "acme", "at": AT, "job_id": "ftjob-1"} | changes))
+
+
+def pause_asked(version: int = 2, **changes: Any) -> JobPauseAsked:
+    return JobPauseAsked(**({"tenant": "acme", "at": AT, "version": version, "job_id": "ftjob-1"} | changes))
+
+
+def resume_asked(version: int = 3, **changes: Any) -> JobResumeAsked:
+    return JobResumeAsked(**({"tenant": "acme", "at": AT, "version": version, "job_id": "ftjob-1"} | changes))
+
+
+def stopping(run_id: str, **changes: Any) -> JobStopping:
+    return JobStopping(**(_run(run_id) | {"offer_id": "offer-1", "why": "preempt"} | changes))
+
+
+def paused(run_id: str, **changes: Any) -> RunPaused:
+    given = {"step": 24, "lost_steps": 0, "why": "pause", "device_seconds": 30.0}
+    return RunPaused(**(_run(run_id) | given | changes))
 
 
 def declined(run_id: str, **changes: Any) -> DispatchDeclined:

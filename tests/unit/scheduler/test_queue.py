@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scheduler.domain.queue import PRIORITIES, Waiting, pick
+from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting, making_way, more_urgent_than, pick
 from tests.unit.scheduler.facts import AT
 
 
@@ -58,3 +58,63 @@ def test_nobody_is_overtaken_by_a_less_urgent_or_younger_job(queue: list[Waiting
         if turn and job.memory_bytes <= memory:
             mine = (PRIORITIES.index(turn.priority), turn.submitted_at)
             assert mine <= (PRIORITIES.index(job.priority), job.submitted_at)
+
+
+def at_work(job_id: str, priority: str = "low", started: int = 0, memory: int = 10) -> AtWork:
+    return AtWork(
+        tenant="acme",
+        job_id=job_id,
+        priority=priority,
+        started_at=AT + timedelta(seconds=started),
+        memory_bytes=memory,
+    )
+
+
+def moved(queue: list[Waiting], busy: list[AtWork], coming: tuple[int, ...] = ()) -> list[str]:
+    return [job.job_id for job in making_way(queue, busy, coming)]
+
+
+def test_the_least_urgent_job_makes_way_among_equals_the_one_that_started_last() -> None:
+    busy = [at_work("medium", "medium", 9), at_work("first", started=1), at_work("last", started=2)]
+    assert moved([waiting("urgent", "high")], busy) == ["last"]
+
+
+def test_nobody_makes_way_for_an_equal() -> None:
+    assert moved([waiting("new", "medium", age=99)], [at_work("old", "medium")]) == []
+
+
+def test_only_a_device_that_is_large_enough_is_let_go() -> None:
+    busy = [at_work("small", memory=2), at_work("large", "medium", memory=10)]
+    assert moved([waiting("urgent", "high", memory=5)], busy) == ["large"]
+    assert moved([waiting("huge", "high", memory=50)], busy) == []
+
+
+def test_a_device_on_its_way_serves_a_waiting_job_and_the_next_one_needs_another() -> None:
+    busy = [at_work("one"), at_work("two", started=1)]
+    assert moved([waiting("urgent", "high")], busy, (10,)) == []
+    assert moved([waiting("urgent", "high", memory=5)], busy, (4,)) == ["two"]
+    assert moved([waiting("urgent", "high"), waiting("also", "high", age=1)], busy, (10,)) == ["two"]
+
+
+def test_only_what_is_above_the_least_urgent_job_at_work_is_worth_looking_at() -> None:
+    assert more_urgent_than([]) == more_urgent_than(["high"]) == []
+    assert more_urgent_than(["high", "medium"]) == ["high"]
+    assert more_urgent_than(["low", "high"]) == ["high", "medium"]
+
+
+busy_jobs = st.builds(
+    at_work, st.uuids().map(str), st.sampled_from(PRIORITIES), st.integers(0, 1000), st.integers(0, 20)
+)
+
+
+@given(st.lists(jobs, max_size=8), st.lists(busy_jobs, max_size=8), st.lists(st.integers(0, 20), max_size=3))
+def test_every_job_that_makes_way_does_so_for_one_that_is_more_urgent_and_fits(
+    queue: list[Waiting], busy: list[AtWork], coming: list[int]
+) -> None:
+    chosen = making_way(queue, busy, coming)
+    assert len({job.job_id for job in chosen}) == len(chosen) <= len(queue)
+    for job in chosen:
+        assert any(
+            PRIORITIES.index(each.priority) < PRIORITIES.index(job.priority) and each.memory_bytes <= job.memory_bytes
+            for each in queue
+        )
