@@ -33,8 +33,9 @@ from services.trainer.domain import run_states
 from services.trainer.domain.classifying import classified
 from services.trainer.domain.failures import Failure, evidence_of
 from services.trainer.domain.liveness import Silence
-from services.trainer.domain.recovery import GoOn, History, after_loss
+from services.trainer.domain.recovery import GoOn, History, after_loss, is_hopeless
 from services.trainer.domain.remedies import with_settings
+from services.trainer.handlers import set_aside
 from services.trainer.line import (
     BEAT,
     HELLO,
@@ -196,15 +197,18 @@ class Control:
             await queries.set_told(tx, run["run_id"])
         await tx.tell(self._of(RunStageReached, run, stage=what.stage))
         if what.stage == "training" and run["interrupted_at"]:
-            seconds = (now() - run["interrupted_at"]).total_seconds()
+            seconds = max(0.0, (now() - run["interrupted_at"]).total_seconds())
+            lost = await queries.add_lost(tx, run["run_id"], seconds=0.0 if run["stop_why"] == "pause" else seconds)
             await tx.tell(
                 self._of(
                     RunRecovered,
                     run,
                     fence=run["fence"],
                     step=what.step,
-                    seconds=max(seconds, 0.0),
+                    seconds=seconds,
                     interruptions=run["interruptions"],
+                    lost_steps=lost["lost_steps"],
+                    lost_seconds=lost["lost_seconds"],
                 )
             )
             await queries.set_told(tx, run["run_id"])
@@ -258,6 +262,9 @@ class Control:
                 train_loss=what.train_loss,
                 eval_loss=what.eval_loss,
                 interruptions=run["interruptions"],
+                pauses=run["pauses"],
+                lost_steps=run["lost_steps"],
+                lost_seconds=run["lost_seconds"],
                 seed=recipe.seed,
             )
         )
@@ -265,11 +272,18 @@ class Control:
 
     async def _halted(self, tx: Transaction, run: Any) -> None:
         """It stopped when asked. If nobody here asked, the machine is going away: go on elsewhere."""
-        if run["state"] != "stopping":
+        if run["state"] not in ("stopping", "pausing"):
             return await self.lose(tx, run["fence"], "lost_worker", "the machine asked its processes to end", None)
         await queries.end_lease(tx, run["fence"], now(), "stopped")
-        await self._cancelled(tx, run)
+        await self._stopped(tx, run)
         return None
+
+    async def _stopped(self, tx: Transaction, run: Any, reached: int = 0) -> None:
+        """The device is free as was asked: the run is over, or waits."""
+        if run["state"] == "pausing":
+            await set_aside(tx, run, run["stop_why"], reached=reached)
+        else:
+            await self._cancelled(tx, run)
 
     async def _cancelled(self, tx: Transaction, run: Any) -> None:
         await queries.set_state(tx, run["run_id"], "cancelled")
@@ -285,14 +299,23 @@ class Control:
         kept = what if kind == what.kind else msgspec.structs.replace(what, message="")
         await self.lose(tx, fence, kind, evidence, kept)
 
+    async def not_held(self, fence: int) -> None:
+        """The runner knows nothing of an attempt it was asked to stop, so nothing of it runs: its device is free."""
+        async with self.db.across_tenants() as tx:
+            run = await queries.holder(tx, fence)
+            if run and await queries.end_lease(tx, fence, now(), "stopped"):
+                await self._stopped(tx, run, run["step"])
+        self.wake.set()
+
     async def lose(self, tx: Transaction, fence: int, kind: str, evidence: str, what: Broken | None) -> None:
         """An attempt is over without a result: free its device, then go on or give up."""
         run = await queries.holder(tx, fence)
         if run is None:
             return None
         await queries.end_lease(tx, fence, now(), "lost")
-        if run["state"] == "stopping":
-            return await self._cancelled(tx, run)
+        reached = max(run["step"], what.step if what else 0)
+        if run["state"] == "stopping" or (run["state"] == "pausing" and not is_hopeless(kind)):
+            return await self._stopped(tx, run, reached)
         losses: dict[str, int] = msgspec.json.decode(run["losses"])
         history = History(
             losses=losses, barren=run["barren"], micro_tokens=run["micro_tokens"] or tokens_for(run["torch_device"])
@@ -313,6 +336,7 @@ class Control:
         saved = await queries.checkpoints(tx, run["run_id"])
         resume = saved[0].step if saved else 0
         reached = max(run["step"], what.step if what else 0)
+        await queries.add_lost(tx, run["run_id"], steps=max(0, reached - resume))
         await tx.tell(
             self._of(
                 RunInterrupted,

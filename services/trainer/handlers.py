@@ -1,10 +1,13 @@
 """What the trainer reacts to, in the order of a run's life."""
 
 import asyncio
+from typing import Any
 
 from contracts.base import new_id
 from contracts.jobs import JobCancelled, JobDispatched, JobQueued
 from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled
+from contracts.jobs import JobCancelled, JobDispatched, JobStopping
+from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaused
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
@@ -26,16 +29,22 @@ async def count_waiting(job: JobQueued, tx: Transaction) -> None:
 async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSettings, wake: asyncio.Event) -> None:
     """A job was given an offered device: lease it, or say that it is no longer free."""
     await queries_machines.note_job(tx, job)
+    """A job was given an offered device: lease it, or say that it is no longer free.
+
+    The run is new, or one that was paused and goes on from its newest checkpoint.
+    """
+    await queries.hold_job(tx, job.job_id)
     runner = await queries.take_offer(tx, job.device_id, job.offer_id)
     granted = None
-    if runner and await queries.add_run(tx, job, interval(job.estimate, settings.mean_seconds_between_losses)):
-        granted = await queries.grant(tx, job.run_id, job.device_id, runner, now())
+    if not await queries.called_off(tx, job.offer_id) and runner:
+        await queries.add_run(tx, job, interval(job.estimate, settings.mean_seconds_between_losses))
+        if await queries.take_up(tx, job, now()):
+            granted = await queries.grant(tx, job.run_id, job.device_id, runner, now())
     if granted is None:
         await tx.tell(
-            DispatchDeclined(
-                tenant=job.tenant, at=now(), run_id=job.run_id, job_id=job.job_id, device_id=job.device_id
-            )
+            DispatchDeclined(tenant=job.tenant, at=now(), run_id=job.run_id, job_id=job.job_id, device_id=job.device_id)
         )
+        wake.set()
         return
     await begin_attempt(tx, job.tenant, job.run_id, job.job_id, job.device_id, granted["fence"], granted["attempt"])
     wake.set()
@@ -45,7 +54,10 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
 async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> None:
     """A job is not wanted any more: end its attempt, or the run at once when it holds no device."""
     await queries_machines.note_job(tx, job)
+    await queries.hold_job(tx, job.job_id)
     run = await queries.run_of_job(tx, job.job_id)
+    if run is None and job.offer_id:
+        await queries.call_off(tx, job.tenant, job.job_id, job.offer_id)
     if run is None or run["state"] in run_states.FINAL:
         return
     happening: run_states.Happening = "stop_asked"
@@ -56,11 +68,46 @@ async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> N
     if state == "cancelled":
         spent = await queries.device_seconds(tx, run["run_id"], now())
         await tx.tell(
-            RunCancelled(
-                tenant=job.tenant, at=now(), run_id=run["run_id"], job_id=job.job_id, device_seconds=spent
-            )
+            RunCancelled(tenant=job.tenant, at=now(), run_id=run["run_id"], job_id=job.job_id, device_seconds=spent)
         )
     wake.set()
+
+
+@router.on(JobStopping)
+async def let_go(order: JobStopping, tx: Transaction, wake: asyncio.Event) -> None:
+    """A run has to let its device go: end its attempt after a save, or set the run aside at once when it holds none."""
+    await queries.hold_job(tx, order.job_id)
+    run = await queries.run_of_job(tx, order.job_id)
+    if run is None or run["offer_id"] != order.offer_id:
+        return await queries.call_off(tx, order.tenant, order.job_id, order.offer_id)
+    state = run_states.after(run["state"], "pause_asked")
+    if state is None:
+        return None
+    await queries.ask_pause(tx, run["run_id"], state, order.why)
+    if state == "paused":
+        await set_aside(tx, run, order.why, reached=0)
+    wake.set()
+    return None
+
+
+async def set_aside(tx: Transaction, run: Any, why: str, *, reached: int) -> None:
+    """A run holds no device any more: tell where it goes on, and what of the ``reached`` steps it has to repeat."""
+    saved = await queries.checkpoints(tx, run["run_id"])
+    step = saved[0].step if saved else 0
+    lost = max(0, reached - step)
+    await queries.set_aside(tx, run["run_id"], now(), step=step, lost_steps=lost, interrupted=why == "preempt")
+    await tx.tell(
+        RunPaused(
+            tenant=run["tenant"],
+            at=now(),
+            run_id=run["run_id"],
+            job_id=run["job_id"],
+            step=step,
+            lost_steps=lost,
+            why=why,
+            device_seconds=await queries.device_seconds(tx, run["run_id"], now()),
+        )
+    )
 
 
 async def begin_attempt(

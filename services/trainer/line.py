@@ -98,7 +98,10 @@ class Launch(Struct, frozen=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True, kw_only=True):
-    """End the attempt with this fence: SIGTERM, and SIGKILL after ``grace`` seconds."""
+    """End the attempt with this fence: SIGTERM, and SIGKILL after ``grace`` seconds.
+
+    ``accepted`` false in the answer: there is no such attempt here.
+    """
 
     run_id: str
     fence: int

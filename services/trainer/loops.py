@@ -109,26 +109,28 @@ class Loops:
             starts = [await self._start(tx, row) for row in await queries.unlaunched(tx)]
             stops = await queries.stopping(tx)
         for row, launch in starts:
-            if await self._ask(row["runner"], "launch", launch):
+            taken = await self._ask(row["runner"], "launch", launch)
+            if taken and taken.accepted:
                 async with self.control.db.across_tenants() as tx:
                     await queries.set_launched(tx, row["fence"])
         for row in stops:
             grace = self.control.settings.grace_seconds
-            await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
+            held = await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
+            if held and not held.accepted:
+                await self.control.not_held(row["fence"])
 
     async def _start(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
         spent = await queries.device_seconds(tx, row["run_id"], now())
         return row, _launch(row, await queries.checkpoints(tx, row["run_id"]), spent)
 
-    async def _ask(self, runner: str, what: str, order: Launch | Stop) -> bool:
+    async def _ask(self, runner: str, what: str, order: Launch | Stop) -> Answered | None:
+        """Give a runner an order; ``None``: it does not answer."""
         try:
-            reply = await self.control.bus.nc.request(
-                order_subject(runner, what), encode(order), timeout=ORDER_TIMEOUT
-            )
+            reply = await self.control.bus.nc.request(order_subject(runner, what), encode(order), timeout=ORDER_TIMEOUT)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
             log.warning("runner does not answer", runner=runner, order=what)
-            return False
-        return msgspec.json.decode(reply.data, type=Answered).accepted
+            return None
+        return msgspec.json.decode(reply.data, type=Answered)
 
     async def arbitrate(self) -> None:
         """Take devices away from runners that have been silent too long."""

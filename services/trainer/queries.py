@@ -100,7 +100,7 @@ GRANT = """
     INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at)
     SELECT nextval('trainer.fence'), run.tenant, run.run_id, $2, $3, run.attempt + 1, $4
       FROM trainer.run
-     WHERE run_id = $1 AND state IN ('starting', 'recovering') AND NOT stop_asked
+     WHERE run_id = $1 AND state IN ('starting', 'recovering', 'paused') AND NOT stop_asked
         ON CONFLICT DO NOTHING
  RETURNING fence, attempt
 """
@@ -157,7 +157,7 @@ async def set_launched(tx: Transaction, fence: int) -> None:
 STOPPING = """
     SELECT lease.fence, lease.runner, lease.run_id
       FROM trainer.lease JOIN trainer.run USING (run_id)
-     WHERE lease.ended_at IS NULL AND run.state = 'stopping'
+     WHERE lease.ended_at IS NULL AND run.state IN ('stopping', 'pausing')
 """
 
 
@@ -261,9 +261,7 @@ ADD_CHECKPOINT = """
 
 async def add_checkpoint(tx: Transaction, run_id: str, fence: int, what: Uploaded, at: datetime) -> bool:
     """Commit a checkpoint under its fence. ``False``: the fence is stale, or it was committed before."""
-    return (
-        await tx.fetchval(ADD_CHECKPOINT, run_id, fence, what.uri, what.step, what.size, what.sha256, at) is not None
-    )
+    return await tx.fetchval(ADD_CHECKPOINT, run_id, fence, what.uri, what.step, what.size, what.sha256, at) is not None
 
 
 FRUITFUL = "UPDATE trainer.run SET barren = 0, step = greatest(step, $2) WHERE run_id = $1"
@@ -409,3 +407,81 @@ COMMITTED = "SELECT fence, array_agg(uri) AS uris FROM trainer.checkpoint GROUP 
 async def committed(tx: Transaction) -> dict[int, list[str]]:
     """Return where checkpoints lie, quarantined ones too, by fence."""
     return {row["fence"]: row["uris"] for row in await tx.fetch(COMMITTED)}
+
+
+HOLD_JOB = "SELECT pg_advisory_xact_lock(hashtextextended('trainer.job.' || $1::text, 0))"
+
+
+async def hold_job(tx: Transaction, job_id: str) -> None:
+    """Be the only one that dispatches or stops this job, known or not, until this transaction ends."""
+    await tx.execute(HOLD_JOB, job_id)
+
+
+CALL_OFF = """
+    INSERT INTO trainer.called_off (offer_id, tenant, job_id)
+    VALUES ($1, $2, $3)
+        ON CONFLICT DO NOTHING
+"""
+
+
+async def call_off(tx: Transaction, tenant: str, job_id: str, offer_id: str) -> None:
+    """Write down that a dispatch was ended before it arrived."""
+    await tx.execute(CALL_OFF, offer_id, tenant, job_id)
+
+
+CALLED_OFF = "DELETE FROM trainer.called_off WHERE offer_id = $1 RETURNING offer_id"
+
+
+async def called_off(tx: Transaction, offer_id: str) -> bool:
+    """Whether this dispatch was ended before it arrived; it is forgotten, for it arrives once."""
+    return await tx.fetchval(CALLED_OFF, offer_id) is not None
+
+
+TAKE_UP = """
+    UPDATE trainer.run
+       SET offer_id = $3, interrupted_at = CASE state WHEN 'paused' THEN coalesce(interrupted_at, $4) END
+     WHERE job_id = $1 AND run_id = $2 AND (state = 'paused' OR attempt = 0 AND offer_id IS NULL)
+ RETURNING run_id
+"""
+
+
+async def take_up(tx: Transaction, job: JobDispatched, at: datetime) -> bool:
+    """Let a new or a paused run live by this dispatch. ``False``: it lives by another one, or is over."""
+    return await tx.fetchval(TAKE_UP, job.job_id, job.run_id, job.offer_id, at) is not None
+
+
+ASK_PAUSE = "UPDATE trainer.run SET state = $2, stop_why = $3 WHERE run_id = $1"
+
+
+async def ask_pause(tx: Transaction, run_id: str, state: str, why: str) -> None:
+    """Note that the run has to let its device go."""
+    await tx.execute(ASK_PAUSE, run_id, state, why)
+
+
+SET_ASIDE = """
+    UPDATE trainer.run
+       SET state = 'paused', told_started = false, step = $3, lost_steps = lost_steps + $4,
+           pauses = pauses + (NOT $2::boolean)::int, interruptions = interruptions + $2::boolean::int,
+           interrupted_at = CASE WHEN $2 THEN coalesce(interrupted_at, $5) END
+     WHERE run_id = $1
+"""
+
+
+async def set_aside(
+    tx: Transaction, run_id: str, at: datetime, *, step: int, lost_steps: int, interrupted: bool
+) -> None:
+    """Note that a run waits at ``step`` for its next dispatch, and whether that interrupts it or a person wanted it."""
+    await tx.execute(SET_ASIDE, run_id, interrupted, step, lost_steps, at)
+
+
+ADD_LOST = """
+    UPDATE trainer.run
+       SET lost_steps = lost_steps + $2, lost_seconds = lost_seconds + $3
+     WHERE run_id = $1
+ RETURNING lost_steps, lost_seconds
+"""
+
+
+async def add_lost(tx: Transaction, run_id: str, *, steps: int = 0, seconds: float = 0.0) -> Any:
+    """Count what an interruption cost; return the sums of the run."""
+    return await tx.fetchrow(ADD_LOST, run_id, steps, seconds)

@@ -45,3 +45,8 @@ def after_loss(kind: str, evidence: str, message: str, history: History) -> GoOn
         cause=cause,
         micro_tokens=max(SMALLEST_MICRO_TOKENS, history.micro_tokens // 2) if halve else history.micro_tokens,
     )
+
+
+def is_hopeless(kind: str) -> bool:
+    """Whether an attempt that ended with ``kind`` would end so again, however often it is tried."""
+    return kind not in RULES or RULES[kind].cause is None

@@ -54,6 +54,7 @@ from services.trainer.training.protocol import (
 log = structlog.get_logger()
 
 LONGEST_LINE = 1 << 20
+BURIAL_LOOKS = 200
 TAIL = 8000
 NEVER = 30 * 86_400.0
 
@@ -82,6 +83,7 @@ class Attempt:
         self.memory = 0
         self._memory_kills = memory_kills()
         self._child: asyncio.subprocess.Process | None = None
+        self._gone = False
         self._stop_asked: float | None = None
         self._too_late = False
         self._last: Line | None = None
@@ -90,7 +92,10 @@ class Attempt:
         """Run the attempt to its end and report it; returns quietly when the lease is gone."""
         try:
             spec = await self._prepare()
-            await self._run(spec)
+            if self._stop_asked is not None:
+                await self.reporter.tell(Halted(step=self.step))
+            else:
+                await self._run(spec)
         except Stale:
             self.kill()
         except (UnknownModel, DamagedModel) as error:
@@ -115,7 +120,8 @@ class Attempt:
         self._signal(signal.SIGKILL)
 
     def _signal(self, sign: int) -> None:
-        if self._child and self._child.returncode is None:
+        """Signal the child's process group, unless it is known to be gone."""
+        if self._child and not self._gone:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, sign)
 
@@ -184,7 +190,8 @@ class Attempt:
         alarm = self._wind_alarm(spec.seconds_left)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(queue))
+                outlived = tasks.create_task(self._outlive())
+                tasks.create_task(self._listen(queue, outlived))
                 tasks.create_task(self._pass_on(queue))
         except* Stale:
             raise Stale from None
@@ -192,6 +199,33 @@ class Attempt:
             alarm.cancel()
             self.kill()
             await self._child.wait()
+            self._gone = True
+
+    async def _outlive(self) -> None:
+        """Wait for the child's end and end what it left behind.
+
+        That would hold the device, and the pipe too, for whose end ``wait`` waits: so the kernel is asked.
+        """
+        assert self._child
+        ended = asyncio.Event()
+        with contextlib.suppress(ProcessLookupError):
+            process = os.pidfd_open(self._child.pid)
+            try:
+                asyncio.get_running_loop().add_reader(process, ended.set)
+                await ended.wait()
+            finally:
+                asyncio.get_running_loop().remove_reader(process)
+                os.close(process)
+        self.kill()
+        await self._group_gone(self._child.pid)
+        self._gone = True
+
+    async def _group_gone(self, group: int) -> None:
+        """Wait until what was killed is gone; not for ever, since a dead orphan may find nobody to bury it."""
+        with contextlib.suppress(ProcessLookupError):
+            for _ in range(BURIAL_LOOKS):
+                os.killpg(group, 0)
+                await asyncio.sleep(0.01)
 
     def _wind_alarm(self, seconds_left: float) -> asyncio.Handle:
         """End a child that does not end by itself when its time is up: one that hangs in a step never would."""
@@ -203,7 +237,7 @@ class Attempt:
         loop = asyncio.get_running_loop()
         return loop.call_later(seconds_left + PATIENCE if seconds_left else NEVER, ring)
 
-    async def _listen(self, queue: "asyncio.Queue[Line | None]") -> None:
+    async def _listen(self, queue: "asyncio.Queue[Line | None]", outlived: "asyncio.Task[None]") -> None:
         assert self._child
         assert self._child.stdout
         async for raw in self._child.stdout:
@@ -215,6 +249,7 @@ class Attempt:
             else:
                 queue.put_nowait(line)
         await self._child.wait()
+        await outlived
         queue.put_nowait(None)
 
     async def _pass_on(self, queue: "asyncio.Queue[Line | None]") -> None:

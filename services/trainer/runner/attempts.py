@@ -1,6 +1,7 @@
 """The attempts this machine carries out right now, by fence."""
 
 import asyncio
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -66,11 +67,15 @@ class Attempts:
             self.held.pop(fence, None)
             self._running.pop(fence, None)
             shutil.rmtree(attempt.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                attempt.folder.parent.rmdir()
 
-    def stop(self, fence: int, grace: float) -> None:
-        """Ask an attempt to save and end; kill it after ``grace`` seconds."""
-        if attempt := self.held.get(fence):
+    def stop(self, fence: int, grace: float) -> bool:
+        """Ask an attempt to save and end; kill it after ``grace`` seconds. ``False``: there is none."""
+        attempt = self.held.get(fence)
+        if attempt:
             attempt.ask_to_stop(grace)
+        return attempt is not None
 
     def end(self, fence: int) -> None:
         """Kill an attempt whose lease is no longer ours."""

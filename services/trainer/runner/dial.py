@@ -75,8 +75,8 @@ class Dial:
 
     async def _stop(self, message: Any) -> None:
         order = msgspec.json.decode(message.data, type=Stop)
-        self.attempts.stop(order.fence, order.grace)
-        await message.respond(msgspec.json.encode(Answered()))
+        held = self.attempts.stop(order.fence, order.grace)
+        await message.respond(msgspec.json.encode(Answered(accepted=held)))
 
     def _time(self) -> float:
         return asyncio.get_running_loop().time()

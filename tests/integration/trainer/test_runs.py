@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.base import new_id
-from contracts.jobs import Estimate, JobCancelled, JobDispatched
+from contracts.jobs import Estimate, JobCancelled, JobDispatched, JobStopping
 from contracts.recipes import SHIPPED_MODEL, Recipe
 from contracts.runs import (
     CheckpointCommitted,
@@ -27,6 +27,7 @@ from contracts.runs import (
     RunFailed,
     RunFinished,
     RunInterrupted,
+    RunPaused,
     RunProgressed,
     RunRecovered,
 )
@@ -74,6 +75,22 @@ class Bench:
             for child in psutil.Process(self.runner.pid).children(recursive=True)
             if "services.trainer.training" in child.cmdline()
         ]
+
+    def folders(self) -> list[Path]:
+        return list((self.world.servers.folder / "runner" / "runs").glob("*/*"))
+
+    async def pause(self, job: JobDispatched) -> JobDispatched:
+        """Let a training job's run save and let its device go; return its next dispatch."""
+        offers = len(await self.world.all_told(DeviceOffered))
+        await self.world.tell(
+            JobStopping(
+                tenant="acme", at=now(), job_id=job.job_id, run_id=job.run_id, offer_id=job.offer_id, why="pause"
+            )
+        )
+        [paused] = await self.world.told(RunPaused, timeout=60)
+        assert paused.lost_steps == 0
+        offer = (await self.world.told(DeviceOffered, count=offers + 1))[-1]
+        return msgspec.structs.replace(job, offer_id=offer.offer_id)
 
     async def dispatch(self, offer: DeviceOffered, steps: int = 90) -> JobDispatched:
         uri, digest = self.dataset
@@ -173,7 +190,7 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
     [reference] = await bench.world.told(RunFinished, timeout=150)
 
     offer = (await bench.world.told(DeviceOffered, count=2))[1]
-    await bench.dispatch(offer)
+    disturbed = await bench.dispatch(offer)
     await bench.world.told(
         CheckpointCommitted, count=len(await bench.world.all_told(CheckpointCommitted)) + 1, timeout=90
     )
@@ -193,12 +210,17 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
     assert not alive
     await bench.start_runner()
     await bench.world.told(RunRecovered, count=2, timeout=90)
+
+    again = await bench.pause(disturbed)
+    assert not bench.children()
+    assert not bench.folders(), "the attempt's disk is free"
+    await bench.world.tell(again)
     finished = (await bench.world.told(RunFinished, count=2, timeout=150))[1]
-    assert finished.interruptions == 2
+    assert (finished.interruptions, finished.pauses) == (2, 1)
     assert finished.sha256 == reference.sha256, "an interrupted run gives the bytes of an undisturbed one"
     fences = [grant.fence for grant in await bench.world.all_told(LeaseGranted) if grant.job_id != undisturbed.job_id]
     assert fences == sorted(set(fences))
-    assert len(fences) == 3
+    assert len(fences) == 4
 
 
 async def test_a_cancelled_job_leaves_no_process_and_frees_its_device(bench: Bench) -> None:

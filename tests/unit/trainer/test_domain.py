@@ -39,6 +39,29 @@ def test_a_stopping_run_ends_cancelled_whatever_its_attempt_reports() -> None:
     assert ends == {"cancelled"}
 
 
+def test_a_pausing_run_is_paused_or_truly_over_and_a_cancellation_overtakes_it() -> None:
+    ends = {happening: after for (before, happening), after in run_states.TRANSITIONS.items() if before == "pausing"}
+    assert ends == {
+        "stopped": "paused",
+        "attempt_lost": "paused",
+        "adapter_stored": "succeeded",
+        "hopeless": "failed",
+        "pause_asked": "pausing",
+        "stop_asked": "stopping",
+    }
+
+
+@given(st.lists(st.sampled_from(HAPPENINGS)))
+def test_in_any_order_of_happenings_a_cancelled_run_holds_nothing_but_its_end(
+    order: list[run_states.Happening],
+) -> None:
+    state, cancelled = "starting", False
+    for happening in order:
+        cancelled = cancelled or (happening == "stop_asked" and state not in run_states.FINAL)
+        state = run_states.after(state, happening) or state  # type: ignore[arg-type]
+        assert not cancelled or state in ("stopping", "cancelled")
+
+
 @pytest.mark.parametrize(("kind", "cause"), [("lost_worker", "lost_worker"), ("infrastructure", "infrastructure")])
 def test_a_lost_attempt_goes_on_until_its_budget_is_used_up(kind: str, cause: str) -> None:
     budget = BUDGETS[cause]  # type: ignore[index]

@@ -1,0 +1,103 @@
+"""A child and everything it leaves behind end together, before its end is reported."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from contracts.recipes import Recipe
+from services.trainer.line import Broken, Halted, What
+from services.trainer.runner.attempt import Attempt
+from services.trainer.training.protocol import AttemptSpec
+
+CHILD = """#!{python}
+import os, signal, subprocess, sys, time
+family = subprocess.Popen(["sleep", "1000"])
+print(family.pid, file=open(r"{folder}/family", "w"), flush=True)
+{does}
+"""
+STOPS = """
+signal.signal(signal.SIGTERM, lambda *_: (print('{"type":"stopped","step":3,"path":null}', flush=True), sys.exit(0)))
+signal.pause()
+"""
+IS_DEAF = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    signal.pause()
+"""
+DIES = "os._exit(7)"
+SPEC = AttemptSpec(
+    run_id="run-1", attempt=1, fence=1, recipe=Recipe(base_model="none"), model_dir="", train="", work_dir=""
+)
+
+
+class Reporter:
+    """Keeps what is told, and whether the child's family lived then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.family = folder / "family"
+        self.told: list[What] = []
+        self.lived: list[bool] = []
+
+    async def tell(self, what: What) -> None:
+        self.told.append(what)
+        self.lived.append(alive(int(self.family.read_text())))
+
+    async def born(self) -> None:
+        async with asyncio.timeout(10):
+            while not (self.family.exists() and self.family.read_text().endswith("\n")):
+                await asyncio.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Attempt:
+    child = tmp_path / "child"
+    child.write_text(CHILD.format(python=sys.executable, folder=tmp_path, does=request.param))
+    child.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(child))
+    launch: Any = type("Launch", (), {"tenant": "acme", "run_id": "run-1", "fence": 1})
+    reporter: Any = Reporter(tmp_path)
+    nothing: Any = None
+    return Attempt(launch, nothing, nothing, reporter, models=tmp_path, folder=tmp_path)
+
+
+async def carry_out(attempt: Attempt, *, grace: float | None) -> Any:
+    reporter: Any = attempt.reporter
+    running = asyncio.create_task(attempt._run(SPEC))
+    await reporter.born()
+    if grace is not None:
+        attempt.ask_to_stop(grace)
+    async with asyncio.timeout(10):
+        await running
+    return reporter
+
+
+@pytest.mark.parametrize("attempt", [STOPS], indirect=True)
+async def test_a_child_that_stops_as_asked_leaves_no_process(attempt: Attempt) -> None:
+    reporter = await carry_out(attempt, grace=30.0)
+    assert [type(each) for each in reporter.told] == [Halted]
+    assert reporter.lived == [False], "the device is free when its end is told"
+
+
+@pytest.mark.parametrize("attempt", [DIES], indirect=True)
+async def test_what_a_dead_child_leaves_holds_nothing_open(attempt: Attempt) -> None:
+    reporter = await carry_out(attempt, grace=None)
+    assert [(type(each), each.exit_code) for each in reporter.told] == [(Broken, 7)]
+    assert reporter.lived == [False]
+
+
+@pytest.mark.parametrize("attempt", [IS_DEAF], indirect=True)
+async def test_a_child_that_does_not_stop_is_killed_with_its_family_after_its_grace(attempt: Attempt) -> None:
+    reporter = await carry_out(attempt, grace=0.2)
+    assert [(type(each), each.exit_code) for each in reporter.told] == [(Broken, -9)]
+    assert reporter.lived == [False]
