@@ -1,4 +1,4 @@
-"""``woodshed train``, ``jobs``, ``watch``, ``cancel``, ``presets``: from a wish to a model."""
+"""``woodshed train``, ``jobs``, ``watch``, ``pause``, ``resume``, ``cancel``, ``presets``: from a wish to a model."""
 
 import re
 from pathlib import Path
@@ -74,6 +74,21 @@ async def show_job(job: str, *, here: Here) -> None:
 async def watch(job: str, *, here: Here) -> None:
     """Follow a job live until its proof is made. Ctrl-C leaves it alone."""
     await follow(here, job)
+
+
+@app.command
+async def pause(job: str, *, here: Here) -> None:
+    """Let a job wait and free its device; what it has learned is saved first."""
+    asked = await here.api.post(f"/v1/fine_tuning/jobs/{job}/pause")
+    waits = asked["status"] == "paused"
+    here.console.print(f"{job} is paused{'' if waits else ' as soon as it has saved'}: woodshed resume {job}")
+
+
+@app.command
+async def resume(job: str, *, here: Here) -> None:
+    """Let a paused job go on where it stopped."""
+    await here.api.post(f"/v1/fine_tuning/jobs/{job}/resume")
+    here.console.print(f"{job} goes on when a device is free: woodshed watch {job}")
 
 
 @app.command

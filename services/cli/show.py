@@ -24,6 +24,7 @@ SHOWN_PROBLEMS = 20
 
 STATE_STYLES = {
     "succeeded": "green", "ready": "green", "failed": "red", "refused": "red", "cancelled": "yellow", "running": "cyan",
+    "pausing": "yellow", "paused": "yellow",
 }  # fmt: skip
 LEVEL_STYLES = {"warn": "yellow", "error": "bold red"}
 
@@ -160,7 +161,9 @@ def _outcome(found: Json, ours: Json) -> list[tuple[str, str]]:
     if progress := ours["progress"]:
         rows.append(("step", f"{progress['step']:,} of {progress['total_steps']:,}, loss {progress['loss']:.3f}"))
     if ours["interruptions"]:
-        rows.append(("interrupted", f"{ours['interruptions']}×, resumed by itself"))
+        steps = f"{ours['lost_steps']:,} step{'' if ours['lost_steps'] == 1 else 's'}"
+        cost = f"{steps} lost, {duration(ours['lost_seconds'])} without training"
+        rows.append(("interrupted", f"{ours['interruptions']}×, resumed, {cost}"))
     if found["fine_tuned_model"]:
         rows.append(("model", found["fine_tuned_model"]))
     if ours["seconds"] is not None:

@@ -95,13 +95,47 @@ async def run_interrupted(fact: runs.RunInterrupted, tx: Transaction) -> None:
 @router.on(runs.RunRecovered)
 async def run_recovered(fact: runs.RunRecovered, tx: Transaction) -> None:
     """A new attempt trains again."""
-    await job_queries.set_interruptions(tx, fact.job_id, fact.interruptions)
+    await job_queries.recovered(tx, fact)
     await _reach(tx, fact)
 
 
 @router.on(runs.RunRemarked)
 async def run_remarked(fact: runs.RunRemarked, tx: Transaction) -> None:
     """Something a person should know; the run goes on."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobPauseAsked, jobs.JobResumeAsked)
+async def wait_or_go_on_asked(fact: jobs.JobPauseAsked | jobs.JobResumeAsked, tx: Transaction) -> None:
+    """Somebody wants the job to wait, or to go on."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobStopping)
+async def job_stopping(fact: jobs.JobStopping, tx: Transaction) -> None:
+    """The run saves and lets its device go, for a person or for a more urgent job."""
+    if await _is_news(tx, fact) and fact.why == "pause":
+        await job_queries.set_status(tx, fact.job_id, "pausing")
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.on(runs.RunPaused)
+async def run_paused(fact: runs.RunPaused, tx: Transaction) -> None:
+    """The device is free; the run goes on from its checkpoint when it gets one again."""
+    await _reach(tx, fact)
+
+
+@router.on(jobs.JobPaused)
+async def job_paused(fact: jobs.JobPaused, tx: Transaction) -> None:
+    """The job waits for somebody to resume it."""
+    await _move(tx, fact, fact.job_id)
+
+
+@router.on(jobs.JobResumed)
+async def job_resumed(fact: jobs.JobResumed, tx: Transaction) -> None:
+    """The job waits for its turn again."""
+    if await _is_news(tx, fact):
+        await job_queries.set_status(tx, fact.job_id, fact.status)
     await _tell(tx, fact, fact.job_id)
 
 
@@ -204,7 +238,9 @@ async def _move(tx: Transaction, fact: Event, job_id: str) -> None:
     await _tell(tx, fact, job_id)
 
 
-async def _reach(tx: Transaction, fact: runs.RunStageReached | runs.RunInterrupted | runs.RunRecovered) -> None:
+async def _reach(
+    tx: Transaction, fact: runs.RunStageReached | runs.RunInterrupted | runs.RunPaused | runs.RunRecovered
+) -> None:
     if await _is_news(tx, fact):
         await job_queries.set_run_stage(tx, fact.job_id, fact.run_id, statuses.run_stage(fact))
     await _tell(tx, fact, fact.job_id)

@@ -11,7 +11,7 @@ import msgspec
 from contracts.jobs import Remedy
 from contracts.recipes import Recipe, preset_named
 from services.gateway.domain import wire
-from services.gateway.domain.statuses import Row, is_final, stage_of
+from services.gateway.domain.statuses import Row, stage_of
 from services.gateway.domain.wishes import WishedHyperparameters
 
 PARAM_OF_REASON = {
@@ -163,6 +163,8 @@ def _details(row: Row) -> wire.JobDetails:
         seconds=row["seconds"],
         cost=row["cost"],
         interruptions=row["interruptions"],
+        lost_steps=row["lost_steps"],
+        lost_seconds=row["lost_seconds"],
         headline=row["headline"],
         verdict=row["verdict"],
         fix=fix_of(row),
@@ -201,10 +203,10 @@ def _job_error(row: Row) -> wire.JobError | None:
 
 
 def _estimated_finish(row: Row) -> int | None:
-    if is_final(row["status"]) or row["dispatched_at"] is None:
+    if row["status"] != "running" or row["dispatched_at"] is None:
         return None
     progress = _json(row["progress"])
-    if progress:
+    if progress and row["progress_at"] > row["dispatched_at"]:
         return seconds(row["progress_at"] + timedelta(seconds=progress["eta_seconds"]))
     return seconds(row["dispatched_at"] + timedelta(seconds=_json(row["estimate"])["seconds"]))
 

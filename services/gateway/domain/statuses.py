@@ -1,6 +1,7 @@
 """What a job's status and stage are, as clients see them.
 
-Statuses are OpenAI's: validating_files → queued → running → succeeded | failed | cancelled.
+Statuses are OpenAI's: validating_files → queued → running → succeeded | failed | cancelled, and paused, which
+resuming leads out of. Ours is pausing, while a run that was asked to pause still saves.
 An end is an end: no fact moves a job out of it. Stages are finer and for people; they are
 derived from what each service told last, so the order in which facts arrive does not matter.
 """
@@ -23,6 +24,7 @@ FINAL = ("succeeded", "failed", "cancelled")
 STATUS: dict[type[Event], str] = {
     jobs.JobQueued: "queued",
     jobs.JobDispatched: "running",
+    jobs.JobPaused: "paused",
     jobs.JobSucceeded: "succeeded",
     jobs.JobFailed: "failed",
     jobs.JobCancelled: "cancelled",
@@ -36,7 +38,7 @@ PROOF_STAGE: dict[type[Event], str] = {
 }
 """The stage after a fact about the proof."""
 
-_STAGE_OF_STATUS = {"validating_files": "validating", "queued": "queued", "failed": "failed", "cancelled": "cancelled"}
+_STAGE_OF_STATUS = {"validating_files": "validating"}
 
 
 def is_final(status: str) -> bool:
@@ -44,13 +46,15 @@ def is_final(status: str) -> bool:
     return status in FINAL
 
 
-def run_stage(fact: runs.RunStageReached | runs.RunInterrupted | runs.RunRecovered) -> str:
+def run_stage(fact: runs.RunStageReached | runs.RunInterrupted | runs.RunPaused | runs.RunRecovered) -> str:
     """Return the stage a fact brings a run to."""
     match fact:
         case runs.RunStageReached():
             return fact.stage
         case runs.RunInterrupted():
             return "recovering"
+        case runs.RunPaused():
+            return "starting"
         case runs.RunRecovered():
             return "training"
 
@@ -62,4 +66,5 @@ def stage_of(row: Row) -> str:
         return told or "starting"
     if row["status"] == "succeeded":
         return row["proof_stage"] or "trained"
-    return _STAGE_OF_STATUS[row["status"]]
+    status: str = row["status"]
+    return _STAGE_OF_STATUS.get(status, status)

@@ -49,6 +49,18 @@ def _about_wish(fact: Event) -> Line | None:
             return Line("info", f"Queued: {about(estimate.seconds)}, {_steps(estimate.steps)}")
         case jobs.JobDispatched():
             return Line("info", "A device is free: starting")
+        case jobs.JobPauseAsked():
+            return Line("info", "Asked to pause")
+        case jobs.JobStopping(why="preempt"):
+            return Line("info", "A more urgent job needs the device: saving, then back to the queue")
+        case jobs.JobStopping():
+            return Line("info", "Pausing: saving at the end of this step")
+        case jobs.JobPaused():
+            return Line("info", "Paused until it is resumed")
+        case jobs.JobResumeAsked():
+            return Line("info", "Asked to resume")
+        case jobs.JobResumed():
+            return Line("info", "Resumed: it has its old place in the queue")
         case jobs.JobCancelAsked():
             return Line("info", "Asked to cancel; stopping")
         case jobs.JobCancelled():
@@ -74,12 +86,15 @@ def _about_run(fact: Event) -> Line | None:
             cause = fact.cause.replace("_", " ")
             return Line("warn", f"Interrupted ({cause}); resuming from step {fact.step}, {_lost(fact.lost_steps)}")
         case runs.RunRecovered():
-            return Line("info", f"Training again from step {fact.step}, {about(fact.seconds)} after the interruption")
+            return Line("info", f"Training again from step {fact.step}, after {about(fact.seconds)}")
         case runs.RunRemarked():
             return Line("warn" if fact.level == "warn" else "info", fact.message)
+        case runs.RunPaused():
+            return Line("info", f"Stopped at step {fact.step}, {_lost(fact.lost_steps)}; the device is free")
         case runs.RunFinished():
             took = about(fact.train_seconds)
-            return Line("info", f"Adapter stored after {_steps(fact.steps)}, {took}{_interrupted(fact.interruptions)}")
+            kept = f", {resumed(fact.interruptions, fact.lost_steps)}" if fact.interruptions else ""
+            return Line("info", f"Adapter stored after {_steps(fact.steps)}, {took}{kept}")
         case runs.RunFailed():
             return Line("error", f"Training failed: {fact.message}")
         case runs.RunCancelled():
@@ -114,6 +129,11 @@ def about(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} hours"
 
 
+def resumed(interruptions: int, lost_steps: int) -> str:
+    """Say what interruptions cost: ``interrupted 2×, resumed, 0 steps lost``."""
+    return f"interrupted {interruptions}×, resumed, {_steps(lost_steps)} lost"
+
+
 def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
@@ -128,7 +148,3 @@ def _lost(steps: int) -> str:
 
 def _loss(loss: float | None) -> str:
     return "" if loss is None else f", loss {loss:.3f}"
-
-
-def _interrupted(times: int) -> str:
-    return f", interrupted {times}× and resumed" if times else ""

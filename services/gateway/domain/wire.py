@@ -129,7 +129,10 @@ class Retry(Struct, kw_only=True):
 
 
 class JobDetails(Struct, kw_only=True):
-    """What Woodshed knows of a job beyond OpenAI's object. ``seconds`` is device time, ``cost`` money for it."""
+    """What Woodshed knows of a job beyond OpenAI's object. ``seconds`` is device time, ``cost`` money for it.
+
+    ``lost_steps`` had to be trained twice and ``lost_seconds`` passed without training, all ``interruptions`` together.
+    """
 
     preset: str
     priority: str
@@ -143,6 +146,8 @@ class JobDetails(Struct, kw_only=True):
     seconds: float | None = None
     cost: float | None = None
     interruptions: int = 0
+    lost_steps: int = 0
+    lost_seconds: float = 0.0
     headline: str | None = None
     verdict: str | None = None
     fix: Fix | None = None

@@ -10,7 +10,7 @@ import msgspec
 from asyncpg import Record
 
 from contracts.jobs import JobDispatched, JobFailed, JobQueued, JobSubmitted, JobSucceeded
-from contracts.runs import RunFinished
+from contracts.runs import RunFinished, RunRecovered
 from libs.db import Transaction
 
 ADD = """
@@ -71,12 +71,18 @@ DISPATCHED = """
 """
 SUCCEEDED = """
     UPDATE gateway.job
-       SET fine_tuned_model = $2, trained_tokens = $3, seconds = $4, cost = $5, interruptions = $6, finished_at = $7
+       SET fine_tuned_model = $2, trained_tokens = $3, seconds = $4, cost = $5, finished_at = $6,
+           interruptions = $7, lost_steps = $8, lost_seconds = $9
      WHERE job_id = $1
 """
 FAILED = "UPDATE gateway.job SET error = $2, finished_at = $3 WHERE job_id = $1"
 CANCELLED = "UPDATE gateway.job SET finished_at = $2 WHERE job_id = $1"
-INTERRUPTIONS = "UPDATE gateway.job SET interruptions = greatest(interruptions, $2) WHERE job_id = $1"
+RECOVERED = """
+    UPDATE gateway.job
+       SET interruptions = greatest(interruptions, $2), lost_steps = greatest(lost_steps, $3),
+           lost_seconds = greatest(lost_seconds, $4)
+     WHERE job_id = $1
+"""
 ADAPTER = "UPDATE gateway.job SET adapter_uri = $2, adapter_sha256 = $3 WHERE job_id = $1"
 REPORTED = "UPDATE gateway.job SET headline = $2, verdict = $3 WHERE job_id = $1"
 UNCOLLECTED = """
@@ -183,8 +189,10 @@ async def succeeded(tx: Transaction, fact: JobSucceeded) -> None:
         fact.trained_tokens,
         fact.seconds,
         fact.cost,
-        fact.interruptions,
         fact.at,
+        fact.interruptions,
+        fact.lost_steps,
+        fact.lost_seconds,
     )
 
 
@@ -199,9 +207,9 @@ async def cancelled(tx: Transaction, job_id: str, at: datetime) -> None:
     await tx.execute(CANCELLED, job_id, at)
 
 
-async def set_interruptions(tx: Transaction, job_id: str, count: int) -> None:
-    """Note how often the run was interrupted; a smaller number comes late and is dropped."""
-    await tx.execute(INTERRUPTIONS, job_id, count)
+async def recovered(tx: Transaction, fact: RunRecovered) -> None:
+    """Note what the run's interruptions have cost so far; smaller figures come late and are dropped."""
+    await tx.execute(RECOVERED, fact.job_id, fact.interruptions, fact.lost_steps, fact.lost_seconds)
 
 
 async def set_adapter(tx: Transaction, fact: RunFinished) -> None:

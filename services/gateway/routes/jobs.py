@@ -10,7 +10,7 @@ from litestar import Request, Router, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from contracts.base import new_id
-from contracts.jobs import JobCancelAsked, JobSubmitted
+from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobSubmitted
 from libs.db import Transaction
 from libs.errors import Conflict, Rejected
 from services.gateway.dependencies import TheCaller, TheSettings, Tx
@@ -76,12 +76,39 @@ async def retrieve_job(job: FromPath[str], tx: Tx) -> wire.Job:
 async def cancel_job(job: FromPath[str], tx: Tx) -> wire.Job:
     """Ask for a job to end without a model. Its device is free within seconds."""
     row = await the_job(tx, job)
-    if row["status"] in ("succeeded", "failed"):
-        raise Conflict(
-            f"The job has {row['status']} already; there is nothing left to cancel.", code="job_is_over", field="job"
-        )
-    if not is_final(row["status"]):
+    if row["status"] != "cancelled":
+        _require_unfinished(row, "cancel")
         await tx.tell(JobCancelAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
+    return shapes.job_of(row)
+
+
+@post(
+    "/{job:str}/pause",
+    operation_id="pauseFineTuningJob",
+    summary="Pause a job",
+    status_code=200,
+    responses=documented(404, 409),
+)
+async def pause_job(job: FromPath[str], tx: Tx) -> wire.Job:
+    """Ask for a job to wait. If it trains it saves at the end of a step, loses nothing, and frees its device."""
+    row = await the_job(tx, job)
+    _require_unfinished(row, "pause")
+    await tx.tell(JobPauseAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
+    return shapes.job_of(row)
+
+
+@post(
+    "/{job:str}/resume",
+    operation_id="resumeFineTuningJob",
+    summary="Resume a job",
+    status_code=200,
+    responses=documented(404, 409),
+)
+async def resume_job(job: FromPath[str], tx: Tx) -> wire.Job:
+    """Ask for a paused job to go on where it stopped; its adapter will be the same as if it had never been paused."""
+    row = await the_job(tx, job)
+    _require_unfinished(row, "resume")
+    await tx.tell(JobResumeAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
     return shapes.job_of(row)
 
 
@@ -120,9 +147,25 @@ async def list_checkpoints(
 
 router = Router(
     "/v1/fine_tuning/jobs",
-    route_handlers=[create_job, list_jobs, retrieve_job, cancel_job, list_events, list_checkpoints],
+    route_handlers=[
+        create_job,
+        list_jobs,
+        retrieve_job,
+        cancel_job,
+        pause_job,
+        resume_job,
+        list_events,
+        list_checkpoints,
+    ],
     tags=["Fine-tuning"],
 )
+
+
+def _require_unfinished(row: Record, what: str) -> None:
+    """Refuse a wish about a job that has ended; whether one that has not is ready for it, the scheduler knows."""
+    if is_final(row["status"]):
+        ended = "was cancelled" if row["status"] == "cancelled" else f"has {row['status']}"
+        raise Conflict(f"The job {ended} already; there is nothing left to {what}.", code="job_is_over", field="job")
 
 
 async def _submit(wish: wishes.JobWish, tx: Transaction, settings: Settings) -> wire.Job:

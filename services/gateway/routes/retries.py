@@ -101,9 +101,7 @@ async def retry_job(
     return await once(tx, claim, wire.Job, partial(_retry, job, data or wishes.RetryWish(), tx))
 
 
-router = Router(
-    "/v1/fine_tuning/jobs", route_handlers=[download_log, preview_retry, retry_job], tags=["Fine-tuning"]
-)
+router = Router("/v1/fine_tuning/jobs", route_handlers=[download_log, preview_retry, retry_job], tags=["Fine-tuning"])
 
 
 async def _retry(job_id: str, wish: wishes.RetryWish, tx: Transaction) -> wire.Job:

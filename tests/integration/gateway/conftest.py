@@ -87,9 +87,7 @@ async def listening(world: World, folder: Path, **chosen: Any) -> AsyncIterator[
     """Run a gateway with a storage of its own; ``chosen`` are settings that shall not be the defaults."""
     port, storage_url = free_port(), f"file://{folder}"
     timely = {"heartbeat_seconds": 0.2, "header_timeout_ms": 500}
-    settings = world.settings(
-        Settings, port=port, key_pepper=PEPPER, storage_url=storage_url, **(timely | chosen)
-    )
+    settings = world.settings(Settings, port=port, key_pepper=PEPPER, storage_url=storage_url, **(timely | chosen))
     assert isinstance(settings, Settings)
     connected = await world.platform("gateway")
     platform = Platform(connected.db, connected.bus, Storage.open(storage_url))

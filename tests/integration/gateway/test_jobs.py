@@ -256,7 +256,7 @@ async def test_checkpoints_and_interruptions_are_told_in_order(gateway: Gateway)
     assert [(each.step_number, each.metrics.train_loss) for each in listed] == [(24, 2.0), (12, 2.0)]
     messages = [each.message async for each in gateway.openai.fine_tuning.jobs.list_events(story.job_id)]
     assert messages[:4] == [
-        "Training again from step 24, about 4 seconds after the interruption",
+        "Training again from step 24, after about 4 seconds",
         "Interrupted (worker killed); resuming from step 24, nothing lost",
         "Checkpoint saved at step 24, loss 2.000",
         "Checkpoint saved at step 12, loss 2.000",

@@ -46,6 +46,8 @@ def test_operations_that_openai_has_carry_openais_ids(described: dict[str, Any])
         ("/v1/fine_tuning/jobs", "post"): "createFineTuningJob",
         ("/v1/fine_tuning/jobs/{job}", "get"): "retrieveFineTuningJob",
         ("/v1/fine_tuning/jobs/{job}/cancel", "post"): "cancelFineTuningJob",
+        ("/v1/fine_tuning/jobs/{job}/pause", "post"): "pauseFineTuningJob",
+        ("/v1/fine_tuning/jobs/{job}/resume", "post"): "resumeFineTuningJob",
         ("/v1/fine_tuning/jobs/{job}/events", "get"): "listFineTuningEvents",
         ("/v1/fine_tuning/jobs/{job}/checkpoints", "get"): "listFineTuningJobCheckpoints",
         ("/v1/models", "get"): "listModels",

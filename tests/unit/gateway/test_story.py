@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.jobs import JobFailed, JobSubmitted, Overrides
-from contracts.runs import CheckpointCommitted, RunInterrupted, RunRemarked, WriteFenced
+from contracts.runs import CheckpointCommitted, RunFinished, RunInterrupted, RunRemarked, WriteFenced
 from services.gateway.domain.statuses import stage_of
 from services.gateway.domain.story import Line, about, line_about
 
@@ -101,3 +101,39 @@ def test_a_retry_names_the_job_it_is_made_of() -> None:
 def test_stage_follows_from_what_each_service_told_last(changes: dict[str, Any], stage: str) -> None:
     row = {"status": "", "run_id": "run-1", "run_stage": None, "run_stage_of": None, "proof_stage": None} | changes
     assert stage_of(row) == stage
+
+
+@pytest.mark.parametrize(
+    ("interruptions", "lost_steps", "said"),
+    [
+        (0, 0, "Adapter stored after 45 steps, about 2 minutes"),
+        (2, 0, "Adapter stored after 45 steps, about 2 minutes, interrupted 2×, resumed, 0 steps lost"),
+        (1, 1, "Adapter stored after 45 steps, about 2 minutes, interrupted 1×, resumed, 1 step lost"),
+    ],
+)
+def test_a_finished_run_says_what_its_interruptions_cost(interruptions: int, lost_steps: int, said: str) -> None:
+    finished = RunFinished(
+        tenant="studio",
+        at=NOON,
+        run_id="r",
+        job_id="j",
+        fence=3,
+        base_model="m",
+        dataset_id="d",
+        dataset_digest="a" * 64,
+        dataset_uri="u",
+        adapter_uri="u",
+        sha256="a" * 64,
+        size=1,
+        steps=45,
+        tokens=1,
+        trained_tokens=1,
+        device_seconds=130.0,
+        train_seconds=120.0,
+        memory_bytes=1,
+        train_loss=1.0,
+        interruptions=interruptions,
+        lost_steps=lost_steps,
+        seed=1,
+    )
+    assert line_about(finished) == Line("info", said)
