@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-_FINDER = '''
+_FINDER = """
 import importlib.abc, importlib.util, sys
 
 class After(importlib.abc.MetaPathFinder):
@@ -22,7 +22,7 @@ class After(importlib.abc.MetaPathFinder):
         return spec
 
 sys.meta_path.insert(0, After())
-'''
+"""
 
 
 def spoiled(folder: Path, module: str, spoil: str) -> dict[str, str]:

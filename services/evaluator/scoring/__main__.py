@@ -40,9 +40,7 @@ def score(spec: ScoringSpec) -> Measured:
         loaded, where = machine.load(spec.base, spec.adapter, threads=spec.threads, precision=spec.precision)
         conversations, there = held_out.read(Path(spec.split), spec.examples, spec.seed)
     with clock.of(PERPLEXITY):
-        likelihoods = measure.likelihoods(
-            loaded, conversations, spec.max_length, spec.batch_tokens, teller(PERPLEXITY)
-        )
+        likelihoods = measure.likelihoods(loaded, conversations, spec.max_length, spec.batch_tokens, teller(PERPLEXITY))
     if not likelihoods:
         raise Failed(Failure("nothing_held_out", "No held-out conversation has a reply to measure. Bring more data."))
     answers, pairs = [], []

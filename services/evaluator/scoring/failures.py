@@ -6,6 +6,7 @@ OUT_OF_MEMORY = "out_of_memory"
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "bad_alloc")
 """What allocators of PyTorch, CUDA and C++ say when they have no more."""
 
+
 class Failed(Exception):
     """Measuring is impossible as it is."""
 

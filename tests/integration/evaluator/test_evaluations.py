@@ -52,7 +52,12 @@ class Bench:
 @pytest.fixture
 async def bench(world: World, models: Path, tmp_path: Path) -> Bench:
     settings = world.settings(
-        Settings, models_dir=str(models), data_dir=str(tmp_path), precision="float32", threads=1, reply_tokens=8,
+        Settings,
+        models_dir=str(models),
+        data_dir=str(tmp_path),
+        precision="float32",
+        threads=1,
+        reply_tokens=8,
         replies=2,
     )
     assert isinstance(settings, Settings)

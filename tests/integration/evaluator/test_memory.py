@@ -12,7 +12,7 @@ from tests.integration.evaluator.conftest import Finished
 from tests.integration.evaluator.test_evaluations import PATIENCE, Bench
 from tests.sabotage import spoiled
 
-OUT_OF_MEMORY = '''
+OUT_OF_MEMORY = """
 def spoil(module):
     whole, told = module._batch, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes."
 
@@ -22,7 +22,7 @@ def spoil(module):
         return whole(model, encoded)
 
     module._batch = batch
-'''
+"""
 
 
 @pytest.fixture
@@ -30,7 +30,12 @@ async def bench(world, models: Path, tmp_path: Path) -> Bench:  # type: ignore[n
     from services.evaluator.settings import Settings
 
     settings = world.settings(
-        Settings, models_dir=str(models), data_dir=str(tmp_path), precision="float32", threads=1, reply_tokens=8,
+        Settings,
+        models_dir=str(models),
+        data_dir=str(tmp_path),
+        precision="float32",
+        threads=1,
+        reply_tokens=8,
         replies=2,
     )
     platform = await world.platform("evaluator")

@@ -42,9 +42,7 @@ async def measured(spec: ScoringSpec) -> Measured:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-async def test_a_model_against_itself_shows_exactly_no_difference(
-    tmp_path: Path, models: Path, precision: str
-) -> None:
+async def test_a_model_against_itself_shows_exactly_no_difference(tmp_path: Path, models: Path, precision: str) -> None:
     found = await measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0), precision=precision))
     score = judge_perplexity(found.likelihoods, seed=42)
     assert (score.verdict, score.change.value, score.change.low, score.change.high) == ("no_difference", 0.0, 0.0, 0.0)
