@@ -4,9 +4,7 @@ import asyncio
 from typing import Any
 
 from contracts.base import new_id
-from contracts.jobs import JobCancelled, JobDispatched, JobQueued
-from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled
-from contracts.jobs import JobCancelled, JobDispatched, JobStopping
+from contracts.jobs import JobCancelled, JobDispatched, JobPaused, JobQueued, JobStopping
 from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaused
 from libs.bus import Router
 from libs.db import Transaction
@@ -19,21 +17,20 @@ from services.trainer.settings import TrainerSettings
 router = Router("trainer")
 
 
-@router.on(JobQueued)
-async def count_waiting(job: JobQueued, tx: Transaction) -> None:
-    """A job waits for a device: a pool of machines may grow for it."""
+@router.on(JobQueued, JobPaused)
+async def count_waiting(job: JobQueued | JobPaused, tx: Transaction) -> None:
+    """A job waits for a device, or for a person: a pool of machines may grow for the one, and not for the other."""
     await queries_machines.note_job(tx, job)
 
 
 @router.on(JobDispatched, across_tenants=True)
 async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSettings, wake: asyncio.Event) -> None:
-    """A job was given an offered device: lease it, or say that it is no longer free."""
-    await queries_machines.note_job(tx, job)
     """A job was given an offered device: lease it, or say that it is no longer free.
 
     The run is new, or one that was paused and goes on from its newest checkpoint.
     """
     await queries.hold_job(tx, job.job_id)
+    await queries_machines.note_job(tx, job)
     runner = await queries.take_offer(tx, job.device_id, job.offer_id)
     granted = None
     if not await queries.called_off(tx, job.offer_id) and runner:
@@ -53,8 +50,8 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
 @router.on(JobCancelled)
 async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> None:
     """A job is not wanted any more: end its attempt, or the run at once when it holds no device."""
-    await queries_machines.note_job(tx, job)
     await queries.hold_job(tx, job.job_id)
+    await queries_machines.note_job(tx, job)
     run = await queries.run_of_job(tx, job.job_id)
     if run is None and job.offer_id:
         await queries.call_off(tx, job.tenant, job.job_id, job.offer_id)

@@ -225,9 +225,7 @@ class Keeper:
         waiting = [
             await queries_machines.waiting(tx, now() - timedelta(seconds=each.patience_seconds)) for each in pools
         ]
-        busy = [
-            sum(each.pool == pool and each.wanted and each.key in holding for each in kept) for pool in self.pools
-        ]
+        busy = [sum(each.pool == pool and each.wanted and each.key in holding for each in kept) for pool in self.pools]
         capacities = [Capacity(least=each.least, most=each.most, devices=each.devices) for each in pools]
         return domain.wanted(capacities, busy, waiting)[list(self.pools).index(name)]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.jobs import JobCancelled, JobDispatched, JobQueued
+from contracts.jobs import JobCancelled, JobDispatched, JobPaused, JobQueued
 from libs.db import Transaction
 from services.trainer.domain.machines import Machine
 
@@ -46,7 +46,7 @@ NOTE_JOB = """
 """
 
 
-async def note_job(tx: Transaction, job: JobQueued | JobDispatched | JobCancelled) -> None:
+async def note_job(tx: Transaction, job: JobQueued | JobDispatched | JobPaused | JobCancelled) -> None:
     """Note whether a job waits for a device; an older fact that comes late changes nothing."""
     await tx.execute(NOTE_JOB, job.job_id, job.tenant, job.version, isinstance(job, JobQueued), job.at)
 

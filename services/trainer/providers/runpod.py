@@ -115,9 +115,7 @@ class RunPod:
 
     async def list(self, owner: str) -> list[Found]:
         """Find the pods whose name bears this owner's mark."""
-        return [
-            Found(key=pod.name, handle=pod.id) for pod in await self._pods() if pod.name.startswith(f"ws-{owner}-")
-        ]
+        return [Found(key=pod.name, handle=pod.id) for pod in await self._pods() if pod.name.startswith(f"ws-{owner}-")]
 
     async def _pod_named(self, key: str) -> str | None:
         ids = sorted(pod.id for pod in await self._pods() if pod.name == key)

@@ -145,9 +145,7 @@ async def test_no_answer_and_no_access_are_unknown(fake: FakeCluster, cluster: K
     assert await cluster.observe(KEY) == "unknown"
 
 
-async def test_a_token_that_was_renewed_is_used_at_once(
-    fake: FakeCluster, cluster: Kubernetes, tmp_path: Path
-) -> None:
+async def test_a_token_that_was_renewed_is_used_at_once(fake: FakeCluster, cluster: Kubernetes, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("expired")
     with pytest.raises(Rejected, match="401"):
         await cluster.launch(SPEC, KEY)

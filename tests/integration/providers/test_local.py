@@ -107,9 +107,7 @@ async def test_one_that_ended_by_itself_has_exited(local: Local) -> None:
     assert await local.observe(key()) == "gone"
 
 
-async def test_the_stubborn_are_killed_after_their_grace(
-    environment: Callable[[str], str], tmp_path: Path
-) -> None:
+async def test_the_stubborn_are_killed_after_their_grace(environment: Callable[[str], str], tmp_path: Path) -> None:
     local = Local(LocalPool(environment=environment("bad")), tmp_path / "machines", COMMAND)
     await local.launch(SPEC, key())
     await until(lambda: is_up(local, key()))
