@@ -11,8 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from libs.errors import Rejected
 from services.trainer.providers import processes
@@ -24,14 +25,21 @@ RUNNER = (sys.executable, "-m", "services.trainer.runner")
 
 
 class Local:
-    """Keeps each machine's files and log in a folder of its own under ``folder``."""
+    """Keeps each machine's files and log in a folder of its own under ``folder``; ``told`` are further settings."""
 
     certain = True
 
-    def __init__(self, pool: LocalPool | SpotPool, folder: Path, command: Sequence[str] = RUNNER) -> None:
+    def __init__(
+        self,
+        pool: LocalPool | SpotPool,
+        folder: Path,
+        command: Sequence[str] = RUNNER,
+        told: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.pool = pool
         self.folder = folder
         self.command = command
+        self.told = told
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     async def offers(self, need: Need) -> list[Offer]:
@@ -71,7 +79,7 @@ class Local:
             send(pid, signal.SIGKILL)
 
     def _start(self, spec: Spec, key: str) -> subprocess.Popen[bytes]:
-        told = _environment(self.pool.environment)
+        told = _environment(self.pool.environment) | dict(self.told)
         work = self.folder / key
         work.mkdir(parents=True, exist_ok=True)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WOODSHED_")}
