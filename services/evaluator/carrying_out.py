@@ -79,8 +79,11 @@ async def _measure(scoring: ScoringSpec, folder: Path, tell: Tell) -> ScoringSpe
             await _run("services.evaluator.scoring", _spec(folder / "scoring.json", scoring), tell)
             return scoring
         except Cannot as error:
-            if error.failure.reason != OUT_OF_MEMORY or scoring.batch_tokens <= SMALLEST_BATCH:
+            if error.failure.reason != OUT_OF_MEMORY:
                 raise
+            if scoring.batch_tokens <= SMALLEST_BATCH:
+                said = f"{error.failure.message} It was tried down to {scoring.batch_tokens} tokens at a time."
+                raise Cannot(Failure(OUT_OF_MEMORY, said)) from error
             scoring = msgspec.structs.replace(scoring, batch_tokens=scoring.batch_tokens // 2)
             log.warning("measuring in smaller batches", batch_tokens=scoring.batch_tokens)
 

@@ -251,7 +251,7 @@ async def test_a_kernel_that_ends_a_process_for_memory_halves_the_forward_pass(h
     [interrupted] = await house.gateway.world.told(RunInterrupted)
     assert interrupted.cause == "out_of_memory"
     assert "killed for memory" in interrupted.evidence
-    assert any("Interrupted (out of memory)" in line for line in await story(house, job_id))
+    assert any("half as many tokens at once" in line for line in await story(house, job_id))
 
 
 async def test_time_that_is_up_leaves_a_model_and_says_so_once(house: House) -> None:

@@ -29,7 +29,6 @@ def classified(error: Exception) -> Failure | None:
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in NO_MEMORY):
         return Failure(
             OUT_OF_MEMORY,
-            "Memory ran out while measuring, also in the smallest batches. Free some on the evaluator's machine, or "
-            "lower WOODSHED_EVALUATOR_MAX_LENGTH.",
+            "The evaluator ran out of memory. Free some on its machine, or lower WOODSHED_EVALUATOR_MAX_LENGTH.",
         )
     return None

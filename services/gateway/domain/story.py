@@ -84,6 +84,8 @@ def _about_run(fact: Event) -> Line | None:
             return Line("info", f"Checkpoint saved at step {fact.step}{_loss(fact.loss)}")
         case runs.RunInterrupted():
             cause = fact.cause.replace("_", " ")
+            if fact.cause == "out_of_memory":
+                cause += "; half as many tokens at once from now on"
             return Line("warn", f"Interrupted ({cause}); resuming from step {fact.step}, {_lost(fact.lost_steps)}")
         case runs.RunRecovered():
             return Line("info", f"Training again from step {fact.step}, after {about(fact.seconds)}")

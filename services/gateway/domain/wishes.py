@@ -17,6 +17,7 @@ Auto = Literal["auto"]
 Epochs = Annotated[int, Meta(ge=1, le=50)]
 BatchSize = Annotated[int, Meta(ge=1, le=256)]
 Multiplier = Annotated[float, Meta(gt=0, le=100)]
+TimeLimit = Annotated[float, Meta(ge=10, le=86_400)]
 MaxLength = Annotated[int, Meta(ge=16, le=131_072)]
 ModelName = Annotated[str, Meta(examples=[SHIPPED_MODEL])]
 FileId = Annotated[str, Meta(examples=["file-06gzsbkh3hz75mwzyzn81d7h"])]
@@ -74,7 +75,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
     dataset: DatasetId | None = None
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
-    time_limit: Annotated[float, Meta(gt=0)] | None = None
+    time_limit: TimeLimit | None = None
     max_length: MaxLength | None = None
 
 
@@ -89,7 +90,7 @@ class RetryWish(Wish, frozen=True, kw_only=True):
     hyperparameters: WishedHyperparameters | None = None
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
-    time_limit: Annotated[float, Meta(gt=0)] | None = None
+    time_limit: TimeLimit | None = None
     max_length: MaxLength | None = None
     as_it_was: bool = False
     force: bool = False
@@ -104,7 +105,7 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     hyperparameters: WishedHyperparameters | None = None
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
-    time_limit: Annotated[float, Meta(gt=0)] | None = None
+    time_limit: TimeLimit | None = None
     max_length: MaxLength | None = None
 
 

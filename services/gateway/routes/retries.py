@@ -130,12 +130,11 @@ async def _living_retry(tx: Transaction, row: Record) -> Record | None:
 
 
 async def _anew(tx: Transaction, row: Record, overrides: Overrides, training_file: str) -> JobSubmitted:
-    file = await the_file(tx, training_file, "training_file")
     return JobSubmitted(
         tenant=tx.tenant,
         at=datetime.now(UTC),
         job_id=new_id("ftjob"),
-        dataset_id=await _dataset(tx, row, file),
+        dataset_id=await _dataset(tx, row, training_file),
         training_file=training_file,
         validation_file=row["validation_file"] or "",
         base_model=row["model"],
@@ -148,10 +147,11 @@ async def _anew(tx: Transaction, row: Record, overrides: Overrides, training_fil
     )
 
 
-async def _dataset(tx: Transaction, row: Record, file: Record) -> str:
-    """Return the dataset as it was, or one made of another file in the same way."""
-    if file["file_id"] == row["training_file"]:
+async def _dataset(tx: Transaction, row: Record, training_file: str) -> str:
+    """Return the dataset as it was, though its file may be deleted by now; or one made of another in the same way."""
+    if training_file == row["training_file"]:
         return str(row["dataset_id"])
+    file = await the_file(tx, training_file, "training_file")
     before = await the_dataset(tx, row["dataset_id"])
     validation = await the_file(tx, row["validation_file"], "validation_file") if row["validation_file"] else None
     split = msgspec.json.decode(before["split"], type=SplitPlan)

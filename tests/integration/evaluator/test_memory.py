@@ -73,4 +73,4 @@ async def test_memory_that_is_never_enough_fails_the_proof_alone(
         await bench.world.tell(await bench.finished.run(1.0))
         (failed,) = await bench.world.told(EvaluationFailed, timeout=PATIENCE)
     assert failed.reason == "out_of_memory"
-    assert "smallest batches" in failed.message
+    assert "512 tokens at a time" in failed.message

@@ -130,11 +130,22 @@ def test_all_changed_settings_belong_to_a_row_that_changes_settings() -> None:
     assert changing == {kind for kind, rule in RULES.items() if rule.remedy == "change_settings"}
 
 
-def test_the_kernels_count_of_kills_is_read_without_privilege(tmp_path: Path) -> None:
-    file = tmp_path / "vmstat"
-    file.write_text("nr_free_pages 1234\noom_kill 3\nswap_ra 0\n")
-    assert memory_kills(file) == 3
-    assert memory_kills(tmp_path / "none") == 0
+@pytest.mark.parametrize(
+    ("files", "kills"),
+    [
+        ({"proc/vmstat": "nr_free_pages 1234\noom_kill 3\nswap_ra 0\n"}, 3),
+        ({"proc/self/cgroup": "0::/pod\n", "sys/fs/cgroup/pod/memory.events": "max 7\noom_kill 2\n"}, 2),
+        ({"proc/self/cgroup": "0::/host/path\n", "sys/fs/cgroup/memory.events": "oom_kill 4\n"}, 4),
+        ({"proc/self/cgroup": "9:memory:/a\n", "sys/fs/cgroup/memory/a/memory.oom_control": "oom_kill 5\n"}, 5),
+        ({"proc/self/cgroup": "0::/\n3:cpu:/\n", "proc/vmstat": "oom_kill 6\n"}, 6),
+        ({}, 0),
+    ],
+)
+def test_the_nearest_count_of_kills_for_memory_is_read(tmp_path: Path, files: dict[str, str], kills: int) -> None:
+    for name, text in files.items() | {"proc/vmstat": files.get("proc/vmstat", "")}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory_kills(tmp_path) == kills
 
 
 def test_a_long_line_of_evidence_is_cut() -> None:
