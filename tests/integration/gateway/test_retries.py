@@ -144,3 +144,13 @@ async def test_the_log_holds_the_story_and_the_evidence_of_every_attempt(gateway
     assert answer.text.count("    | Diverged: nan") == 1
     assert "interrupted (lost_worker), 2 steps to repeat" in answer.text
     assert "Accepted" in answer.text.splitlines()[5]
+
+
+async def test_a_retry_needs_the_dataset_and_not_its_file(gateway: Gateway) -> None:
+    story = await failed(gateway)
+    file = (await gateway.job(story.job_id))["training_file"]
+    await gateway.world.tell(story.dataset_ready())
+    await gateway.until(f"/v1/datasets/{story.dataset_id}", lambda dataset: dataset["state"] == "ready")
+    assert (await gateway.http.delete(f"/v1/files/{file}")).status_code == 200
+    again = await retry(gateway, story)
+    assert again["woodshed"]["dataset"] == story.dataset_id
