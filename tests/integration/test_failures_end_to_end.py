@@ -265,8 +265,8 @@ async def test_time_that_is_up_leaves_a_model_and_says_so_once(house: House) -> 
     told = await story(house, job_id)
     assert told.count("Training ended at step 36 of 90.") == 1
     assert told.count("It is read in smaller pieces.") == 1
-    assert len(await house.gateway.world.all_told(RunRemarked)) == 2
     await notified(house, job_id, 2)
+    assert len(await house.gateway.world.all_told(RunRemarked)) == 2
 
 
 def done(launch: Launch) -> Done:

@@ -85,7 +85,8 @@ async def test_a_second_click_is_the_same_job_while_it_lives(gateway: Gateway) -
     await fail(gateway, Story(forced), HALVE, version=1)
     after = await retry(gateway, story)
     assert after["id"] not in (made, forced["id"])
-    assert len(await gateway.world.all_told(JobSubmitted)) == 4
+    told = await gateway.world.told(JobSubmitted, count=4)
+    assert [each.job_id for each in told[1:]] == [made, forced["id"], after["id"]]
 
 
 async def test_a_person_may_change_more_or_leave_the_fix_out(gateway: Gateway) -> None:
