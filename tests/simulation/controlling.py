@@ -6,7 +6,7 @@ Two controls share the rows; each has its own sense of silence, as two processes
 from typing import Any, ClassVar
 
 from contracts.base import Event
-from contracts.jobs import JobCancelled, JobDispatched
+from contracts.jobs import JobCancelled, JobDispatched, JobStopping
 from contracts.runs import (
     CheckpointCommitted,
     DeviceOffered,
@@ -17,6 +17,7 @@ from contracts.runs import (
     RunFailed,
     RunFinished,
     RunInterrupted,
+    RunPaused,
     RunRecovered,
     RunStarted,
     WriteFenced,
@@ -24,7 +25,7 @@ from contracts.runs import (
 from services.trainer.domain import run_states
 from services.trainer.domain.failures import Failure
 from services.trainer.domain.liveness import Silence
-from services.trainer.domain.recovery import History, after_loss
+from services.trainer.domain.recovery import History, after_loss, is_hopeless
 from services.trainer.domain.saving import KEEP, interval
 from tests.simulation.carrying import Bus, Line, Service
 from tests.simulation.clockwork import SECOND, Clockwork
@@ -62,19 +63,53 @@ class Control(Service):
         db = self.schema
         device = db.devices.get(job.device_id)
         lease = None
-        if device and device.online and device.offer_id == job.offer_id and not db.held(job.device_id):
+        stands = device and device.online and device.offer_id == job.offer_id and not db.held(job.device_id)
+        if device and stands:
             device.offer_id = None
-            if job.job_id not in db.run_of:
+        called_off = job.offer_id in db.called_off
+        db.called_off.discard(job.offer_id)
+        if device and stands and not called_off:
+            run = db.runs.get(db.run_of.setdefault(job.job_id, job.run_id))
+            if run is None:
                 run = db.runs[job.run_id] = Run(job.run_id, job.job_id, interval(job.estimate, LOSSES))
-                db.run_of[job.job_id] = job.run_id
+            if self._take_up(run, job):
                 lease = db.grant(run, device, self.wall())
         if lease is None:
             self._tell(DispatchDeclined, job.run_id, job.job_id, device_id=job.device_id)
             return
         self._begin(lease)
 
+    def _take_up(self, run: Run, job: JobDispatched) -> bool:
+        """Let a new or a paused run live by this dispatch. ``False``: it lives by another one, or is over."""
+        if run.run_id == job.run_id and (run.state == "paused" or (run.attempt == 0 and run.offer_id is None)):
+            run.offer_id = job.offer_id
+            return True
+        return False
+
+    def let_go(self, order: JobStopping) -> None:
+        run = self.schema.runs.get(self.schema.run_of.get(order.job_id, ""))
+        if run is None or run.offer_id != order.offer_id:
+            self.schema.called_off.add(order.offer_id)
+            return
+        state = run_states.after(run.state, "pause_asked")
+        if state is None:
+            return
+        run.state = state
+        if state == "paused":
+            self._set_aside(run)
+
+    def _set_aside(self, run: Run) -> None:
+        run.state, run.told_started, run.paused = "paused", False, True
+        self.world.counts["set aside"] += 1
+        self._tell(
+            RunPaused, run.run_id, run.job_id, step=0, lost_steps=0, why="pause",
+            device_seconds=self.schema.spent(run.run_id) / SECOND,
+        )  # fmt: skip
+
     def stop_run(self, job: JobCancelled) -> None:
         run = self.schema.runs.get(self.schema.run_of.get(job.job_id, ""))
+        if run is None and job.offer_id:
+            self.schema.called_off.add(job.offer_id)
         if run is None or run.state in run_states.FINAL:
             return
         state = run_states.after(run.state, "stop_asked")
@@ -131,7 +166,7 @@ class Control(Service):
             self.schema.write(run, fence, "RunStarted")
             run.told_started = True
             self._tell(RunStarted, run.run_id, run.job_id, device_id="d", fence=fence)
-        if stage == "training" and run.interruptions:
+        if stage == "training" and (run.interruptions or run.paused):
             self._tell(
                 RunRecovered,
                 run.run_id,
@@ -173,11 +208,18 @@ class Control(Service):
         )  # fmt: skip
 
     def _halted(self, run: Run, fence: int, step: int) -> None:
-        if run.state != "stopping":
+        if run.state not in ("stopping", "pausing"):
             self.lose(fence, "lost_worker")
             return
         self.schema.end_lease(fence, self.wall())
-        self._cancelled(run)
+        self._stopped(run)
+
+    def _stopped(self, run: Run) -> None:
+        """The device is free as was asked: the run is over, or waits."""
+        if run.state == "pausing":
+            self._set_aside(run)
+        else:
+            self._cancelled(run)
 
     def _broken(self, run: Run, fence: int, kind: str) -> None:
         self.lose(fence, kind)
@@ -189,8 +231,8 @@ class Control(Service):
             return
         self.schema.end_lease(fence, self.wall())
         self.world.counts["lost attempts"] += 1
-        if run.state == "stopping":
-            self._cancelled(run)
+        if run.state == "stopping" or (run.state == "pausing" and not is_hopeless(kind)):
+            self._stopped(run)
             return
         history = History(losses=run.losses, barren=run.barren, micro_tokens=run.micro_tokens or 1024)
         verdict = after_loss(kind, "", "", history)
@@ -248,8 +290,17 @@ class Control(Service):
                 saved = [(row.step, row.uri) for row in self.schema.resumable(run.run_id)]
                 launch = Launch(run.run_id, run.job_id, lease.fence, run.every, run.micro_tokens, saved)
                 self.line.ask(self, runner, runner.launch, (launch,), lambda answer, lease=lease: _taken(lease, answer))
-            if run.state == "stopping":
-                self.line.ask(self, runner, runner.stop, (lease.fence, GRACE), lambda answer: None)
+            if run.state in ("stopping", "pausing"):
+                order = (lease.fence, GRACE)
+                self.line.ask(self, runner, runner.stop, order, lambda held, fence=lease.fence: self._held(fence, held))
+
+    def _held(self, fence: int, held: bool | None) -> None:
+        """The runner knows nothing of an attempt it was asked to stop, so nothing of it runs: its device is free."""
+        run = self.schema.holder(fence) if held is False and not self._away() else None
+        if run:
+            self.schema.end_lease(fence, self.wall())
+            self._stopped(run)
+            self.bus.relay(self.schema)
 
     def _prune(self) -> None:
         for run_id in list(self.schema.checkpoints):
@@ -305,7 +356,7 @@ class Control(Service):
     def _away(self) -> bool:
         return self.world.database_back_at > self.world.now
 
-    reactions: ClassVar[Any] = {JobDispatched: lease_device, JobCancelled: stop_run}
+    reactions: ClassVar[Any] = {JobDispatched: lease_device, JobCancelled: stop_run, JobStopping: let_go}
 
 
 def _taken(lease: Lease, answer: bool | None) -> None:

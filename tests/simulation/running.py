@@ -199,10 +199,11 @@ class Runner(Actor):
         return True
 
     def stop(self, fence: int, grace: int) -> bool:
-        """Ask an attempt to save and end."""
-        if attempt := self.held.get(fence):
+        """Ask an attempt to save and end. ``False``: there is none."""
+        attempt = self.held.get(fence)
+        if attempt:
             attempt.stop(grace)
-        return True
+        return attempt is not None
 
     def stop_all(self, grace: int) -> None:
         """End every attempt, saving where there is time: nobody answers, or the machine is going away."""

@@ -4,24 +4,37 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from contracts.base import Event
-from contracts.datasets import DatasetReady
+from contracts.datasets import DatasetReady, DatasetRefused
 from contracts.jobs import (
     Estimate,
     JobCancelAsked,
     JobCancelled,
     JobDispatched,
     JobFailed,
+    JobPauseAsked,
+    JobPaused,
     JobQueued,
+    JobResumeAsked,
+    JobResumed,
+    JobStopping,
     JobSubmitted,
     JobSucceeded,
 )
 from contracts.recipes import SHIPPED_MODEL, Recipe
-from contracts.runs import DeviceOffered, DeviceWithdrawn, DispatchDeclined, RunFailed, RunFinished, RunStarted
-from services.scheduler.domain.job_states import State, move_on
+from contracts.runs import (
+    DeviceOffered,
+    DeviceWithdrawn,
+    DispatchDeclined,
+    RunFailed,
+    RunFinished,
+    RunPaused,
+    RunStarted,
+)
+from services.scheduler.domain.job_states import AT_WORK, LETTING_GO, ON_DEVICE, State, move_on
 from services.scheduler.domain.money import MILLION, charge
-from services.scheduler.domain.queue import Waiting, pick
+from services.scheduler.domain.queue import AtWork, Waiting, making_way, more_urgent_than, pick
 from tests.simulation.carrying import Bus, Service
-from tests.simulation.clockwork import Clockwork
+from tests.simulation.clockwork import SECOND, Clockwork
 from tests.simulation.store import Guards, Job, Schema
 
 TENANT = "acme"
@@ -30,6 +43,7 @@ RATE = 60_000
 """Millionths of the currency for an hour."""
 RECIPE = Recipe(base_model=SHIPPED_MODEL)
 DIGEST = "0" * 64
+COMING = 30 * SECOND
 
 
 class SchedulerSchema(Schema):
@@ -38,7 +52,7 @@ class SchedulerSchema(Schema):
     def __init__(self, guards: Guards) -> None:
         super().__init__("scheduler", guards)
         self.jobs: dict[str, Job] = {}
-        self.news: set[str] = set()
+        self.news: dict[str, DatasetReady | DatasetRefused] = {}
         self.offers: dict[str, list[Any]] = {}
         self.runs = 0
 
@@ -53,22 +67,30 @@ class Scheduler(Service):
         self.estimates = estimates
 
     def take_in(self, wish: JobSubmitted) -> None:
-        if wish.job_id in self.schema.jobs:
+        job = self.schema.jobs.setdefault(wish.job_id, Job(wish.job_id, State.UNKNOWN))
+        if job.wish or job.state is State.CANCELLED:
             return
-        memory = self.estimates[wish.job_id].memory_bytes
-        submitted = BEGAN + timedelta(microseconds=self.world.now)
-        job = self.schema.jobs[wish.job_id] = Job(wish.job_id, State.VALIDATING, wish.priority, submitted, memory)
-        if move := move_on(job.state, wish):
-            self._end(job, move.target, JobFailed, reason="bad", message="", fix="")
-        elif wish.dataset_id in self.schema.news:
-            self._queue(job, State.QUEUED)
+        if job.state is not State.PAUSED:
+            job.state = State.VALIDATING
+        job.wish, job.priority, job.memory = wish, wish.priority, self.estimates[wish.job_id].memory_bytes
+        job.submitted_at = self._now()
+        self._go_on(job)
         self._match()
 
-    def hear_of_dataset(self, ready: DatasetReady) -> None:
-        self.schema.news.add(ready.dataset_id)
+    def _go_on(self, job: Job) -> None:
+        news = self.schema.news.get(job.wish.dataset_id)
+        if (
+            move := move_on(job.state, job.wish) or (news and move_on(job.state, news))
+        ) and move.target is State.QUEUED:
+            self._queue(job, move.target)
+        elif move:
+            self._end(job, move.target, JobFailed, reason="bad", message="", fix="")
+
+    def hear_of_dataset(self, news: DatasetReady | DatasetRefused) -> None:
+        self.schema.news.setdefault(news.dataset_id, news)
         for job in self.schema.jobs.values():
-            if move := move_on(job.state, ready):
-                self._queue(job, move.target)
+            if job.wish and job.state is State.VALIDATING:
+                self._go_on(job)
         self._match()
 
     def take_offer(self, offered: DeviceOffered) -> None:
@@ -81,39 +103,80 @@ class Scheduler(Service):
     def _note_offer(self, fact: DeviceOffered | DeviceWithdrawn, state: str) -> None:
         known = self.schema.offers.get(fact.device_id)
         if known is None or known[0] < fact.version:
-            self.schema.offers[fact.device_id] = [fact.version, state, fact]
+            self.schema.offers[fact.device_id] = [fact.version, state, fact, self.world.now]
 
-    def put_back(self, declined: DispatchDeclined) -> None:
-        job = self.schema.jobs[declined.job_id]
-        if move := move_on(job.state, declined, job.run_id):
-            self._queue(job, move.target)
-        self._match()
-
-    def follow(self, fact: RunStarted) -> None:
+    def come_back(self, fact: DispatchDeclined | RunPaused) -> None:
         job = self.schema.jobs[fact.job_id]
         if move := move_on(job.state, fact, job.run_id):
+            if isinstance(fact, RunPaused):
+                job.begun = True
+                self._let_go(job)
+            if move.target is State.PAUSED:
+                job.state = move.target
+                self._tell(JobPaused, job_id=job.job_id)
+            else:
+                self._queue(job, move.target)
+        self._match()
+
+    def pause(self, asked: JobPauseAsked) -> None:
+        job = self._hear_wish(asked)
+        if job and (move := move_on(job.state, asked)):
             job.state = move.target
+            if move.target is State.PAUSED:
+                self._tell(JobPaused, job_id=job.job_id)
+            else:
+                self._tell(JobStopping, **_stopping(job, "pause"))
+
+    def resume(self, asked: JobResumeAsked) -> None:
+        job = self._hear_wish(asked)
+        if job and (move := move_on(job.state, asked)):
+            job.state = move.target
+            self._tell(JobResumed, job_id=job.job_id, status="queued")
+            if job.wish and move.target is State.VALIDATING:
+                self._go_on(job)
+                self._match()
+
+    def _hear_wish(self, asked: JobPauseAsked | JobResumeAsked) -> Job | None:
+        job = self.schema.jobs.setdefault(asked.job_id, Job(asked.job_id, State.UNKNOWN))
+        if job.wish_version >= asked.version:
+            return None
+        job.wish_version = asked.version
+        return job
+
+    def note_start(self, fact: RunStarted) -> None:
+        self._follow(fact)
+
+    def _follow(self, fact: RunStarted | RunFinished | RunFailed | JobCancelAsked) -> Job | None:
+        job = self.schema.jobs[fact.job_id]
+        move = move_on(job.state, fact, job.run_id)
+        if move is None:
+            return None
+        before, job.state = job.state, move.target
+        if before in ON_DEVICE and move.target not in ON_DEVICE:
+            self._let_go(job)
+        return job
+
+    def _let_go(self, job: Job) -> None:
+        known = self.schema.offers.get(job.offer.device_id)
+        if known and known[1] == "taken" and known[2].offer_id == job.offer.offer_id:
+            known[1], known[3] = "coming", self.world.now
 
     def succeed(self, run: RunFinished) -> None:
-        job = self.schema.jobs[run.job_id]
-        if move := move_on(job.state, run, job.run_id):
+        if job := self._follow(run):
             job.cost = charge(round(run.device_seconds * MILLION), RATE)
             self._end(
-                job, move.target, JobSucceeded, run_id=run.run_id, model="m", trained_tokens=0, seconds=0.0,
+                job, job.state, JobSucceeded, run_id=run.run_id, model="m", trained_tokens=0, seconds=0.0,
                 cost=job.cost / MILLION, device_rate=RATE / MILLION,
             )  # fmt: skip
 
     def give_up(self, run: RunFailed) -> None:
-        job = self.schema.jobs[run.job_id]
-        if move := move_on(job.state, run, job.run_id):
-            self._end(job, move.target, JobFailed, reason=run.reason, message="", fix="")
+        if job := self._follow(run):
+            self._end(job, job.state, JobFailed, reason=run.reason, message="", fix="")
 
     def cancel(self, asked: JobCancelAsked) -> None:
-        job = self.schema.jobs.get(asked.job_id)
-        if job is None:
-            job = self.schema.jobs[asked.job_id] = Job(asked.job_id, State.UNKNOWN, "medium", BEGAN, 0)
-        if move := move_on(job.state, asked):
-            self._end(job, move.target, JobCancelled)
+        self.schema.jobs.setdefault(asked.job_id, Job(asked.job_id, State.UNKNOWN))
+        if job := self._follow(asked):
+            self._end(job, job.state, JobCancelled, offer_id=job.offer.offer_id if job.offer else "")
 
     def _end(self, job: Job, state: State, kind: type[Event], **fields: Any) -> None:
         job.state = state
@@ -132,18 +195,42 @@ class Scheduler(Service):
             if turn := pick(waiting, known[2].memory_bytes):
                 waiting.remove(turn)
                 self._dispatch(self.schema.jobs[turn.job_id], known)
+        self._make_way()
+
+    def _make_way(self) -> None:
+        jobs = self.schema.jobs.values()
+        at_work = [_at_work(job) for job in jobs if job.state in AT_WORK]
+        above = more_urgent_than(each.priority for each in at_work)
+        urgent = [_waiting(job) for job in jobs if job.state is State.QUEUED and job.priority in above]
+        coming = [job.offer.memory_bytes for job in jobs if job.state in LETTING_GO]
+        recent = self.world.now - COMING
+        offers = self.schema.offers.values()
+        coming += [known[2].memory_bytes for known in offers if known[1] == "coming" and known[3] > recent]
+        for chosen in making_way(urgent, at_work, coming):
+            job = self.schema.jobs[chosen.job_id]
+            stopping = JobStopping(tenant=TENANT, at=BEGAN, **_stopping(job, "preempt"))
+            if move := move_on(job.state, stopping):
+                self.world.counts["made way"] += 1
+                self.world.note(self, f"{job.job_id} makes way")
+                job.state = move.target
+                self.schema.tell(stopping)
 
     def _dispatch(self, job: Job, known: list[Any]) -> None:
         offer = known[2]
         move = move_on(job.state, offer)
         assert move
-        self.schema.runs += 1
-        job.state, job.run_id, known[1] = move.target, f"run-{self.schema.runs}", "taken"
+        if not job.begun:
+            self.schema.runs += 1
+            job.run_id = f"run-{self.schema.runs}"
+        job.state, job.offer, job.started_at, known[1] = move.target, offer, self._now(), "taken"
         self.world.note(self, f"{job.job_id} goes to {offer.device_id} as {job.run_id}")
         self._tell(
             JobDispatched, job_id=job.job_id, run_id=job.run_id, offer_id=offer.offer_id, device_id=offer.device_id,
             recipe=RECIPE, estimate=self.estimates[job.job_id], dataset_id="ds", dataset_digest=DIGEST, dataset_uri="u",
         )  # fmt: skip
+
+    def _now(self) -> datetime:
+        return BEGAN + timedelta(microseconds=self.world.now)
 
     def _tell(self, kind: type[Event], **fields: Any) -> None:
         self.schema.tell(kind(tenant=TENANT, at=BEGAN, **fields))
@@ -151,12 +238,16 @@ class Scheduler(Service):
     reactions: ClassVar[Any] = {
         JobSubmitted: take_in,
         DatasetReady: hear_of_dataset,
+        DatasetRefused: hear_of_dataset,
         DeviceOffered: take_offer,
         DeviceWithdrawn: forget_offer,
-        DispatchDeclined: put_back,
-        RunStarted: follow,
+        DispatchDeclined: come_back,
+        RunPaused: come_back,
+        RunStarted: note_start,
         RunFinished: succeed,
         RunFailed: give_up,
+        JobPauseAsked: pause,
+        JobResumeAsked: resume,
         JobCancelAsked: cancel,
     }
 
@@ -169,3 +260,17 @@ def _waiting(job: Job) -> Waiting:
         submitted_at=job.submitted_at,
         memory_bytes=job.memory,
     )
+
+
+def _at_work(job: Job) -> AtWork:
+    return AtWork(
+        tenant=TENANT,
+        job_id=job.job_id,
+        priority=job.priority,
+        started_at=job.started_at,
+        memory_bytes=job.offer.memory_bytes,
+    )
+
+
+def _stopping(job: Job, why: str) -> dict[str, str]:
+    return {"job_id": job.job_id, "run_id": job.run_id or "", "offer_id": job.offer.offer_id, "why": why}

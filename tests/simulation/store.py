@@ -50,15 +50,23 @@ class Schema:
 class Job:
     """A row of the scheduler's jobs."""
 
-    __slots__ = ("cost", "job_id", "memory", "priority", "run_id", "state", "submitted_at")
+    __slots__ = (
+        "begun", "cost", "job_id", "memory", "offer", "priority", "run_id", "started_at", "state", "submitted_at",
+        "wish", "wish_version",
+    )  # fmt: skip
 
-    def __init__(self, job_id: str, state: Any, priority: str, submitted_at: Any, memory: int) -> None:
+    def __init__(self, job_id: str, state: Any) -> None:
         self.job_id = job_id
         self.state = state
-        self.priority = priority
-        self.submitted_at = submitted_at
-        self.memory = memory
+        self.wish: Any = None
+        self.wish_version = 0
+        self.priority = "medium"
+        self.submitted_at: Any = None
+        self.started_at: Any = None
+        self.memory = 0
         self.run_id: str | None = None
+        self.offer: Any = None
+        self.begun = False
         self.cost: int | None = None
 
 
@@ -79,8 +87,8 @@ class Run:
     """A row of the trainer's runs."""
 
     __slots__ = (
-        "attempt", "barren", "every", "interruptions", "job_id", "losses", "micro_tokens", "run_id", "state",
-        "stop_asked", "told_started",
+        "attempt", "barren", "every", "interruptions", "job_id", "losses", "micro_tokens", "offer_id", "paused",
+        "run_id", "state", "stop_asked", "told_started",
     )  # fmt: skip
 
     def __init__(self, run_id: str, job_id: str, every: int) -> None:
@@ -93,8 +101,10 @@ class Run:
         self.interruptions = 0
         self.micro_tokens = 0
         self.losses: dict[str, int] = {}
+        self.offer_id: str | None = None
         self.stop_asked = False
         self.told_started = False
+        self.paused = False
 
 
 class Lease:
@@ -135,6 +145,7 @@ class TrainerSchema(Schema):
         self.leases: dict[int, Lease] = {}
         self.open: dict[int, Lease] = {}
         self.checkpoints: dict[str, list[Checkpoint]] = {}
+        self.called_off: set[str] = set()
         self.fence = 0
 
     def held(self, device_id: str) -> bool:
@@ -143,7 +154,7 @@ class TrainerSchema(Schema):
 
     def grant(self, run: Run, device: Device, at: int) -> Lease | None:
         """Give a device to a run under the next fence; ``None``: the device or the run is taken (a unique index)."""
-        if run.state not in ("starting", "recovering") or run.stop_asked:
+        if run.state not in ("starting", "recovering", "paused") or run.stop_asked:
             return None
         if any(lease.device_id == device.device_id or lease.run_id == run.run_id for lease in self.open.values()):
             return None

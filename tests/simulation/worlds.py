@@ -8,8 +8,18 @@ from collections import Counter
 from typing import NamedTuple
 
 from contracts.base import Event
-from contracts.datasets import DatasetReady
-from contracts.jobs import Estimate, JobCancelAsked, JobCancelled, JobFailed, JobSubmitted, JobSucceeded, Overrides
+from contracts.datasets import DatasetReady, DatasetRefused
+from contracts.jobs import (
+    Estimate,
+    JobCancelAsked,
+    JobCancelled,
+    JobFailed,
+    JobPauseAsked,
+    JobResumeAsked,
+    JobSubmitted,
+    JobSucceeded,
+    Overrides,
+)
 from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import RunCancelled, RunFailed, RunFinished
 from services.scheduler.domain.job_states import FINAL, State
@@ -113,11 +123,22 @@ class World(Clockwork):
             if self.rng.random() < 0.25:
                 asked = JobCancelAsked(tenant=TENANT, at=BEGAN, job_id=job)
                 self.later(at + self.between(0, 40 * SECOND), None, self._say, asked)
+            if self.rng.random() < 0.3:
+                self._hold_back(job, at + self.between(0, 30 * SECOND))
+        refused = DatasetRefused(tenant=TENANT, at=BEGAN, dataset_id="ds", code="bad", message="")
         ready = DatasetReady(
             tenant=TENANT, at=BEGAN, dataset_id="ds", digest=DIGEST, uri="u", base_model="m", format="f",
             train_examples=1, validation_examples=1, test_examples=1, train_tokens=1, trained_tokens=1, truncated=0,
         )  # fmt: skip
-        self.later(self.between(0, 20 * SECOND), None, self._say, ready)
+        news = refused if self.rng.random() < 0.03 else ready
+        self.later(self.between(0, 20 * SECOND), None, self._say, news)
+
+    def _hold_back(self, job: str, at: int) -> None:
+        """Pause a job and let it go on, once or twice: the last wish is that it goes on."""
+        for version in range(1, 2 * self.rng.choice((1, 2)) + 1):
+            kind = JobPauseAsked if version % 2 else JobResumeAsked
+            self.later(at, None, self._say, kind(tenant=TENANT, at=BEGAN, version=version, job_id=job))
+            at += self.between(0, 15 * SECOND)
 
     def _say(self, fact: Event) -> None:
         self.note("person", f"{type(fact).__name__} {getattr(fact, 'job_id', '')}")

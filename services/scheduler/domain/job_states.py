@@ -89,7 +89,7 @@ MOVES: tuple[Move, ...] = (
     Move(frozenset({State.VALIDATING}), DatasetRefused, State.FAILED, JobFailed),
     Move(frozenset({State.VALIDATING}), DatasetReady, State.QUEUED, JobQueued),
     Move(frozenset({State.QUEUED}), DeviceOffered, State.DISPATCHED, JobDispatched),
-    Move(frozenset({State.DISPATCHED, State.YIELDING}), DispatchDeclined, State.QUEUED, JobQueued, same_run),
+    Move(AT_WORK | {State.YIELDING}, DispatchDeclined, State.QUEUED, JobQueued, same_run),
     Move(frozenset({State.PAUSING}), DispatchDeclined, State.PAUSED, JobPaused, same_run),
     Move(frozenset({State.DISPATCHED}), RunStarted, State.RUNNING, None, same_run),
     Move(WAITING, JobPauseAsked, State.PAUSED, JobPaused),
@@ -103,7 +103,11 @@ MOVES: tuple[Move, ...] = (
     Move(ON_DEVICE, RunFailed, State.FAILED, JobFailed, same_run),
     Move(frozenset(State) - FINAL, JobCancelAsked, State.CANCELLED, JobCancelled),
 )
-"""``JobStopping`` leads to ``YIELDING`` when the scheduler itself tells it, to make way for a more urgent job."""
+"""``JobStopping`` leads to ``YIELDING`` when the scheduler itself tells it, to make way for a more urgent job.
+
+A job that was paused keeps its run: the late ``RunStarted`` of an earlier dispatch may find it dispatched again, and
+``DispatchDeclined`` then finds it running. Each dispatch is either declined or taken, so a decline is never an old one.
+"""
 
 
 def move_on(state: State, fact: Event, run_id: str | None = None) -> Move | None:

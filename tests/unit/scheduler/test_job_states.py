@@ -47,6 +47,7 @@ EXPECTED: dict[tuple[State, str], tuple[State, type[Event] | None]] = (
         (S.VALIDATING, "dataset refused"): (S.FAILED, jobs.JobFailed),
         (S.QUEUED, "device offered"): (S.DISPATCHED, jobs.JobDispatched),
         (S.DISPATCHED, "declined"): (S.QUEUED, jobs.JobQueued),
+        (S.RUNNING, "declined"): (S.QUEUED, jobs.JobQueued),
         (S.DISPATCHED, "started"): (S.RUNNING, None),
         (S.PAUSED, "submitted what can never work"): (S.FAILED, jobs.JobFailed),
         (S.YIELDING, "declined"): (S.QUEUED, jobs.JobQueued),
