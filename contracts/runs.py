@@ -254,10 +254,11 @@ class RunCancelled(Event, frozen=True, kw_only=True, tag="run.cancelled.v1"):
 
 
 class WriteFenced(Event, frozen=True, kw_only=True, tag="run.write_fenced.v1"):
-    """A stale holder tried to write and was refused."""
+    """A stale holder, or a runner that says what cannot be true, tried to write and was refused: ``why``."""
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.write_fenced"
 
     run_id: Token
     fence: Count
     what: str
+    why: str = ""
