@@ -6,7 +6,7 @@ belongs to the platform (the queue, the arbiter) asks for ``across_tenants`` by 
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,14 @@ NEXT_VERSION = """
     VALUES ($1, $2, 1)
         ON CONFLICT (aggregate) DO UPDATE SET version = aggregate_version.version + 1
  RETURNING version
+"""
+NEXT_VERSIONS = """
+    INSERT INTO {schema}.aggregate_version (aggregate, tenant, version)
+    SELECT told.aggregate, told.tenant, 1
+      FROM unnest($1::text[], $2::text[]) AS told (aggregate, tenant)
+     ORDER BY told.aggregate
+        ON CONFLICT (aggregate) DO UPDATE SET version = aggregate_version.version + 1
+ RETURNING aggregate, version
 """
 ADD_FACT = """
     INSERT INTO {schema}.outbox (id, tenant, subject, headers, body)
@@ -60,18 +68,28 @@ class Transaction:
         """Add a fact to the outbox, numbered within its aggregate; it leaves if and when this commits."""
         version = await self.fetchval(self._sql(NEXT_VERSION), aggregate_of(event), event.tenant)
         event = msgspec.structs.replace(event, version=version)
-        identity = new_id("evt")
-        headers = event_headers(event, identity, source=self._schema)
-        await self.execute(
-            self._sql(ADD_FACT),
-            identity,
-            event.tenant,
-            subject_of(event),
-            msgspec.json.encode(headers).decode(),
-            encode(event),
-        )
+        await self.execute(self._sql(ADD_FACT), *self._row(event))
         self._told = True
         return event
+
+    async def tell_all(self, events: Sequence[Event]) -> None:
+        """Add many facts, each of another aggregate, in two statements."""
+        if not events:
+            return
+        aggregates = [aggregate_of(event) for event in events]
+        told = await self.fetch(self._sql(NEXT_VERSIONS), aggregates, [event.tenant for event in events])
+        versions = {row["aggregate"]: row["version"] for row in told}
+        numbered = [
+            msgspec.structs.replace(event, version=versions[aggregate])
+            for event, aggregate in zip(events, aggregates, strict=True)
+        ]
+        await self.executemany(self._sql(ADD_FACT), [self._row(event) for event in numbered])
+        self._told = True
+
+    def _row(self, event: Event) -> tuple[str, str, str, str, bytes]:
+        identity = new_id("evt")
+        headers = event_headers(event, identity, source=self._schema)
+        return identity, event.tenant, subject_of(event), msgspec.json.encode(headers).decode(), encode(event)
 
     async def claim(self, event_id: str) -> bool:
         """Enter an event into the inbox. ``False``: its effect is already here."""

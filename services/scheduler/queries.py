@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from contracts.base import Event
-from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobSubmitted
+from contracts.datasets import DatasetReady
+from contracts.jobs import JobCancelAsked, JobDispatched, JobPauseAsked, JobResumeAsked, JobSubmitted
 from contracts.recipes import Recipe
 from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Device
-from services.scheduler.domain.job import Job, News
+from services.scheduler.domain.job import Job, News, Queued
 from services.scheduler.domain.job_states import State
 from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting
 
@@ -87,10 +88,13 @@ DISPATCH = """
 """
 BEGUN = "UPDATE scheduler.job SET begun = true WHERE tenant = $1 AND job_id = $2"
 HOLD_MATCHING = "SELECT pg_advisory_xact_lock(hashtext('scheduler.matching'))"
-WAITING = """
-    SELECT tenant, job_id, priority, submitted_at, memory_bytes
-      FROM scheduler.job
-     WHERE state = 'queued'
+HEADS = """
+    SELECT job.*, dataset.news
+      FROM scheduler.job JOIN scheduler.dataset USING (tenant, dataset_id)
+     WHERE job.state = 'queued' AND job.memory_bytes <= $1
+     ORDER BY job.rank, job.submitted_at, job.job_id
+     LIMIT $2
+       FOR UPDATE OF job
 """
 SOMEBODY_URGENT = """
     SELECT EXISTS (
@@ -148,7 +152,7 @@ OPEN_OFFERS = """
      ORDER BY at, device_id
        FOR UPDATE
 """
-TAKE_OFFER = "UPDATE scheduler.device SET state = 'taken' WHERE offer_id = $1"
+TAKE_OFFERS = "UPDATE scheduler.device SET state = 'taken' WHERE offer_id = ANY($1)"
 LIKELY_OFFER = """
     SELECT offer
       FROM scheduler.device
@@ -160,6 +164,10 @@ CALIBRATION = """
     SELECT runs, log_ratio, spread, start_up, memory_ratio
       FROM scheduler.calibration
      WHERE base_model = $1 AND kind = $2 AND precision = $3
+"""
+CALIBRATIONS = """
+    SELECT base_model, kind, precision, runs, log_ratio, spread, start_up, memory_ratio
+      FROM scheduler.calibration
 """
 HOLD_CALIBRATION = """
     INSERT INTO scheduler.calibration AS known
@@ -230,13 +238,13 @@ async def queue(tx: Transaction, job: Job, state: State, asked: Recipe, memory_b
     await tx.execute(QUEUE, job.tenant, job.job_id, state, _json(asked), memory_bytes)
 
 
-async def dispatch(
-    tx: Transaction, job: Job, state: State, run_id: str, offer: DeviceOffered, recipe: Recipe, device: Device
-) -> None:
-    """Write down which run a job became, with which recipe on which device."""
-    await tx.execute(
-        DISPATCH, job.tenant, job.job_id, state, run_id, offer.offer_id, offer.device_id, _json(recipe), _json(device)
-    )
+async def dispatch(tx: Transaction, jobs: list[tuple[JobDispatched, Device]], state: State) -> None:
+    """Write down which runs jobs became, with which recipes on which devices."""
+    rows = [
+        (job.tenant, job.job_id, state, job.run_id, job.offer_id, job.device_id, _json(job.recipe), _json(device))
+        for job, device in jobs
+    ]
+    await tx.executemany(DISPATCH, rows)
 
 
 async def set_begun(tx: Transaction, job: Job) -> None:
@@ -249,9 +257,9 @@ async def hold_matching(tx: Transaction) -> None:
     await tx.execute(HOLD_MATCHING)
 
 
-async def waiting(tx: Transaction) -> list[Waiting]:
-    """Read every tenant's queued jobs."""
-    return [Waiting(**row) for row in await tx.fetch(WAITING)]
+async def heads(tx: Transaction, memory_bytes: int, most: int) -> list[Queued]:
+    """Read and lock the first ``most`` queued jobs, of every tenant, that fit a device with this much memory."""
+    return [_queued(row) for row in await tx.fetch(HEADS, memory_bytes, most)]
 
 
 async def somebody_urgent(tx: Transaction) -> bool:
@@ -297,9 +305,9 @@ async def open_offers(tx: Transaction) -> list[DeviceOffered]:
     return [msgspec.json.decode(row["offer"], type=DeviceOffered) for row in await tx.fetch(OPEN_OFFERS)]
 
 
-async def take_offer(tx: Transaction, offer_id: str) -> None:
-    """Close an offer because a job was dispatched to it."""
-    await tx.execute(TAKE_OFFER, offer_id)
+async def take_offers(tx: Transaction, offer_ids: list[str]) -> None:
+    """Close offers because jobs were dispatched to them."""
+    await tx.execute(TAKE_OFFERS, offer_ids)
 
 
 async def likely_device(tx: Transaction) -> Device:
@@ -312,6 +320,14 @@ async def calibration(tx: Transaction, base_model: str, device: Device) -> Calib
     """Read what runs of this model on this kind of device taught."""
     row = await tx.fetchrow(CALIBRATION, base_model, device.kind, device.precision)
     return Calibration(**row) if row else Calibration()
+
+
+async def calibrations(tx: Transaction) -> dict[tuple[str, str, str], Calibration]:
+    """Read what runs taught, by model, kind of device and precision."""
+    return {
+        (model, kind, precision): Calibration(**dict(zip(Calibration.__struct_fields__, learned, strict=True)))
+        for model, kind, precision, *learned in await tx.fetch(CALIBRATIONS)
+    }
 
 
 async def hold_calibration(tx: Transaction, base_model: str, device: Device) -> Calibration:
@@ -339,6 +355,18 @@ def _job(row: Any) -> Job:
         begun=row["begun"],
         recipe=_decoded(row["recipe"], Recipe),
         device=_decoded(row["device"], Device),
+    )
+
+
+def _queued(row: Any) -> Queued:
+    return Queued(
+        tenant=row["tenant"],
+        job_id=row["job_id"],
+        priority=row["priority"],
+        submitted_at=row["submitted_at"],
+        memory_bytes=row["memory_bytes"],
+        job=_job(row),
+        ready=msgspec.json.decode(row["news"], type=DatasetReady),
     )
 
 

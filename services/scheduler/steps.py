@@ -26,11 +26,11 @@ from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Conflict, Rejected
 from services.scheduler import queries
-from services.scheduler.domain.estimate import Data, Device, Observed, Rate, learn
-from services.scheduler.domain.job import Job, News
+from services.scheduler.domain.estimate import Calibration, Data, Device, Observed, Rate, learn
+from services.scheduler.domain.job import Job, News, Queued
 from services.scheduler.domain.job_states import ON_DEVICE, Move, State, move_on
 from services.scheduler.domain.plan import Plan, plan, planned_again
-from services.scheduler.domain.queue import making_way, more_urgent_than, pick
+from services.scheduler.domain.queue import making_way, more_urgent_than, turns
 from services.scheduler.domain.recipe import for_data, refusal_of, wished
 from services.scheduler.domain.remedies import MEND, other_data, other_settings
 
@@ -127,13 +127,14 @@ async def match(tx: Transaction, rate: Rate) -> None:
     and an offer that arrive together the later transaction sees both, and none is given away twice.
     """
     await queries.hold_matching(tx)
-    offers = await queries.open_offers(tx)
-    waiting = await queries.waiting(tx) if offers else []
-    for offer in offers:
-        while turn := pick(waiting, offer.memory_bytes):
-            waiting.remove(turn)
-            if await dispatch(tx, turn.tenant, turn.job_id, offer, rate):
-                break
+    if offers := await queries.open_offers(tx):
+        sizes = [offer.memory_bytes for offer in offers]
+        heads = {
+            (job.tenant, job.job_id): job
+            for size in sorted(set(sizes))
+            for job in await queries.heads(tx, size, len(offers))
+        }
+        await dispatch(tx, [(offers[index], job) for index, job in turns(heads.values(), sizes)], rate)
     await make_way(tx)
 
 
@@ -151,19 +152,21 @@ async def make_way(tx: Transaction) -> None:
             await tx.tell(stopping)
 
 
-async def dispatch(tx: Transaction, tenant: str, job_id: str, offer: DeviceOffered, rate: Rate) -> bool:
-    """Give a queued job an offered device. ``False``: it was cancelled a moment ago."""
-    job = await queries.job(tx, tenant, job_id)
-    move = move_on(job.state, offer) if job else None
-    if job is None or move is None or job.asked is None:
-        return False
-    ready, device = await _ready(tx, job), device_of(offer)
-    run_id = job.run_id if job.begun and job.run_id else new_id("run")
-    final = await planned_for(tx, job, job.asked, ready, device, rate)
-    await queries.take_offer(tx, offer.offer_id)
-    await queries.dispatch(tx, job, move.target, run_id, offer, final.recipe, device)
-    await tx.tell(_dispatched(job, run_id, offer, final, ready))
-    return True
+async def dispatch(tx: Transaction, pairs: list[tuple[DeviceOffered, Queued]], rate: Rate) -> None:
+    """Give jobs at the head of the queue, locked, the devices on offer: all of them in the same few statements."""
+    if not pairs:
+        return
+    known = await queries.calibrations(tx)
+    given = []
+    for offer, turn in pairs:
+        device = device_of(offer)
+        assert turn.job.asked
+        learned = known.get((turn.job.asked.base_model, device.kind, device.precision), Calibration())
+        final = _fitted(turn.job, turn.job.asked, turn.ready, device, learned, rate)
+        given.append((_dispatched(turn, offer, final), device))
+    await queries.take_offers(tx, [offer.offer_id for offer, _ in pairs])
+    await queries.dispatch(tx, given, State.DISPATCHED)
+    await tx.tell_all([job for job, _ in given])
 
 
 async def follow(tx: Transaction, fact: JobCancelAsked | RunStarted | RunFinished | RunFailed) -> Job | None:
@@ -223,10 +226,15 @@ async def planned_for(
     tx: Transaction, job: Job, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate
 ) -> Plan:
     """Plan a job's next stay on a device: one that has begun keeps the recipe it began with."""
-    if not (job.begun and job.recipe):
-        return await planned(tx, asked, ready, device, rate)
-    data = Data(train_examples=ready.train_examples, train_tokens=ready.train_tokens)
-    return planned_again(job.recipe, data, device, await queries.calibration(tx, job.recipe.base_model, device), rate)
+    return _fitted(job, asked, ready, device, await queries.calibration(tx, asked.base_model, device), rate)
+
+
+def _fitted(
+    job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate
+) -> Plan:
+    if job.begun and job.recipe:
+        return planned_again(job.recipe, data_of(ready), device, learned, rate)
+    return plan(asked, data_of(ready), device, learned, rate)
 
 
 def device_of(offer: DeviceOffered) -> Device:
@@ -249,12 +257,13 @@ def _stopping(job: Job, why: str) -> JobStopping:
     )
 
 
-def _dispatched(job: Job, run_id: str, offer: DeviceOffered, final: Plan, ready: DatasetReady) -> JobDispatched:
+def _dispatched(turn: Queued, offer: DeviceOffered, final: Plan) -> JobDispatched:
+    job, ready = turn.job, turn.ready
     return JobDispatched(
         tenant=job.tenant,
         at=now(),
         job_id=job.job_id,
-        run_id=run_id,
+        run_id=job.run_id if job.begun and job.run_id else new_id("run"),
         offer_id=offer.offer_id,
         device_id=offer.device_id,
         recipe=final.recipe,

@@ -7,6 +7,7 @@ from contracts.jobs import JobSubmitted
 from contracts.recipes import Recipe
 from services.scheduler.domain.estimate import Device
 from services.scheduler.domain.job_states import State
+from services.scheduler.domain.queue import Waiting
 
 News = DatasetReady | DatasetRefused
 """What may be known of a job's dataset; before either was told, nothing is."""
@@ -28,3 +29,10 @@ class Job(Struct, frozen=True, kw_only=True):
     begun: bool = False
     recipe: Recipe | None = None
     device: Device | None = None
+
+
+class Queued(Waiting, frozen=True, kw_only=True):
+    """A job at the head of the queue, with all that giving it a device takes."""
+
+    job: Job
+    ready: DatasetReady

@@ -6,6 +6,7 @@ among equals the one that started last, because it has the least to lose. It kee
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -23,9 +24,26 @@ class Waiting(Struct, frozen=True, kw_only=True):
     memory_bytes: int
 
 
-def pick(jobs: Iterable[Waiting], memory_bytes: int) -> Waiting | None:
-    """Choose the job for a device with this much memory; ``None`` when nothing that waits fits it."""
-    return min((job for job in jobs if job.memory_bytes <= memory_bytes), key=_turn, default=None)
+W = TypeVar("W", bound=Waiting)
+
+
+def pick(queue: Iterable[W], memory_bytes: int) -> W | None:
+    """Choose the job for one device with this much memory; ``None`` when nothing that waits fits it."""
+    return next((job for _, job in turns(queue, [memory_bytes])), None)
+
+
+def turns(queue: Iterable[W], devices: Sequence[int]) -> list[tuple[int, W]]:
+    """Give each device, in this order, the job whose turn it is among those that fit its memory in bytes.
+
+    Returns pairs of a device's index and its job; a device that nothing fits is left out.
+    """
+    left = sorted(queue, key=_turn)
+    chosen = []
+    for index, memory_bytes in enumerate(devices):
+        place = next((place for place, job in enumerate(left) if job.memory_bytes <= memory_bytes), None)
+        if place is not None:
+            chosen.append((index, left.pop(place)))
+    return chosen
 
 
 class AtWork(Struct, frozen=True, kw_only=True):

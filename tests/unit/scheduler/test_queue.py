@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting, making_way, more_urgent_than, pick
+from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting, making_way, more_urgent_than, pick, turns
 from tests.unit.scheduler.facts import AT
 
 
@@ -20,8 +20,8 @@ def waiting(job_id: str, priority: str = "medium", age: int = 0, memory: int = 1
 
 
 def chosen(*jobs: Waiting, memory: int = 10) -> str | None:
-    job = pick(jobs, memory)
-    return job.job_id if job else None
+    turn = pick(jobs, memory)
+    return turn.job_id if turn else None
 
 
 def test_an_urgent_job_goes_before_an_older_one() -> None:
@@ -118,3 +118,13 @@ def test_every_job_that_makes_way_does_so_for_one_that_is_more_urgent_and_fits(
             PRIORITIES.index(each.priority) < PRIORITIES.index(job.priority) and each.memory_bytes <= job.memory_bytes
             for each in queue
         )
+
+
+@given(st.lists(jobs, max_size=30, unique_by=lambda job: job.job_id), st.lists(st.integers(0, 20), max_size=10))
+def test_many_devices_at_once_get_what_they_would_get_one_after_another(queue: list[Waiting], sizes: list[int]) -> None:
+    left, one_by_one = queue.copy(), []
+    for index, memory in enumerate(sizes):
+        if turn := pick(left, memory):
+            left.remove(turn)
+            one_by_one.append((index, turn))
+    assert turns(queue, sizes) == one_by_one
