@@ -26,6 +26,7 @@ FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 TRANSITIONS: dict[tuple[State, Happening], State] = {
     ("starting", "child_up"): "running",
     ("starting", "attempt_lost"): "recovering",
+    ("starting", "adapter_stored"): "succeeded",
     ("starting", "hopeless"): "failed",
     ("starting", "stop_asked"): "stopping",
     ("starting", "pause_asked"): "pausing",

@@ -11,7 +11,7 @@ from contracts.jobs import Estimate
 from services.trainer.domain import run_states
 from services.trainer.domain.failures import Failure, evidence_of
 from services.trainer.domain.liveness import Silence
-from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS, GoOn, History, after_loss
+from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS, Backoff, GoOn, History, after_loss, wait_before
 from services.trainer.domain.saving import interval
 
 STATES = typing.get_args(run_states.State)
@@ -73,12 +73,55 @@ def test_a_lost_attempt_goes_on_until_its_budget_is_used_up(kind: str, cause: st
     assert verdict.evidence == "killed by SIGKILL"
 
 
+def test_a_preempted_run_goes_on_for_ever_and_is_never_called_barren() -> None:
+    verdict = after_loss("preempted", "", "", history({"preempted": 1000}, barren=BARREN_ATTEMPTS - 1))
+    assert verdict == GoOn(cause="preempted", micro_tokens=768, barren=False)
+
+
+def test_only_the_infrastructure_is_given_time() -> None:
+    waits = {
+        kind: verdict.wait
+        for kind in ("preempted", "lost_worker", "infrastructure", "out_of_memory")
+        if isinstance(verdict := after_loss(kind, "", "", history()), GoOn)
+    }
+    assert waits.pop("infrastructure") >= 60
+    assert set(waits.values()) == {0.0}
+
+
+@given(run_id=st.text(max_size=40), lost=st.integers(0, 9))
+def test_the_wait_doubles_between_one_minute_and_thirty_and_is_the_same_when_asked_again(
+    run_id: str, lost: int
+) -> None:
+    wait = wait_before(run_id, lost)
+    assert wait == wait_before(run_id, lost)
+    assert min(60 * 2**lost, 900) <= wait <= min(120 * 2**lost, 1800)
+
+
+def test_runs_that_failed_together_come_back_apart() -> None:
+    waits = sorted(wait_before(f"run-{number}", 0) for number in range(100))
+    assert waits[-1] - waits[0] > 50
+    assert len(set(waits)) == 100
+    assert wait_before("run-1", 3, Backoff(first=0.0, last=0.0)) == 0.0
+
+
 def test_out_of_memory_halves_the_forward_pass_twice_then_gives_up() -> None:
     first = after_loss("out_of_memory", "", "", history())
     assert first == GoOn(cause="out_of_memory", micro_tokens=384)
     second = after_loss("out_of_memory", "", "", history({"out_of_memory": 1}, micro_tokens=384))
     assert second == GoOn(cause="out_of_memory", micro_tokens=192)
     assert isinstance(after_loss("out_of_memory", "", "", history({"out_of_memory": 2}, micro_tokens=192)), Failure)
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [("lost_worker", True), ("out_of_memory", True), ("infrastructure", False), ("preempted", False)],
+)
+def test_an_attempt_counts_as_barren_if_it_says_something_about_the_run(kind: str, counts: bool) -> None:
+    verdict = after_loss(kind, "", "", history())
+    assert isinstance(verdict, GoOn)
+    assert verdict.barren == counts
+    last = after_loss(kind, "", "", history(barren=BARREN_ATTEMPTS - 1))
+    assert isinstance(last, Failure) == counts
 
 
 def test_attempts_without_a_checkpoint_make_no_progress() -> None:
@@ -103,7 +146,7 @@ def test_evidence_names_the_signal_and_keeps_the_last_lines() -> None:
 
 
 def test_silence_counts_only_while_connected() -> None:
-    silence = Silence(15.0)
+    silence: Silence[int] = Silence(15.0)
     for _ in range(40):
         assert silence.tick({1}, 1.0, connected=False) == []
     for _ in range(15):
@@ -112,7 +155,7 @@ def test_silence_counts_only_while_connected() -> None:
 
 
 def test_a_beat_starts_the_count_anew_and_a_sleeping_arbiter_counts_nothing() -> None:
-    silence = Silence(15.0)
+    silence: Silence[int] = Silence(15.0)
     silence.tick({1}, 2.9, connected=True)
     assert silence.tick({1}, 3600.0, connected=True) == []
     for _ in range(7):
