@@ -41,6 +41,8 @@ from services.gateway.queries import keys as key_queries
 
 PORT = 8080
 RUNNER_ENVIRONMENT = "runner.env"
+GRACE = 20.0
+"""Seconds a program has to end in; the runner is told a little less, as the notice of its machine."""
 PROGRAMS = {name: f"services.{name}" for name in SERVICES} | {RUNNER: "services.trainer.runner"}
 """Module of each program; the runner trains for the trainer and knows no database."""
 
@@ -167,7 +169,7 @@ def _service(
         command=[sys.executable, "-m", PROGRAMS[name]],
         env=_environment(name, home, given, cluster, secrets) | dict(told),
         ready=_answers(given[name]),
-        grace=20.0,
+        grace=GRACE,
         options={"cwd": ROOT},
     )
 
@@ -186,7 +188,9 @@ def _environment(
         "WOODSHED_MODELS_DIR": str(models_of(home)),
         "WOODSHED_HEALTH_PORT": "0" if name == "gateway" else str(given[name]),
     }
-    if name != RUNNER:
+    if name == RUNNER:
+        told["WOODSHED_NOTICE_SECONDS"] = str(GRACE - 2.0)
+    else:
         told["WOODSHED_DATABASE_URL"] = cluster.url_for(f"woodshed_{name}", secrets[name], DATABASE)
     if name == "gateway":
         told |= {

@@ -1,10 +1,12 @@
 """The control's end of the private line: what runners say becomes rows and facts, guarded by the fence.
 
 ``hello`` and ``report`` are each one transaction, as a reaction to a fact would be; a
-repeated report finds its effect done and changes nothing. ``beat`` only resets a clock.
+repeated report finds its effect done and changes nothing. ``beat`` resets a clock, and
+says goodbye when its runner is leaving. Nothing a runner says is believed (``domain/trust``).
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from contracts.base import Event
 from contracts.recipes import Recipe
 from contracts.runs import (
     CheckpointCommitted,
+    DeviceWithdrawn,
     RunCancelled,
     RunFailed,
     RunFinished,
@@ -28,13 +31,22 @@ from contracts.runs import (
 from libs.bus import Bus
 from libs.db import Database, Transaction
 from libs.db.database import now
-from services.trainer import queries, queries_machines
+from services.trainer import queries, queries_devices, queries_machines
 from services.trainer.domain import run_states
 from services.trainer.domain.classifying import classified
 from services.trainer.domain.failures import Failure, evidence_of
 from services.trainer.domain.liveness import Silence
-from services.trainer.domain.recovery import GoOn, History, after_loss, is_hopeless
+from services.trainer.domain.recovery import PREEMPTED, Backoff, GoOn, History, after_loss, is_hopeless
 from services.trainer.domain.remedies import with_settings
+from services.trainer.domain.trust import (
+    MOST_NUMBER,
+    TOKEN,
+    Granted,
+    flaw_of_beat,
+    flaw_of_hello,
+    flaw_of_progress,
+    flaw_of_report,
+)
 from services.trainer.handlers import set_aside
 from services.trainer.line import (
     BEAT,
@@ -66,13 +78,15 @@ class Control:
     """Hears runners. ``silence`` is shared with the arbiter; ``wake`` makes the work loops look at once."""
 
     def __init__(
-        self, db: Database, bus: Bus, settings: TrainerSettings, silence: Silence, wake: asyncio.Event
+        self, db: Database, bus: Bus, settings: TrainerSettings, silence: Silence[int], wake: asyncio.Event
     ) -> None:
         self.db = db
         self.bus = bus
         self.settings = settings
         self.silence = silence
         self.wake = wake
+        self.backoff = Backoff(first=settings.retry_first_seconds, last=settings.retry_last_seconds)
+        self.runners: Silence[str] = Silence(settings.lease_seconds)
         self.last_beat: dict[str, float] = {}
 
     async def listen(self) -> None:
@@ -87,44 +101,88 @@ class Control:
     def _answering(self, kind: Any, method: Any) -> Any:
         async def answer(message: Any) -> None:
             try:
-                said = await method(msgspec.json.decode(message.data, type=kind))
+                said = msgspec.json.decode(message.data, type=kind)
+            except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+                log.warning("runner says what cannot be read", what=kind.__name__, error=repr(error)[:300])
+                return await self._answer(message, Answered(accepted=False))
+            try:
+                await self._answer(message, await method(said))
             except Exception as error:
                 log.warning("runner not answered, it will repeat", what=kind.__name__, error=repr(error))
-                return
-            if message.reply and said is not None:
-                await self.bus.nc.publish(message.reply, encode(said))
 
         return answer
 
+    async def _answer(self, message: Any, answer: Answered | Heard | None) -> None:
+        if message.reply and answer is not None:
+            await self.bus.nc.publish(message.reply, encode(answer))
+
     async def hello(self, said: Hello) -> Answered:
         """A runner has (re)started and holds nothing: its devices are online, its former attempts lost."""
+        if flaw := flaw_of_hello(said):
+            log.warning("runner refused", runner=said.runner[:40], why=flaw)
+            return Answered(accepted=False)
         async with self.db.across_tenants() as tx:
-            for lease in await queries.open_leases(tx):
-                if lease["runner"] == said.runner:
-                    await self.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
+            repeated = said.session and said.session == await queries_devices.session_of(tx, said.runner)
+            for lease in [] if repeated else await queries.leases_of(tx, said.runner):
+                await self.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
+            await self.withdraw(tx, said.runner, leaving=True)
             if not await queries_machines.leaving(tx, said.runner):
-                for device in said.devices:
-                    await queries.add_device(tx, said.runner, device)
+                await self._take_in(tx, said)
+        self._heard(said.runner)
         self.wake.set()
         return Answered()
 
-    async def beat(self, said: Beat) -> Heard:
+    async def _take_in(self, tx: Transaction, said: Hello) -> None:
+        for device in said.devices:
+            if not await queries_devices.add_device(tx, said, device):
+                log.warning("device belongs to another runner", runner=said.runner, device=device.device_id)
+
+    def _heard(self, runner: str) -> None:
+        self.runners.heard(runner)
+        self.last_beat[runner] = asyncio.get_running_loop().time()
+
+    async def beat(self, said: Beat) -> Heard | None:
         """A runner lives; tell it which of its attempts are no longer its own."""
-        self.last_beat[said.runner] = asyncio.get_running_loop().time()
-        for held in said.holds:
-            self.silence.heard(held.fence)
+        if flaw_of_beat(said):
+            return None
+        self._heard(said.runner)
         async with self.db.across_tenants() as tx:
-            open_fences = {lease["fence"] for lease in await queries.open_leases(tx)}
-            known = await queries.runner_known(tx, said.runner)
-        return Heard(stale=tuple(held.fence for held in said.holds if held.fence not in open_fences), known=known)
+            if said.leaving:
+                await self._leave(tx, said)
+            its_own = {lease["fence"] for lease in await queries.leases_of(tx, said.runner)}
+            stale = tuple(held.fence for held in said.holds if held.fence not in its_own)
+            if not (stale or said.leaving) and await queries_devices.come_back(tx, said.runner):
+                self.wake.set()
+            known = await queries_devices.runner_known(tx, said.runner)
+        for held in said.holds:
+            if held.fence in its_own:
+                self.silence.heard(held.fence)
+        return Heard(stale=stale, known=known)
+
+    async def _leave(self, tx: Transaction, said: Beat) -> None:
+        """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""
+        await self.withdraw(tx, said.runner, leaving=True)
+        holds = {held.fence for held in said.holds}
+        for lease in await queries.leases_of(tx, said.runner):
+            if not lease["launched"] and lease["fence"] not in holds:
+                await self.lose(tx, lease["fence"], PREEMPTED, "the machine is being taken away", None)
+                self.wake.set()
+
+    async def withdraw(self, tx: Transaction, runner: str, *, leaving: bool = False) -> None:
+        """Take a runner's devices offline, and their offers back."""
+        for device in await queries_devices.take_offline(tx, runner, leaving=leaving):
+            if device["offer_id"]:
+                await tx.tell(DeviceWithdrawn(at=now(), device_id=device["device_id"], offer_id=device["offer_id"]))
 
     async def progress(self, said: ProgressReport) -> None:
         """Pass a look at a run on as telemetry."""
+        if not 0 < said.fence < MOST_NUMBER:
+            return
         async with self.db.across_tenants() as tx:
             run = await queries.look(tx, said.fence)
-            if run is None:
+            if run is None or flaw_of_progress(said, _granted(run, said.fence)):
                 return
-            await queries.set_step(tx, said.run_id, said.seen.step)
+            await queries.set_step(tx, said.run_id, run["attempt"], said.seen.step)
             cost = await queries_machines.cost(tx, said.run_id, now(), self.settings.device_rate)
         seen = said.seen
         await self.bus.publish_telemetry(
@@ -152,41 +210,68 @@ class Control:
         )
 
     async def report(self, said: Report) -> Answered:
-        """Apply what happened to an attempt, if its fence still holds."""
+        """Apply what happened to an attempt, if it can be true and its fence still holds."""
         async with self.db.across_tenants() as tx:
+            lease = await queries.lease(tx, said.fence) if 0 < said.fence < MOST_NUMBER else None
+            if flaw := flaw_of_report(said, _granted(lease, said.fence) if lease else None):
+                return await self._refused(tx, said, lease, flaw)
             run = await queries.holder(tx, said.fence)
-            if run is None or run["run_id"] != said.run_id:
-                await self._fenced(tx, said)
-                return Answered(accepted=False)
+            if run is None:
+                return await self._late(tx, said, lease)
             self.silence.heard(said.fence)
-            match said.what:
-                case Reached():
-                    await self._reached(tx, run, said.what)
-                case Uploaded():
-                    await self._uploaded(tx, run, said.what)
-                case Quarantined():
-                    await queries.quarantine(tx, said.what)
-                case Remark():
-                    await self._remarked(tx, run, said.what)
-                case Done():
-                    await self._done(tx, run, said.what)
-                case Halted():
-                    await self._halted(tx, run)
-                case Broken():
-                    await self._broke(tx, said.fence, said.what)
+            await self._apply(tx, run, said)
         self.wake.set()
         return Answered()
 
-    async def _fenced(self, tx: Transaction, said: Report) -> None:
-        """A repeated last report is harmless and common; anything else from a stale holder is told."""
+    async def _apply(self, tx: Transaction, run: Any, said: Report) -> None:
+        match said.what:
+            case Reached():
+                await self._reached(tx, run, said.what)
+            case Uploaded():
+                await self._uploaded(tx, run, said.what)
+            case Quarantined():
+                await queries.quarantine(tx, run["run_id"], said.what)
+            case Remark():
+                await self._remarked(tx, run, said.what)
+            case Done():
+                await self._done(tx, run, said.what)
+            case Halted():
+                await self._halted(tx, run, said.what)
+            case Broken():
+                await self._broke(tx, said.fence, said.what)
+
+    async def _refused(self, tx: Transaction, said: Report, lease: Any, flaw: str) -> Answered:
+        """A report that cannot be true is told, to the tenant whose lease it names."""
+        log.warning("report refused", runner=said.runner[:40], fence=said.fence, why=flaw)
+        if lease:
+            await self._fenced(tx, lease["tenant"], lease["run_id"], said, flaw)
+        elif TOKEN.fullmatch(said.run_id) and (tenant := await queries.tenant_of(tx, said.run_id)):
+            await self._fenced(tx, tenant, said.run_id, said, flaw)
+        return Answered(accepted=False)
+
+    async def _late(self, tx: Transaction, said: Report, lease: Any) -> Answered:
+        """A report under an ended lease: taken if it only repeats what was done, else refused; refused data is told."""
         log.info("stale report", run=said.run_id, fence=said.fence, what=type(said.what).__name__)
-        tenant = await queries.tenant_of(tx, said.run_id)
-        if tenant and isinstance(said.what, Uploaded | Done):
-            await tx.tell(
-                WriteFenced(
-                    tenant=tenant, at=now(), run_id=said.run_id, fence=said.fence, what=type(said.what).__name__
-                )
+        match said.what:
+            case Uploaded() if await queries.was_committed(tx, said.fence, said.what):
+                return Answered()
+            case Done() if lease["ended_how"] == "done":
+                return Answered()
+            case Uploaded() | Done():
+                await self._fenced(tx, lease["tenant"], said.run_id, said, "the lease has ended")
+        return Answered(accepted=False)
+
+    async def _fenced(self, tx: Transaction, tenant: str, run_id: str, said: Report, why: str) -> None:
+        await tx.tell(
+            WriteFenced(
+                tenant=tenant,
+                at=now(),
+                run_id=run_id,
+                fence=min(abs(said.fence), MOST_NUMBER),
+                what=type(said.what).__name__,
+                why=why,
             )
+        )
 
     async def _reached(self, tx: Transaction, run: Any, what: Reached) -> None:
         state = run_states.after(run["state"], "child_up")
@@ -194,7 +279,7 @@ class Control:
             await queries.set_state(tx, run["run_id"], state)
         if not run["told_started"]:
             await tx.tell(self._of(RunStarted, run, device_id=run["device_id"], fence=run["fence"]))
-            await queries.set_told(tx, run["run_id"])
+            await queries.set_started(tx, run["run_id"])
         await tx.tell(self._of(RunStageReached, run, stage=what.stage))
         if what.stage == "training" and run["interrupted_at"]:
             seconds = max(0.0, (now() - run["interrupted_at"]).total_seconds())
@@ -211,7 +296,7 @@ class Control:
                     lost_seconds=lost["lost_seconds"],
                 )
             )
-            await queries.set_told(tx, run["run_id"])
+            await queries.set_recovered(tx, run["run_id"])
 
     async def _uploaded(self, tx: Transaction, run: Any, what: Uploaded) -> None:
         if not await queries.add_checkpoint(tx, run["run_id"], run["fence"], what, now()):
@@ -270,10 +355,11 @@ class Control:
         )
         return None
 
-    async def _halted(self, tx: Transaction, run: Any) -> None:
+    async def _halted(self, tx: Transaction, run: Any, what: Halted) -> None:
         """It stopped when asked. If nobody here asked, the machine is going away: go on elsewhere."""
         if run["state"] not in ("stopping", "pausing"):
-            return await self.lose(tx, run["fence"], "lost_worker", "the machine asked its processes to end", None)
+            evidence = f"the machine asked its processes to end; {evidence_of(what.exit_code, what.stderr)}"
+            return await self.lose(tx, run["fence"], PREEMPTED, evidence, what)
         await queries.end_lease(tx, run["fence"], now(), "stopped")
         await self._stopped(tx, run)
         return None
@@ -291,10 +377,15 @@ class Control:
         await tx.tell(self._of(RunCancelled, run, device_seconds=spent))
 
     async def _broke(self, tx: Transaction, fence: int, what: Broken) -> None:
-        """Find out what it was; the child's own sentence is kept only where it named the kind itself."""
+        """Find out what it was; the child's own sentence is kept only where it named the kind itself.
+
+        What was killed because its machine leaves needs no finding out.
+        """
         words = f"{what.stderr}\n{what.message}"
         killed = what.killed_for_memory
-        kind = classified(what.kind, what.exit_code, words, killed_for_memory=killed)
+        kind = what.kind
+        if kind != PREEMPTED:
+            kind = classified(kind, what.exit_code, words, killed_for_memory=killed)
         evidence = evidence_of(what.exit_code, words, killed_for_memory=killed)
         kept = what if kind == what.kind else msgspec.structs.replace(what, message="")
         await self.lose(tx, fence, kind, evidence, kept)
@@ -307,36 +398,51 @@ class Control:
                 await self._stopped(tx, run, run["step"])
         self.wake.set()
 
-    async def lose(self, tx: Transaction, fence: int, kind: str, evidence: str, what: Broken | None) -> None:
+    async def lose(self, tx: Transaction, fence: int, kind: str, evidence: str, what: Broken | Halted | None) -> None:
         """An attempt is over without a result: free its device, then go on or give up."""
         run = await queries.holder(tx, fence)
         if run is None:
             return None
         await queries.end_lease(tx, fence, now(), "lost")
+        if kind == "lost_worker" and run["leaving"]:
+            kind = PREEMPTED
         reached = max(run["step"], what.step if what else 0)
         if run["state"] == "stopping" or (run["state"] == "pausing" and not is_hopeless(kind)):
             return await self._stopped(tx, run, reached)
         losses: dict[str, int] = msgspec.json.decode(run["losses"])
         history = History(
-            losses=losses, barren=run["barren"], micro_tokens=run["micro_tokens"] or tokens_for(run["torch_device"])
+            losses=losses,
+            barren=run["barren"],
+            micro_tokens=run["micro_tokens"] or tokens_for(run["torch_device"]),
+            run_id=run["run_id"],
         )
-        verdict = after_loss(kind, evidence, what.message if what else "", history)
+        message = what.message if isinstance(what, Broken) else ""
+        verdict = after_loss(kind, evidence, message, history, self.backoff)
         if isinstance(verdict, Failure):
             return await self._failed(tx, run, kind, verdict)
-        await self._interrupted(tx, run, verdict, losses, evidence, what)
+        await self._interrupted(tx, run, verdict, losses, evidence, reached)
         return None
 
     async def _interrupted(
-        self, tx: Transaction, run: Any, verdict: GoOn, losses: dict[str, int], evidence: str, what: Broken | None
+        self, tx: Transaction, run: Any, verdict: GoOn, losses: dict[str, int], evidence: str, reached: int
     ) -> None:
         losses[verdict.cause] = losses.get(verdict.cause, 0) + 1
-        micro_tokens = verdict.micro_tokens if verdict.cause == "out_of_memory" else run["micro_tokens"]
-        counted = msgspec.json.encode(losses).decode()
-        await queries.lose(tx, run["run_id"], "recovering", micro_tokens, counted, now())
         saved = await queries.checkpoints(tx, run["run_id"])
         resume = saved[0].step if saved else 0
-        reached = max(run["step"], what.step if what else 0)
-        await queries.add_lost(tx, run["run_id"], steps=max(0, reached - resume))
+        lost_steps = max(0, reached - resume)
+        at = now()
+        await queries.lose(
+            tx,
+            run["run_id"],
+            "recovering",
+            barren=int(verdict.barren),
+            micro_tokens=verdict.micro_tokens if verdict.cause == "out_of_memory" else run["micro_tokens"],
+            losses=msgspec.json.encode(losses).decode(),
+            at=at,
+            not_before=at + timedelta(seconds=verdict.wait),
+            step=resume,
+        )
+        await queries.add_lost(tx, run["run_id"], steps=lost_steps)
         await tx.tell(
             self._of(
                 RunInterrupted,
@@ -345,7 +451,7 @@ class Control:
                 cause=verdict.cause,
                 evidence=evidence[-2000:],
                 step=resume,
-                lost_steps=max(0, reached - resume),
+                lost_steps=lost_steps,
             )
         )
 
@@ -368,3 +474,7 @@ class Control:
 
     def _of(self, kind: type[Event], run: Any, **fields: Any) -> Event:
         return kind(tenant=run["tenant"], at=now(), run_id=run["run_id"], job_id=run["job_id"], **fields)  # type: ignore[call-arg]
+
+
+def _granted(row: Any, fence: int) -> Granted:
+    return Granted(fence=fence, runner=row["runner"], tenant=row["tenant"], run_id=row["run_id"], steps=row["steps"])

@@ -9,7 +9,7 @@ from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaus
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
-from services.trainer import queries, queries_machines
+from services.trainer import queries, queries_devices, queries_machines
 from services.trainer.domain import run_states
 from services.trainer.domain.saving import interval
 from services.trainer.settings import TrainerSettings
@@ -31,13 +31,15 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
     """
     await queries.hold_job(tx, job.job_id)
     await queries_machines.note_job(tx, job)
-    runner = await queries.take_offer(tx, job.device_id, job.offer_id)
+    device_bytes = await queries_devices.take_offer(tx, job.device_id, job.offer_id)
     granted = None
-    if not await queries.called_off(tx, job.offer_id) and runner:
-        await queries.add_run(tx, job, interval(job.estimate, settings.mean_seconds_between_losses))
+    if not await queries.called_off(tx, job.offer_id) and device_bytes is not None:
+        every = interval(job.estimate, settings.mean_seconds_between_losses)
+        await queries.add_run(tx, job, every, min(job.estimate.memory_bytes, device_bytes))
         if await queries.take_up(tx, job, now()):
-            granted = await queries.grant(tx, job.run_id, job.device_id, runner, now())
+            granted = await queries.grant(tx, job.run_id, job.device_id, now())
     if granted is None:
+        await queries.forget_run(tx, job.run_id)
         await tx.tell(
             DispatchDeclined(tenant=job.tenant, at=now(), run_id=job.run_id, job_id=job.job_id, device_id=job.device_id)
         )

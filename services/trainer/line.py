@@ -6,10 +6,8 @@ lease is no longer held, so a late, repeated or stale report does no harm. Repor
 repeated until answered.
 """
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from contracts.recipes import Recipe
 from services.trainer.training.protocol import Progressed
@@ -45,17 +43,23 @@ class Held(Struct, frozen=True, kw_only=True):
 
 
 class Hello(Struct, frozen=True, kw_only=True):
-    """A runner has started: its devices, and the attempts it holds (none)."""
+    """A runner has started and holds nothing: its devices. ``shared``: each may carry several jobs at once.
+
+    ``session`` is the process: heard again from the same one, nothing was started anew.
+    """
 
     runner: str
     devices: tuple[DeviceFound, ...]
+    shared: bool = False
+    session: str = ""
 
 
 class Beat(Struct, frozen=True, kw_only=True):
-    """A runner lives and holds these attempts."""
+    """A runner lives and holds these attempts. ``leaving``: its machine is being taken away, give it nothing more."""
 
     runner: str
     holds: tuple[Held, ...] = ()
+    leaving: bool = False
 
 
 class Heard(Struct, frozen=True, kw_only=True):
@@ -109,7 +113,7 @@ class Stop(Struct, frozen=True, kw_only=True):
 
 
 class Answered(Struct, frozen=True, kw_only=True):
-    """The order or report was taken; ``accepted`` false: the fence is stale, stop."""
+    """The order or report was taken; ``accepted`` false: it was refused, and a stale holder stops."""
 
     accepted: bool = True
 
@@ -126,7 +130,7 @@ class Uploaded(Struct, frozen=True, kw_only=True, tag="uploaded"):
 
     step: int
     uri: str
-    size: Annotated[int, Meta(ge=0)]
+    size: int
     sha256: str
 
 
@@ -166,11 +170,14 @@ class Halted(Struct, frozen=True, kw_only=True, tag="halted"):
     """The child saved and stopped because it was asked to."""
 
     step: int
+    exit_code: int | None = None
+    stderr: str = ""
 
 
 class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
-    """The child ended otherwise. ``kind`` is what it said of itself, empty when it could say nothing.
+    """The child ended otherwise.
 
+    ``kind`` is what it said of itself, empty when it could say nothing, ``preempted`` when its machine was taken away.
     ``stderr`` ends with the child's traceback, if it had one. ``killed_for_memory``: the kernel of the runner's machine
     ended processes for want of memory meanwhile.
     """
@@ -198,6 +205,7 @@ class Report(Struct, frozen=True, kw_only=True):
 class ProgressReport(Struct, frozen=True, kw_only=True):
     """A look at a training attempt; may be lost."""
 
+    runner: str
     run_id: str
     fence: int
     seen: Progressed

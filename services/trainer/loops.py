@@ -19,7 +19,7 @@ from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
 from libs.storage import Storage
-from services.trainer import queries
+from services.trainer import queries, queries_devices
 from services.trainer.control import Control
 from services.trainer.domain.saving import KEEP
 from services.trainer.domain.time_limit import seconds_left
@@ -62,31 +62,34 @@ class Loops:
                     await self.control.wake.wait()
 
     async def place(self) -> None:
-        """Give idle devices to runs that wait to go on; offer what is left to the scheduler."""
+        """Give devices with room to runs that wait to go on; offer what is left to the scheduler."""
         async with self.control.db.across_tenants() as tx:
-            idle = await queries.idle_devices(tx)
-            for run in await queries.recovering(tx):
-                if not idle:
-                    break
-                await self._regrant(tx, run, idle.pop(0))
-            for device in idle:
-                if device["offer_id"] is None:
+            free = await queries_devices.devices_with_room(tx)
+            for run in await queries.recovering(tx, now()):
+                for device in [each for each in free if each["free_bytes"] >= run["memory_bytes"]]:
+                    if await self._regrant(tx, run, device):
+                        free.remove(device)
+                        break
+            for device in free:
+                if device["offer_id"] is None or device["offered_bytes"] != device["free_bytes"]:
                     await self._offer(tx, device)
 
-    async def _regrant(self, tx: Transaction, run: Any, device: Any) -> None:
-        granted = await queries.grant(tx, run["run_id"], device["device_id"], device["runner"], now())
+    async def _regrant(self, tx: Transaction, run: Any, device: Any) -> bool:
+        granted = await queries.grant(tx, run["run_id"], device["device_id"], now())
         if granted is None:
-            return
+            return False
         if device["offer_id"]:
-            await queries.set_offer(tx, device["device_id"], None)
-            await self._withdraw(tx, device["device_id"], device["offer_id"])
+            await queries_devices.set_offer(tx, device["device_id"], None)
+            await tx.tell(DeviceWithdrawn(at=now(), device_id=device["device_id"], offer_id=device["offer_id"]))
         await begin_attempt(
             tx, run["tenant"], run["run_id"], run["job_id"], device["device_id"], granted["fence"], granted["attempt"]
         )
+        self.control.wake.set()
+        return True
 
     async def _offer(self, tx: Transaction, device: Any) -> None:
         offer = new_offer()
-        await queries.set_offer(tx, device["device_id"], offer)
+        await queries_devices.set_offer(tx, device["device_id"], offer, device["free_bytes"])
         await tx.tell(
             DeviceOffered(
                 at=now(),
@@ -95,31 +98,31 @@ class Loops:
                 kind=device["kind"],
                 precision=device["precision"],
                 threads=device["threads"],
-                memory_bytes=device["memory_bytes"],
+                memory_bytes=device["free_bytes"],
                 flops=device["flops"],
             )
         )
 
-    async def _withdraw(self, tx: Transaction, device_id: str, offer_id: str) -> None:
-        await tx.tell(DeviceWithdrawn(at=now(), device_id=device_id, offer_id=offer_id))
-
     async def order(self) -> None:
         """Tell runners what to start and what to end; an order is repeated until taken."""
         async with self.control.db.across_tenants() as tx:
-            starts = [await self._start(tx, row) for row in await queries.unlaunched(tx)]
+            starts = [await self._starting(tx, row) for row in await queries.unlaunched(tx)]
             stops = await queries.stopping(tx)
-        for row, launch in starts:
-            taken = await self._ask(row["runner"], "launch", launch)
-            if taken and taken.accepted:
-                async with self.control.db.across_tenants() as tx:
-                    await queries.set_launched(tx, row["fence"])
-        for row in stops:
-            grace = self.control.settings.grace_seconds
-            held = await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
-            if held and not held.accepted:
-                await self.control.not_held(row["fence"])
+        await asyncio.gather(*(self._start(*each) for each in starts), *(self._stop(row) for row in stops))
 
-    async def _start(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
+    async def _start(self, row: Any, launch: Launch) -> None:
+        taken = await self._ask(row["runner"], "launch", launch)
+        if taken and taken.accepted:
+            async with self.control.db.across_tenants() as tx:
+                await queries.set_launched(tx, row["fence"])
+
+    async def _stop(self, row: Any) -> None:
+        grace = self.control.settings.grace_seconds
+        held = await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
+        if held and not held.accepted:
+            await self.control.not_held(row["fence"])
+
+    async def _starting(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
         spent = await queries.device_seconds(tx, row["run_id"], now())
         return row, _launch(row, await queries.checkpoints(tx, row["run_id"]), spent)
 
@@ -147,21 +150,15 @@ class Loops:
     async def _judge(self, elapsed: float) -> None:
         control = self.control
         async with control.db.across_tenants() as tx:
-            fences = {lease["fence"] for lease in await queries.open_leases(tx)}
-            for fence in control.silence.tick(fences, elapsed, connected=control.bus.connected):
-                await control.lose(tx, fence, "lost_worker", "no heart-beat for longer than the lease", None)
-            if control.bus.connected:
-                await self._forget_silent_runners(tx)
-
-    async def _forget_silent_runners(self, tx: Transaction) -> None:
-        """Offers of a runner that does not beat are withdrawn; it says hello when it is back."""
-        time = asyncio.get_running_loop().time()
-        for runner in await queries.online_runners(tx):
-            last = self.control.last_beat.setdefault(runner, time)
-            if time - last > self.control.settings.lease_seconds:
-                for device in await queries.take_offline(tx, runner):
-                    if device["offer_id"]:
-                        await self._withdraw(tx, device["device_id"], device["offer_id"])
+            runners = {lease["fence"]: lease["runner"] for lease in await queries.open_leases(tx)}
+            for fence in control.silence.tick(set(runners), elapsed, connected=control.bus.connected):
+                log.warning("lease is over", fence=fence, runner=runners[fence])
+                evidence = f"no heart-beat for {control.settings.lease_seconds:g} s, longer than the lease"
+                await control.lose(tx, fence, "lost_worker", evidence, None)
+                control.wake.set()
+            online = set(await queries_devices.online_runners(tx))
+            for runner in control.runners.tick(online, elapsed, connected=control.bus.connected):
+                await control.withdraw(tx, runner)
 
     async def prune(self) -> None:
         """Delete checkpoints that two newer ones have made superfluous: bytes first, then the row."""

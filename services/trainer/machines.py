@@ -7,6 +7,7 @@ advisory lock; a provider is only ever waited for outside a transaction.
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -15,7 +16,6 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from contracts.runs import DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Busy, Rejected
@@ -48,6 +48,7 @@ class Keeper:
         self.pools = pools
         self.providers = providers
         self.owner = ""
+        self._began = 0.0
         self._ask_at: dict[str, datetime] = {}
         self._sweep_at: dict[str, float] = {}
 
@@ -77,9 +78,10 @@ class Keeper:
                     await asyncio.sleep(OFFICE_POLL)
 
     async def begin(self) -> None:
-        """Learn this installation's mark."""
+        """Learn this installation's mark, and listen to runners from now on."""
         async with self.db.across_tenants() as tx:
             self.owner = await queries_machines.owner(tx)
+        self._began = asyncio.get_running_loop().time()
 
     async def _keep(self, name: str) -> None:
         """Tend one pool; what a provider makes us stumble over is logged and keeps no other pool from its work."""
@@ -130,21 +132,21 @@ class Keeper:
     async def _look(self, machine: Machine, handle: str) -> None:
         provider, pool = self.providers[machine.pool], self.pools[machine.pool]
         seen = await provider.observe(handle)
-        async with self.db.across_tenants() as tx:
-            voice = await queries_machines.voice(tx, machine.key)
-        doubts = domain.doubts_after(machine.doubts, seen, heard=bool(voice), certain=provider.certain)
+        silence = self._silence(machine)
+        doubts = domain.doubts_after(machine.doubts, seen, silence, certain=provider.certain)
         if doubts >= domain.BELIEF:
             if await self._stop(machine.pool, handle, 0.0):
                 await self._end(machine, seen)
             return
-        await self._note(machine, seen, doubts, heard=voice is not None)
+        await self._note(machine, seen, doubts)
         if machine.wanted and domain.never_came(machine, now(), pool.boot_seconds):
             log.error("runner never dialled in", machine=machine.key, seconds=pool.boot_seconds)
             await self._unwant(machine, "silent")
         elif not machine.wanted:
             await self._stop(machine.pool, handle, pool.grace_seconds)
 
-    async def _note(self, machine: Machine, seen: Seen, doubts: int, *, heard: bool) -> None:
+    async def _note(self, machine: Machine, seen: Seen, doubts: int) -> None:
+        heard = machine.key in self.control.last_beat
         async with self.db.across_tenants() as tx:
             holds = any(lease["runner"] == machine.key for lease in await queries.open_leases(tx))
             state = machine.state if seen == "unknown" else seen
@@ -167,19 +169,14 @@ class Keeper:
             for lease in await queries.open_leases(tx):
                 if lease["runner"] == machine.key:
                     await self.control.lose(tx, lease["fence"], "lost_worker", f"its machine is {how}", None)
-            await self._withdraw(tx, machine.key)
+            await self.control.withdraw(tx, machine.key, leaving=True)
         log.info("machine ended", machine=machine.key, how=how)
         self.control.wake.set()
 
     async def _unwant(self, machine: Machine, why: str) -> None:
         async with self.db.across_tenants() as tx:
             await queries_machines.unwant(tx, machine.key, why)
-            await self._withdraw(tx, machine.key)
-
-    async def _withdraw(self, tx: Transaction, runner: str) -> None:
-        for device in await queries.take_offline(tx, runner):
-            if device["offer_id"]:
-                await tx.tell(DeviceWithdrawn(at=now(), device_id=device["device_id"], offer_id=device["offer_id"]))
+            await self.control.withdraw(tx, machine.key, leaving=True)
 
     async def _sweep(self, name: str) -> None:
         """End what bears our mark but stands in no row that is kept: read after it was listed, so none is missed."""
@@ -245,6 +242,13 @@ class Keeper:
         for machine in await self._kept(name):
             if machine.key in keys:
                 await self._launch(machine)
+
+    def _silence(self, machine: Machine) -> float:
+        """Return the seconds since a runner was heard, at most those this control has been listening for."""
+        last = self.control.last_beat.get(machine.key)
+        if last is None and machine.heard_at is None:
+            return math.inf
+        return asyncio.get_running_loop().time() - (self._began if last is None else last)
 
 
 def providers_of(pools: dict[str, AnyPool], runpod_key: str, folder: Path) -> dict[str, Provider]:

@@ -8,107 +8,58 @@ import msgspec
 from contracts.jobs import JobDispatched
 from libs.db import Transaction
 from services.trainer.domain.leftovers import Ended
-from services.trainer.line import DeviceFound, Quarantined, SavedBefore, Uploaded
-
-ADD_DEVICE = """
-    INSERT INTO trainer.device (device_id, runner, kind, precision, threads, memory_bytes, flops, torch_device)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        ON CONFLICT (device_id) DO UPDATE
-       SET runner = $2, kind = $3, precision = $4, threads = $5, memory_bytes = $6, flops = $7, torch_device = $8,
-           online = true
-"""
-
-
-async def add_device(tx: Transaction, runner: str, device: DeviceFound) -> None:
-    """Enter a device, or bring it up to date and online."""
-    await tx.execute(
-        ADD_DEVICE, device.device_id, runner, device.kind, device.precision, device.threads, device.memory_bytes,
-        device.flops, device.torch_device,
-    )  # fmt: skip
-
-
-OFFLINE = """
-       UPDATE trainer.device SET online = false, offer_id = NULL
-        FROM trainer.device AS before
-        WHERE device.device_id = before.device_id AND device.runner = $1 AND device.online
-    RETURNING device.device_id, before.offer_id
-"""
-
-
-async def take_offline(tx: Transaction, runner: str) -> list[Any]:
-    """Mark a silent runner's devices; return each with the offer that stood."""
-    return list(await tx.fetch(OFFLINE, runner))
-
-
-IDLE_DEVICES = """
-    SELECT *
-      FROM trainer.device
-     WHERE online
-       AND NOT EXISTS (SELECT FROM trainer.lease WHERE lease.device_id = device.device_id AND ended_at IS NULL)
-     ORDER BY device_id
-       FOR UPDATE SKIP LOCKED
-"""
-
-
-async def idle_devices(tx: Transaction) -> list[Any]:
-    """Lock and return the devices nobody holds."""
-    return list(await tx.fetch(IDLE_DEVICES))
-
-
-SET_OFFER = "UPDATE trainer.device SET offer_id = $2 WHERE device_id = $1"
-
-
-async def set_offer(tx: Transaction, device_id: str, offer_id: str | None) -> None:
-    """Record the offer that stands for a device, or that none does."""
-    await tx.execute(SET_OFFER, device_id, offer_id)
-
-
-TAKE_OFFER = """
-       UPDATE trainer.device SET offer_id = NULL
-        WHERE device_id = $1 AND offer_id = $2 AND online
-          AND NOT EXISTS (SELECT FROM trainer.lease WHERE lease.device_id = $1 AND ended_at IS NULL)
-    RETURNING runner
-"""
-
-
-async def take_offer(tx: Transaction, device_id: str, offer_id: str) -> str | None:
-    """Use up an offer and return the device's runner; ``None``: it no longer stands."""
-    runner: str | None = await tx.fetchval(TAKE_OFFER, device_id, offer_id)
-    return runner
-
+from services.trainer.line import Quarantined, SavedBefore, Uploaded
 
 ADD_RUN = """
     INSERT INTO trainer.run (run_id, tenant, job_id, state, recipe, dataset_id, dataset_digest, dataset_uri,
-                             checkpoint_every)
-    VALUES ($1, $2, $3, 'starting', $4, $5, $6, $7, $8)
+                             checkpoint_every, memory_bytes, steps)
+    VALUES ($1, $2, $3, 'starting', $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (job_id) DO NOTHING
  RETURNING run_id
 """
 
 
-async def add_run(tx: Transaction, job: JobDispatched, checkpoint_every: int) -> bool:
+async def add_run(tx: Transaction, job: JobDispatched, checkpoint_every: int, memory_bytes: int) -> bool:
     """Enter a run that waits for its first lease. ``False``: the job has one already."""
     recipe = msgspec.json.encode(job.recipe).decode()
     added = await tx.fetchval(
         ADD_RUN, job.run_id, job.tenant, job.job_id, recipe, job.dataset_id, job.dataset_digest, job.dataset_uri,
-        checkpoint_every,
+        checkpoint_every, memory_bytes, max(job.estimate.steps, job.recipe.max_steps),
     )  # fmt: skip
     return added is not None
 
 
+FORGET_RUN = "DELETE FROM trainer.run WHERE run_id = $1 AND attempt = 0"
+
+
+async def forget_run(tx: Transaction, run_id: str) -> None:
+    """Forget a run that got no lease: its job may be dispatched anew."""
+    await tx.execute(FORGET_RUN, run_id)
+
+
 GRANT = """
-    INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at)
-    SELECT nextval('trainer.fence'), run.tenant, run.run_id, $2, $3, run.attempt + 1, $4
-      FROM trainer.run
-     WHERE run_id = $1 AND state IN ('starting', 'recovering', 'paused') AND NOT stop_asked
+    INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at, memory_bytes, shared)
+    SELECT nextval('trainer.fence'), run.tenant, run.run_id, device.device_id, device.runner, run.attempt + 1, $3,
+           run.memory_bytes, device.shared
+      FROM trainer.run, trainer.device,
+           LATERAL (SELECT count(*) AS leases, coalesce(sum(lease.memory_bytes), 0) AS bytes
+                      FROM trainer.lease
+                     WHERE lease.device_id = device.device_id AND ended_at IS NULL) AS held
+     WHERE run.run_id = $1 AND run.state IN ('starting', 'recovering', 'paused') AND NOT run.stop_asked
+       AND device.device_id = $2 AND device.online
+       AND held.bytes + run.memory_bytes <= device.memory_bytes AND (device.shared OR held.leases = 0)
         ON CONFLICT DO NOTHING
  RETURNING fence, attempt
 """
 
 
-async def grant(tx: Transaction, run_id: str, device_id: str, runner: str, at: datetime) -> Any:
-    """Give a device to a run under the next fence; ``None``: the device or the run is taken."""
-    return await tx.fetchrow(GRANT, run_id, device_id, runner, at)
+async def grant(tx: Transaction, run_id: str, device_id: str, at: datetime) -> Any:
+    """Give a device, or its share of one, to a run under the next fence; ``None``: it does not fit, or is taken.
+
+    The caller has locked the device (``take_offer``, ``devices_with_room``) in an earlier statement of the same
+    transaction: of two grants the second therefore sees the first's lease in the sum of what is held.
+    """
+    return await tx.fetchrow(GRANT, run_id, device_id, at)
 
 
 BEGIN_ATTEMPT = "UPDATE trainer.run SET state = 'starting', attempt = $2 WHERE run_id = $1"
@@ -120,17 +71,17 @@ async def begin_attempt(tx: Transaction, run_id: str, attempt: int) -> None:
 
 
 RECOVERING = """
-    SELECT run_id, tenant, job_id
+    SELECT run_id, tenant, job_id, memory_bytes
       FROM trainer.run
-     WHERE state = 'recovering' AND NOT stop_asked
+     WHERE state = 'recovering' AND NOT stop_asked AND (not_before IS NULL OR not_before <= $1)
      ORDER BY created_at
        FOR UPDATE SKIP LOCKED
 """
 
 
-async def recovering(tx: Transaction) -> list[Any]:
-    """Lock and return the runs that wait for a device, oldest first."""
-    return list(await tx.fetch(RECOVERING))
+async def recovering(tx: Transaction, at: datetime) -> list[Any]:
+    """Lock and return the runs that wait for a device and have waited long enough, oldest first."""
+    return list(await tx.fetch(RECOVERING, at))
 
 
 UNLAUNCHED = """
@@ -167,7 +118,7 @@ async def stopping(tx: Transaction) -> list[Any]:
 
 
 HOLDER = """
-    SELECT run.*, lease.fence, lease.device_id, lease.runner, device.torch_device
+    SELECT run.*, lease.fence, lease.device_id, lease.runner, device.torch_device, device.leaving
       FROM trainer.lease JOIN trainer.run USING (run_id) JOIN trainer.device USING (device_id)
      WHERE lease.fence = $1 AND lease.ended_at IS NULL
        FOR UPDATE OF run, lease
@@ -208,12 +159,20 @@ async def ask_stop(tx: Transaction, run_id: str, state: str) -> None:
     await tx.execute(ASK_STOP, run_id, state)
 
 
-SET_TOLD = "UPDATE trainer.run SET told_started = true, interrupted_at = NULL WHERE run_id = $1"
+SET_STARTED = "UPDATE trainer.run SET told_started = true WHERE run_id = $1"
 
 
-async def set_told(tx: Transaction, run_id: str) -> None:
-    """Note that the start, or the recovery, has been told."""
-    await tx.execute(SET_TOLD, run_id)
+async def set_started(tx: Transaction, run_id: str) -> None:
+    """Note that the start has been told."""
+    await tx.execute(SET_STARTED, run_id)
+
+
+SET_RECOVERED = "UPDATE trainer.run SET interrupted_at = NULL WHERE run_id = $1"
+
+
+async def set_recovered(tx: Transaction, run_id: str) -> None:
+    """Note that the recovery has been told."""
+    await tx.execute(SET_RECOVERED, run_id)
 
 
 END_LEASE = """
@@ -230,23 +189,30 @@ async def end_lease(tx: Transaction, fence: int, at: datetime, how: str) -> bool
 
 LOSE = """
     UPDATE trainer.run
-       SET state = $2, interruptions = interruptions + 1, barren = barren + 1, micro_tokens = $3, losses = $4,
-           interrupted_at = $5
+       SET state = $2, interruptions = interruptions + 1, barren = barren + $3, micro_tokens = $4, losses = $5,
+           interrupted_at = coalesce(interrupted_at, $6), not_before = $7, step = $8
      WHERE run_id = $1
 """
 
 
-async def lose(tx: Transaction, run_id: str, state: str, micro_tokens: int, losses: str, at: datetime) -> None:
-    """Note an interruption."""
-    await tx.execute(LOSE, run_id, state, micro_tokens, losses, at)
+async def lose(
+    tx: Transaction, run_id: str, state: str, *, barren: int, micro_tokens: int, losses: str, at: datetime,
+    not_before: datetime, step: int,
+) -> None:  # fmt: skip
+    """Note an interruption: the run goes on from ``step``, not before ``not_before``."""
+    await tx.execute(LOSE, run_id, state, barren, micro_tokens, losses, at, not_before, step)
 
 
-SET_STEP = "UPDATE trainer.run SET step = greatest(step, $2) WHERE run_id = $1"
+SET_STEP = """
+    UPDATE trainer.run
+       SET step = greatest(step, $3)
+     WHERE run_id = $1 AND attempt = $2 AND state IN ('starting', 'running', 'stopping')
+"""
 
 
-async def set_step(tx: Transaction, run_id: str, step: int) -> None:
-    """Note how far the run has been seen."""
-    await tx.execute(SET_STEP, run_id, step)
+async def set_step(tx: Transaction, run_id: str, attempt: int, step: int) -> None:
+    """Note how far an attempt has been seen; one that is over already changes nothing."""
+    await tx.execute(SET_STEP, run_id, attempt, step)
 
 
 ADD_CHECKPOINT = """
@@ -272,12 +238,12 @@ async def set_fruitful(tx: Transaction, run_id: str, step: int) -> None:
     await tx.execute(FRUITFUL, run_id, step)
 
 
-QUARANTINE = "UPDATE trainer.checkpoint SET quarantined = $2 WHERE uri = $1"
+QUARANTINE = "UPDATE trainer.checkpoint SET quarantined = $3 WHERE uri = $1 AND run_id = $2"
 
 
-async def quarantine(tx: Transaction, what: Quarantined) -> None:
-    """Never resume from this checkpoint again."""
-    await tx.execute(QUARANTINE, what.uri, what.reason)
+async def quarantine(tx: Transaction, run_id: str, what: Quarantined) -> None:
+    """Never resume from this checkpoint of the run again."""
+    await tx.execute(QUARANTINE, what.uri, run_id, what.reason)
 
 
 CHECKPOINTS = """
@@ -351,24 +317,36 @@ async def open_leases(tx: Transaction) -> list[Any]:
     return list(await tx.fetch(OPEN_LEASES))
 
 
-RUNNER_KNOWN = "SELECT EXISTS (SELECT FROM trainer.device WHERE runner = $1 AND online)"
+LEASES_OF_RUNNER = "SELECT fence, launched FROM trainer.lease WHERE runner = $1 AND ended_at IS NULL ORDER BY fence"
 
 
-async def runner_known(tx: Transaction, runner: str) -> bool:
-    """Whether this runner's devices are online here."""
-    return bool(await tx.fetchval(RUNNER_KNOWN, runner))
+async def leases_of(tx: Transaction, runner: str) -> list[Any]:
+    """Return the leases that a runner holds."""
+    return list(await tx.fetch(LEASES_OF_RUNNER, runner))
 
 
-ONLINE_RUNNERS = "SELECT DISTINCT runner FROM trainer.device WHERE online"
+LEASE = """
+    SELECT lease.fence, lease.runner, lease.run_id, lease.ended_how, run.tenant, run.job_id, run.steps
+      FROM trainer.lease JOIN trainer.run USING (run_id)
+     WHERE fence = $1
+"""
 
 
-async def online_runners(tx: Transaction) -> list[str]:
-    """Return the runners whose devices are online."""
-    return [row["runner"] for row in await tx.fetch(ONLINE_RUNNERS)]
+async def lease(tx: Transaction, fence: int) -> Any:
+    """Return a lease, held or ended, with its run; ``None``: no such fence was ever granted."""
+    return await tx.fetchrow(LEASE, fence)
+
+
+WAS_COMMITTED = "SELECT EXISTS (SELECT FROM trainer.checkpoint WHERE uri = $1 AND fence = $2 AND sha256 = $3)"
+
+
+async def was_committed(tx: Transaction, fence: int, what: Uploaded) -> bool:
+    """Whether this very checkpoint was committed before."""
+    return bool(await tx.fetchval(WAS_COMMITTED, what.uri, fence, what.sha256))
 
 
 LOOK = """
-    SELECT run.run_id, run.tenant, run.job_id, run.attempt, run.state
+    SELECT run.run_id, run.tenant, run.job_id, run.attempt, run.state, run.steps, lease.runner
       FROM trainer.lease JOIN trainer.run USING (run_id)
      WHERE lease.fence = $1 AND lease.ended_at IS NULL
 """

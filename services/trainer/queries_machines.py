@@ -96,15 +96,6 @@ async def known(tx: Transaction, keys: list[str]) -> dict[str, tuple[str | None,
     return {row["key"]: (row["handle"], row["open"]) for row in await tx.fetch(KNOWN, keys)}
 
 
-VOICE = "SELECT bool_or(online) FROM trainer.device WHERE runner = $1"
-
-
-async def voice(tx: Transaction, key: str) -> bool | None:
-    """Whether a machine's runner has its devices online; ``None``: it never said hello."""
-    online: bool | None = await tx.fetchval(VOICE, key)
-    return online
-
-
 LAUNCHED = "UPDATE trainer.machine SET handle = $2, state = 'pending' WHERE key = $1 AND handle IS NULL"
 
 

@@ -19,6 +19,15 @@ class TrainerSettings(ServiceSettings, frozen=True, kw_only=True):
     grace_seconds: Annotated[
         float, Meta(description="Seconds a child may take to save after SIGTERM before it is killed.", ge=0)
     ] = 30.0
+    retry_first_seconds: Annotated[
+        float,
+        Meta(
+            description="Least wait after a first infrastructure error (storage, network); it doubles with each.", ge=0
+        ),
+    ] = 60.0
+    retry_last_seconds: Annotated[
+        float, Meta(description="Longest wait after an infrastructure error, in seconds.", ge=0)
+    ] = 1800.0
     mean_seconds_between_losses: Annotated[
         float,
         Meta(description="How often this hardware is expected to vanish, in seconds; decides how often to save.", gt=0),
@@ -50,3 +59,27 @@ class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):
         Meta(description="Seconds without an answer to heart-beats after which running children are ended.", gt=0),
     ] = 10.0
     threads: Annotated[int, Meta(description="CPU threads for training; 0: all that this process may use.", ge=0)] = 0
+    devices: Annotated[
+        int,
+        Meta(
+            description="Where there is no GPU: how many devices the CPU is offered as, each with its share of threads "
+            "and memory. GPUs are found by themselves, each one device.",
+            ge=1,
+            le=64,
+        ),
+    ] = 1
+    share_devices: Annotated[
+        bool,
+        Meta(
+            description="Let several jobs train on one device at once, as long as their estimated memory fits its own. "
+            "Each is slower then; many small ones are done sooner."
+        ),
+    ] = False
+    notice_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds between SIGTERM and the end of this machine, as a spot market gives notice: training "
+            "saves, uploads and leaves within them.",
+            gt=0,
+        ),
+    ] = 30.0

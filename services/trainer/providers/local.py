@@ -11,9 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from libs.errors import Rejected
 from services.trainer.providers import processes
@@ -25,21 +24,14 @@ RUNNER = (sys.executable, "-m", "services.trainer.runner")
 
 
 class Local:
-    """Keeps each machine's files and log in a folder of its own under ``folder``; ``told`` are further settings."""
+    """Keeps each machine's files and log in a folder of its own under ``folder``."""
 
     certain = True
 
-    def __init__(
-        self,
-        pool: LocalPool | SpotPool,
-        folder: Path,
-        command: Sequence[str] = RUNNER,
-        told: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, pool: LocalPool | SpotPool, folder: Path, command: Sequence[str] = RUNNER) -> None:
         self.pool = pool
         self.folder = folder
         self.command = command
-        self.told = told
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     async def offers(self, need: Need) -> list[Offer]:
@@ -79,7 +71,7 @@ class Local:
             send(pid, signal.SIGKILL)
 
     def _start(self, spec: Spec, key: str) -> subprocess.Popen[bytes]:
-        told = _environment(self.pool.environment) | dict(self.told)
+        told = _environment(self.pool.environment)
         work = self.folder / key
         work.mkdir(parents=True, exist_ok=True)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WOODSHED_")}

@@ -33,8 +33,7 @@ class Spot:
 
     def __init__(self, pool: SpotPool, folder: Path, command: Sequence[str] = RUNNER) -> None:
         self.pool = pool
-        notice = {"WOODSHED_NOTICE_SECONDS": str(pool.notice_seconds)}
-        self.local = Local(pool, folder, command, notice)
+        self.local = Local(pool, folder, command)
         self._lifetimes = iter(lifetimes(pool))
         self._doomed: set[str] = set()
 

@@ -16,6 +16,7 @@ from libs.health import Health
 from libs.storage import Storage
 from libs.telemetry import observe
 from services.trainer.line import DeviceFound
+from services.trainer.runner.attempt import Command, command
 from services.trainer.runner.attempts import Attempts
 from services.trainer.runner.dial import Dial
 from services.trainer.settings import RunnerSettings
@@ -24,51 +25,73 @@ log = structlog.get_logger()
 
 
 async def serve(settings: RunnerSettings) -> None:
-    """Run until SIGTERM or SIGINT; children then save at the end of their step before this returns."""
+    """Run until SIGTERM or SIGINT; then leave within the notice this machine is given."""
     observe(settings, "runner")
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     name = settings.runner_name or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:40]
     threads = settings.threads or len(os.sched_getaffinity(0))
-    devices = await find_devices(name, threads)
+    devices = await find_devices(name, threads, settings.devices)
     bus = await Bus.connect(settings, "runner")
     health = await Health.listen(settings.health_port, lambda: bus.connected)
-    attempts = Attempts(name, devices, settings, bus, Storage.open(settings.storage_url))
-    dial = Dial(name, devices, settings, bus, attempts)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            attempts.tasks = tasks
-            beating = tasks.create_task(dial.run())
-            log.info("ready", runner=name, devices=[device.device_id for device in devices])
-            await stop.wait()
-            log.info("stopping", attempts=len(attempts.held))
-            await attempts.stop_all()
-            beating.cancel()
+        await live(name, devices, settings, bus, stop)
     finally:
         await health.close()
         await bus.close()
 
 
-async def find_devices(runner: str, threads: int) -> tuple[DeviceFound, ...]:
-    """Measure this machine's devices in a process of its own."""
+async def live(
+    name: str,
+    devices: tuple[DeviceFound, ...],
+    settings: RunnerSettings,
+    bus: Bus,
+    stop: asyncio.Event,
+    command: Command = command,
+) -> None:
+    """Take orders until ``stop``; then tell the control, and let what runs save and end before this returns.
+
+    ``command`` says what carries out an attempt.
+    """
+    attempts = Attempts(name, devices, settings, bus, Storage.open(settings.storage_url), command)
+    dial = Dial(name, devices, settings, bus, attempts)
+    async with asyncio.TaskGroup() as tasks:
+        attempts.tasks = tasks
+        beating = tasks.create_task(dial.run())
+        log.info("ready", runner=name, devices=[device.device_id for device in devices])
+        await stop.wait()
+        log.info("leaving", attempts=len(attempts.held), notice=settings.notice_seconds)
+        leaving = tasks.create_task(attempts.leave(settings.notice_seconds))
+        await asyncio.sleep(0)
+        await dial.beat()
+        await leaving
+        beating.cancel()
+
+
+async def find_devices(runner: str, threads: int, shares: int = 1) -> tuple[DeviceFound, ...]:
+    """Measure this machine's devices in a process of its own: its GPUs, or the CPU in so many equal ``shares``."""
+    each = max(1, threads // shares)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.trainer.training.measure", str(threads),
+        sys.executable, "-m", "services.trainer.training.measure", str(each),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, errors = await process.communicate()
     if process.returncode:
         raise Rejected(f"The devices of this machine could not be measured: {errors.decode()[-2000:]}")
     measured = msgspec.json.decode(output)
+    split = shares > 1 and measured[0]["torch_device"] == "cpu"
+    if split:
+        measured = [measured[0] | {"memory_bytes": measured[0]["memory_bytes"] // shares}] * shares
     return tuple(
         DeviceFound(
-            device_id=f"{runner}-{found['torch_device'].replace(':', '')}",
+            device_id=f"{runner}-{found['torch_device'].replace(':', '')}{number if split else ''}",
             kind=found["kind"],
             precision=found["precision"],
-            threads=threads,
+            threads=each,
             memory_bytes=found["memory_bytes"],
             flops=found["flops"],
             torch_device=found["torch_device"],
         )
-        for found in measured
+        for number, found in enumerate(measured)
     )

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -53,10 +54,17 @@ from services.trainer.training.protocol import (
 
 log = structlog.get_logger()
 
+Command = Callable[[Path, DeviceFound], list[str]]
+"""What starts a child for a spec on a device."""
 LONGEST_LINE = 1 << 20
 BURIAL_LOOKS = 200
 TAIL = 8000
 NEVER = 30 * 86_400.0
+
+
+def command(spec: Path, device: DeviceFound) -> list[str]:
+    """Return what starts the training child."""
+    return [sys.executable, "-m", "services.trainer.training", str(spec)]
 
 
 class Attempt:
@@ -69,6 +77,7 @@ class Attempt:
         storage: Storage,
         reporter: Reporter,
         *,
+        command: Command = command,
         models: Path,
         folder: Path,
     ) -> None:
@@ -76,6 +85,7 @@ class Attempt:
         self.device = device
         self.storage = storage
         self.reporter = reporter
+        self.command = command
         self.models = models
         self.folder = folder
         self.prefix = f"{launch.tenant}/runs/{launch.run_id}/fence-{launch.fence}"
@@ -84,7 +94,8 @@ class Attempt:
         self._memory_kills = memory_kills()
         self._child: asyncio.subprocess.Process | None = None
         self._gone = False
-        self._stop_asked: float | None = None
+        self._stop_asked = False
+        self._leaving = False
         self._too_late = False
         self._last: Line | None = None
 
@@ -92,7 +103,7 @@ class Attempt:
         """Run the attempt to its end and report it; returns quietly when the lease is gone."""
         try:
             spec = await self._prepare()
-            if self._stop_asked is not None:
+            if self._stop_asked:
                 await self.reporter.tell(Halted(step=self.step))
             else:
                 await self._run(spec)
@@ -109,11 +120,16 @@ class Attempt:
 
     def ask_to_stop(self, grace: float) -> None:
         """SIGTERM now, SIGKILL after ``grace`` seconds. Safe to repeat."""
-        if self._stop_asked is not None:
+        if self._stop_asked:
             return
-        self._stop_asked = grace
+        self._stop_asked = True
         self._signal(signal.SIGTERM)
         asyncio.get_running_loop().call_later(grace, self.kill)
+
+    def leave(self, grace: float) -> None:
+        """Stop for a reason of the machine, not of the run: what is lost by it is nobody's failure."""
+        self._leaving = True
+        self.ask_to_stop(grace)
 
     def kill(self) -> None:
         """End the child's whole process group."""
@@ -179,12 +195,12 @@ class Attempt:
         path.write_bytes(msgspec.json.encode(spec))
         with (self.folder / "stderr.log").open("wb") as errors:
             self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.trainer.training", str(path),
+                *self.command(path, self.device),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
                 limit=LONGEST_LINE, process_group=0,
                 preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
             )  # fmt: skip
-        if self._stop_asked is not None:
+        if self._stop_asked:
             self._signal(signal.SIGTERM)
         queue: asyncio.Queue[Line | None] = asyncio.Queue()
         alarm = self._wind_alarm(spec.seconds_left)
@@ -272,19 +288,28 @@ class Attempt:
         for file in sorted(local.iterdir(), key=lambda each: each.name == MANIFEST):
             stored = await self.storage.put_file(f"{uri}/{file.name}", file)
             size += stored.size
-        await self.reporter.tell(Uploaded(step=step, uri=uri, size=size, sha256=stored.sha256))
+        await self._tell_stored(uri, Uploaded(step=step, uri=uri, size=size, sha256=stored.sha256))
         await asyncio.to_thread(shutil.rmtree, local)
+
+    async def _tell_stored(self, uri: str, what: Uploaded | Done) -> None:
+        """Report what is on storage; refused, it belongs to nobody and is removed again."""
+        try:
+            await self.reporter.tell(what)
+        except Stale:
+            await self.storage.delete_prefix(uri)
+            raise
 
     async def _report_end(self) -> None:
         match self._last:
             case Finished():
                 await self._deliver(self._last)
             case Stopped():
-                await self.reporter.tell(Halted(step=self._last.step))
+                step = self._last.step
+                await self.reporter.tell(Halted(step=step, exit_code=self._exit_code(), stderr=self._stderr()))
             case Failed():
                 await self.reporter.tell(self._broken(self._last.kind, self._last.message, self._last.traceback))
             case _:
-                await self.reporter.tell(self._broken("time_limit" if self._too_late else "", ""))
+                await self.reporter.tell(self._broken(self._kind(), ""))
 
     async def _deliver(self, finished: Finished) -> None:
         """Put the adapter on storage with its model card, and report it."""
@@ -297,7 +322,8 @@ class Attempt:
         uri = f"{self.prefix}/adapter"
         for file in sorted(local.iterdir()):
             await self.storage.put_file(f"{uri}/{file.name}", file)
-        await self.reporter.tell(
+        await self._tell_stored(
+            uri,
             Done(
                 adapter_uri=uri,
                 sha256=finished.digest,
@@ -309,20 +335,31 @@ class Attempt:
                 eval_loss=finished.eval_loss,
                 train_seconds=finished.seconds,
                 memory_bytes=self.memory,
-            )
+            ),
         )
 
     def _broken(self, kind: str, message: str, traceback: str = "") -> Broken:
-        log_file = self.folder / "stderr.log"
-        stderr = log_file.read_text(errors="replace")[-TAIL:] if log_file.exists() else ""
         return Broken(
             kind=kind,
             message=message,
-            exit_code=self._child.returncode if self._child else None,
-            stderr=f"{stderr}\n{traceback}".strip(),
+            exit_code=self._exit_code(),
+            stderr=f"{self._stderr()}\n{traceback}".strip(),
             step=self.step,
             killed_for_memory=memory_kills() > self._memory_kills,
         )
+
+    def _kind(self) -> str:
+        """What we know of the end of a child that said nothing."""
+        if self._leaving:
+            return "preempted"
+        return "time_limit" if self._too_late else ""
+
+    def _exit_code(self) -> int | None:
+        return self._child.returncode if self._child else None
+
+    def _stderr(self) -> str:
+        log_file = self.folder / "stderr.log"
+        return log_file.read_text(errors="replace")[-TAIL:].replace("\0", "") if log_file.exists() else ""
 
 
 def _remark(line: Remarked) -> Remark:

@@ -1,4 +1,8 @@
-"""The attempts this machine carries out right now, by fence."""
+"""The attempts this machine carries out right now, by fence.
+
+Two ways of ending them all: ``leave`` when the machine is taken away (SIGTERM), within the notice it gives, and
+``let_go`` when the control cannot be heard any more and somebody else may soon be given the work.
+"""
 
 import asyncio
 import contextlib
@@ -10,51 +14,72 @@ import structlog
 from libs.bus import Bus
 from libs.storage import Storage
 from services.trainer.line import DeviceFound, Held, Launch
-from services.trainer.runner.attempt import Attempt
+from services.trainer.runner.attempt import Attempt, Command, command
 from services.trainer.runner.reporting import Reporter
 from services.trainer.settings import RunnerSettings
 
 log = structlog.get_logger()
 
 
+CUT_OFF_GRACE = 3.0
+"""Seconds to save in once the control is unheard: the lease ends five after a runner stops itself."""
+
+LAST_WORDS = 0.3
+SHORTEST_LAST_WORDS, LONGEST_LAST_WORDS = 1.0, 10.0
+"""The share of a notice kept for uploading and reporting what was saved, and its bounds in seconds."""
+
+
 class Attempts:
     """Starts, stops and forgets attempts."""
 
     def __init__(
-        self, runner: str, devices: tuple[DeviceFound, ...], settings: RunnerSettings, bus: Bus, storage: Storage
+        self,
+        runner: str,
+        devices: tuple[DeviceFound, ...],
+        settings: RunnerSettings,
+        bus: Bus,
+        storage: Storage,
+        command: Command = command,
     ) -> None:
         self.runner = runner
         self.devices = {device.device_id: device for device in devices}
         self.settings = settings
         self.bus = bus
         self.storage = storage
-        self.folder = Path(settings.data_dir) / "runs"
+        self.command = command
+        self.folder = Path(settings.data_dir) / "runs" / runner
         shutil.rmtree(self.folder, ignore_errors=True)
         self.held: dict[int, Attempt] = {}
         self.tasks: asyncio.TaskGroup | None = None
         self.closing = False
+        self._begun: set[int] = set()
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def holding(self) -> tuple[Held, ...]:
         """What to say in a beat."""
         return tuple(Held(run_id=attempt.launch.run_id, fence=fence) for fence, attempt in self.held.items())
 
-    def begin(self, launch: Launch) -> None:
-        """Start an attempt; one that is here already is left alone, and a runner that is leaving takes none."""
-        if self.closing or launch.fence in self.held:
-            return
+    def begin(self, launch: Launch) -> bool:
+        """Start an attempt; one that was begun is left alone. ``False``: not here, or not any more."""
+        if launch.fence in self._begun:
+            return True
+        if self.closing or launch.device_id not in self.devices:
+            return False
+        self._begun.add(launch.fence)
         reporter = Reporter(self.bus, self.runner, launch.run_id, launch.fence)
         attempt = Attempt(
             launch,
             self.devices[launch.device_id],
             self.storage,
             reporter,
+            command=self.command,
             models=Path(self.settings.models_dir),
             folder=self.folder / launch.run_id / f"fence-{launch.fence}",
         )
         self.held[launch.fence] = attempt
         assert self.tasks
         self._running[launch.fence] = self.tasks.create_task(self._carry_out(attempt))
+        return True
 
     async def _carry_out(self, attempt: Attempt) -> None:
         fence = attempt.launch.fence
@@ -83,12 +108,21 @@ class Attempts:
             log.warning("lease is no longer held", run=attempt.launch.run_id, fence=fence)
             attempt.kill()
 
-    async def stop_all(self, grace: float = 8.0) -> None:
-        """End every attempt, saving where there is time, and wait for their last reports. None begins after this."""
+    def let_go(self) -> None:
+        """Nobody answers: have every attempt save and end. What each reached is reported once somebody hears it."""
+        for attempt in self.held.values():
+            attempt.leave(CUT_OFF_GRACE)
+
+    async def leave(self, notice: float) -> None:
+        """Be gone within ``notice`` seconds: children save and end, what they saved is uploaded and reported.
+
+        A child that cannot end its step in time is killed while there is time to upload what it saved before.
+        """
         self.closing = True
-        for fence in list(self.held):
-            self.stop(fence, grace)
+        last_words = min(max(LAST_WORDS * notice, SHORTEST_LAST_WORDS), LONGEST_LAST_WORDS)
+        for attempt in self.held.values():
+            attempt.leave(max(notice - last_words, 0.0))
         if running := list(self._running.values()):
-            _, late = await asyncio.wait(running, timeout=grace + 4.0)
+            _, late = await asyncio.wait(running, timeout=notice - last_words / 4)
             for task in late:
                 task.cancel()

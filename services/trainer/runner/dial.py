@@ -1,7 +1,7 @@
 """The runner's end of the private line: hello, a beat every two seconds, and the orders it takes.
 
 A runner whose beats go unanswered for ten seconds ends its children: somebody else may be
-given the device soon after.
+given their work soon after. One that is leaving says so in its beats, and takes no orders.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import msgspec
 import nats.errors
 import structlog
 
+from contracts.base import new_id
 from libs.bus import Bus
 from services.trainer.line import BEAT, HELLO, Answered, Beat, DeviceFound, Heard, Hello, Launch, Stop, order_subject
 from services.trainer.runner.attempts import Attempts
@@ -32,6 +33,7 @@ class Dial:
         self.settings = settings
         self.bus = bus
         self.attempts = attempts
+        self.session = new_id("session")
 
     async def run(self) -> None:
         """Take orders and beat until cancelled."""
@@ -39,26 +41,43 @@ class Dial:
         await self._hello()
         await nc.subscribe(order_subject(self.name, "launch"), cb=self._launch)
         await nc.subscribe(order_subject(self.name, "stop"), cb=self._stop)
-        answered = self._time()
+        alarm = self._set_alarm()
         while True:
-            if await self._beat():
-                answered = self._time()
-            elif self._time() - answered > self.settings.self_stop_seconds and self.attempts.held:
-                log.warning("nobody answers, ending children", seconds=round(self._time() - answered, 1))
-                await self.attempts.stop_all()
+            next_alarm = self._set_alarm()
+            if await self.beat():
+                alarm.cancel()
+                alarm = next_alarm
+            else:
+                next_alarm.cancel()
             await asyncio.sleep(self.settings.beat_seconds)
 
+    def _set_alarm(self) -> asyncio.TimerHandle:
+        """From the moment a beat leaves: without an answer to it or a later one, the children end."""
+        return asyncio.get_running_loop().call_later(self.settings.self_stop_seconds, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self.attempts.held:
+            log.warning("nobody answers, ending children", seconds=self.settings.self_stop_seconds)
+            self.attempts.let_go()
+
     async def _hello(self) -> None:
-        while not await self._ask(HELLO, Hello(runner=self.name, devices=self.devices), Answered):
+        hello = Hello(
+            runner=self.name, devices=self.devices, shared=self.settings.share_devices, session=self.session
+        )
+        while not ((answer := await self._ask(HELLO, hello, Answered)) and answer.accepted):
+            if answer:
+                log.warning("the control refuses this runner; its log says why", runner=self.name)
             await asyncio.sleep(self.settings.beat_seconds / 4)
 
-    async def _beat(self) -> bool:
-        heard = await self._ask(BEAT, Beat(runner=self.name, holds=self.attempts.holding()), Heard)
+    async def beat(self) -> bool:
+        """Say what is held, and end what is no longer ours. ``False``: nobody answered."""
+        said = Beat(runner=self.name, holds=self.attempts.holding(), leaving=self.attempts.closing)
+        heard = await self._ask(BEAT, said, Heard)
         if heard is None:
             return False
         for fence in heard.stale:
             self.attempts.end(fence)
-        if not heard.known and not self.attempts.held:
+        if not (heard.known or self.attempts.held or self.attempts.closing):
             await self._hello()
         return True
 
@@ -70,13 +89,10 @@ class Dial:
             return None
 
     async def _launch(self, message: Any) -> None:
-        self.attempts.begin(msgspec.json.decode(message.data, type=Launch))
-        await message.respond(msgspec.json.encode(Answered()))
+        taken = self.attempts.begin(msgspec.json.decode(message.data, type=Launch))
+        await message.respond(msgspec.json.encode(Answered(accepted=taken)))
 
     async def _stop(self, message: Any) -> None:
         order = msgspec.json.decode(message.data, type=Stop)
         held = self.attempts.stop(order.fence, order.grace)
         await message.respond(msgspec.json.encode(Answered(accepted=held)))
-
-    def _time(self) -> float:
-        return asyncio.get_running_loop().time()

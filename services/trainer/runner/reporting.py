@@ -45,5 +45,5 @@ class Reporter:
     async def show(self, seen: Progressed) -> None:
         """Pass a look on; lost if nobody listens."""
         if self.bus.connected:
-            progress = ProgressReport(run_id=self.run_id, fence=self.fence, seen=seen)
+            progress = ProgressReport(runner=self.runner, run_id=self.run_id, fence=self.fence, seen=seen)
             await self.bus.nc.publish(PROGRESS, msgspec.json.encode(progress))
