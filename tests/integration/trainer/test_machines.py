@@ -122,9 +122,9 @@ class Desk:
         await self.voice.request(BEAT, encode(Beat(runner=runner)), timeout=5)
         return device.device_id
 
-    async def fall_silent(self, runner: str) -> None:
-        """The runner has not been heard for so long that the arbiter took its devices offline."""
-        await self.rows("UPDATE trainer.device SET online = false WHERE runner = $1 RETURNING device_id", runner)
+    def fall_silent(self, runner: str) -> None:
+        """Nobody has heard the runner for a minute."""
+        self.control.last_beat[runner] = asyncio.get_running_loop().time() - 60
 
     async def offered(self) -> tuple[str, str]:
         """Offer idle devices; return the offer that stands."""
@@ -194,7 +194,7 @@ async def test_a_waiting_job_gets_a_machine_and_an_idle_machine_is_given_back(de
     await desk.dial_in(key)
     await desk.loops.place()
     assert len(await desk.outbox(DeviceOffered)) == 2, "a machine that leaves offers nothing more"
-    await desk.fall_silent(key)
+    desk.fall_silent(key)
     await desk.look(4)
     assert desk.fake.pods == {}
     [row] = await desk.rows()
@@ -299,7 +299,7 @@ async def test_flapping_states_replace_nothing(desk: Desk) -> None:
     await desk.at_work()
     [row] = await desk.rows()
     for status in ("EXITED", "RUNNING", "EXITED", "STARTING", "EXITED", "RUNNING"):
-        await desk.fall_silent(row["key"])
+        desk.fall_silent(row["key"])
         desk.fake.pods[row["handle"]]["status"] = status
         await desk.look()
     assert desk.fake.made == 1
@@ -321,7 +321,7 @@ async def test_a_machine_whose_runner_is_heard_is_kept_whatever_its_provider_say
 async def test_a_machine_that_ended_is_removed_its_run_goes_on_and_another_comes(desk: Desk, status: str) -> None:
     key, run_id = await desk.at_work()
     [row] = await desk.rows()
-    await desk.fall_silent(key)
+    desk.fall_silent(key)
     if status:
         desk.fake.pods[row["handle"]]["status"] = status
     else:
@@ -355,7 +355,7 @@ async def test_a_machine_that_goes_while_it_is_provisioned_is_replaced(desk: Des
 async def test_a_provider_that_never_answers_changes_nothing(desk: Desk) -> None:
     await desk.at_work()
     [before] = await desk.rows()
-    await desk.fall_silent(before["key"])
+    desk.fall_silent(before["key"])
     desk.fake.faults = [Fault("GET", NEVER)] * 4
     await desk.look(2)
     assert desk.fake.faults == []
@@ -411,13 +411,14 @@ async def ended(desk: Desk, number: int) -> bool:
 async def test_a_run_on_a_rented_machine_costs_what_the_machine_costs(desk: Desk) -> None:
     _, run_id = await desk.at_work()
     await desk.rows("UPDATE trainer.lease SET granted_at = granted_at - interval '1 hour' RETURNING fence")
-    [lease] = await desk.rows("SELECT fence FROM trainer.lease")
+    [lease] = await desk.rows("SELECT fence, runner FROM trainer.lease")
     seen = Progressed(
         step=1, total_steps=30, epoch=0.1, loss=2.0, learning_rate=1e-4, grad_norm=1.0, tokens=10,
         tokens_per_second=1.0, samples_per_second=1.0, eta_seconds=1.0, rss_bytes=1, token_accuracy=0.5,
         trained_tokens=5,
     )  # fmt: skip
-    await desk.voice.publish(PROGRESS, encode(ProgressReport(run_id=run_id, fence=lease["fence"], seen=seen)))
+    said = ProgressReport(runner=lease["runner"], run_id=run_id, fence=lease["fence"], seen=seen)
+    await desk.voice.publish(PROGRESS, encode(said))
     [progressed] = await desk.world.told(RunProgressed)
     assert progressed.cost == pytest.approx(0.40, rel=0.01)
 

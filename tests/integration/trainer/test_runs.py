@@ -131,7 +131,7 @@ async def bench(world: World, tiny: Path) -> AsyncIterator[Bench]:
     bench = Bench(world, storage, tiny)
     bench.dataset = await store_dataset(storage, world.servers.folder)
     platform = await world.platform("trainer")
-    settings = world.settings(TrainerSettings, lease_seconds=6.0, grace_seconds=20.0)
+    settings = world.settings(TrainerSettings, lease_seconds=6.0, grace_seconds=20.0, retry_last_seconds=0.0)
     assert isinstance(settings, TrainerSettings)
     async with world.service(await build(settings, platform), platform):
         await bench.start_runner()
@@ -258,8 +258,9 @@ async def test_data_without_its_hash_fails_with_a_reason(bench: Bench) -> None:
     bench.dataset = (uri, "0" * 64)
     await bench.dispatch(offer)
     [failed] = await bench.world.told(RunFailed, timeout=60)
-    assert failed.reason == "no_progress"
+    assert failed.reason == "infrastructure"
     assert "sha256" in failed.message
+    assert len(await bench.world.all_told(RunInterrupted)) == 10
 
 
 async def test_an_offer_that_no_longer_stands_is_declined(bench: Bench) -> None:

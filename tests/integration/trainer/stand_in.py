@@ -1,0 +1,110 @@
+"""A child that only pretends to train: same protocol, same checkpoints, no torch. ``… stand_in SPEC.json``.
+
+A step takes ``STAND_IN_STEP`` seconds (0.05). A step cannot be interrupted, as in training: SIGTERM is answered at its
+end with a checkpoint. ``STAND_IN_DEAF`` makes it save at each interval but never answer SIGTERM.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from services.trainer.training import checkpoints
+from services.trainer.training.channel import Channel, take_standard_output
+from services.trainer.training.checkpoints import Manifest
+from services.trainer.training.protocol import AttemptSpec, Finished, Progressed, Saved, Stopped, read_spec
+
+STEP = float(os.environ.get("STAND_IN_STEP", "0.05"))
+DEAF = bool(os.environ.get("STAND_IN_DEAF"))
+
+
+def main() -> None:
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    channel = take_standard_output()
+    spec = read_spec(Path(sys.argv[1]).read_bytes())
+    step = checkpoints.verify(Path(spec.resume_from)).step if spec.resume_from else 0
+    channel.stage("training")
+    print(f"training from step {step}", file=sys.stderr, flush=True)
+    while step < spec.recipe.max_steps:
+        time.sleep(STEP)
+        step += 1
+        channel.progress(progressed(spec, step))
+        stopping = bool(asked) and not DEAF and step < spec.recipe.max_steps
+        if stopping or step % spec.checkpoint_every == 0:
+            path = save(spec, step, channel)
+        if stopping:
+            return channel.tell(Stopped(step=step, path=str(path)))
+    return finish(spec, step, channel)
+
+
+def save(spec: AttemptSpec, step: int, channel: Channel) -> Path:
+    staged = Path(spec.work_dir) / f".staging-{spec.fence}"
+    staged.mkdir(parents=True)
+    for name in checkpoints.REQUIRED:
+        (staged / name).write_text(f"{name} of step {step}\n")
+    final = Path(spec.work_dir) / "checkpoints" / f"step-{step}"
+    final.parent.mkdir(exist_ok=True)
+    size = checkpoints.commit(staged, final, manifest(spec, step)).size
+    channel.tell(Saved(step=step, path=str(final), size=size, seconds=0.0))
+    return final
+
+
+def finish(spec: AttemptSpec, step: int, channel: Channel) -> None:
+    adapter = Path(spec.work_dir) / "adapter"
+    adapter.mkdir()
+    weights = f"{spec.run_id} after {step} steps".encode()
+    (adapter / "adapter_model.safetensors").write_bytes(weights)
+    channel.tell(
+        Finished(
+            step=step,
+            path=str(adapter),
+            digest=hashlib.sha256(weights).hexdigest(),
+            size=len(weights),
+            train_loss=1.0,
+            eval_loss=None,
+            tokens=step,
+            trained_tokens=step,
+            seconds=step * STEP,
+        )
+    )
+
+
+def progressed(spec: AttemptSpec, step: int) -> Progressed:
+    return Progressed(
+        step=step,
+        total_steps=spec.recipe.max_steps,
+        epoch=0.0,
+        loss=1.0,
+        learning_rate=1e-4,
+        grad_norm=1.0,
+        tokens=step,
+        trained_tokens=step,
+        tokens_per_second=1.0,
+        samples_per_second=1.0,
+        eta_seconds=0.0,
+    )
+
+
+def manifest(spec: AttemptSpec, step: int) -> Manifest:
+    return Manifest(
+        run_id=spec.run_id,
+        attempt=spec.attempt,
+        fence=spec.fence,
+        step=step,
+        total_steps=spec.recipe.max_steps,
+        data="",
+        model_revision="",
+        recipe="",
+        threads=1,
+        dtype="float32",
+        device="cpu",
+        micro_tokens=1,
+        versions={},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Two controls over the same leases, each killed again and again: nothing is given twice, nothing told twice."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+
+import psutil
+
+from contracts.jobs import JobCancelled, JobDispatched
+from contracts.runs import (
+    DeviceOffered,
+    DispatchDeclined,
+    LeaseGranted,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+)
+from libs.db.database import now
+from tests.integration.trainer.house import House
+
+JOBS = 10
+KILLS = 4
+OVERLAPS = """
+    SELECT one.fence, other.fence AS other
+      FROM trainer.lease AS one JOIN trainer.lease AS other
+        ON one.fence < other.fence AND (one.device_id = other.device_id OR one.run_id = other.run_id)
+     WHERE tstzrange(one.granted_at, one.ended_at) && tstzrange(other.granted_at, other.ended_at)
+"""
+LEFT = "SELECT count(*) AS open FROM trainer.lease WHERE ended_at IS NULL"
+
+
+async def schedule(house: House, jobs: list[JobDispatched]) -> None:
+    """Stand in for the scheduler: a job for each new offer."""
+    taken: set[str] = set()
+    while len(jobs) < JOBS:
+        for offer in await house.world.all_told(DeviceOffered):
+            if offer.offer_id not in taken and len(jobs) < JOBS:
+                taken.add(offer.offer_id)
+                jobs.append(await house.dispatch(offer, steps=30))
+        await asyncio.sleep(0.1)
+
+
+async def ends(house: House) -> list[str]:
+    """The jobs that are over, or never began because their offer no longer stood."""
+    kinds = (RunFinished, RunCancelled, RunFailed, DispatchDeclined)
+    return [each.job_id for kind in kinds for each in await house.world.all_told(kind)]
+
+
+async def all_ended(house: House) -> None:
+    while len(await ends(house)) < JOBS:
+        await asyncio.sleep(0.2)
+
+
+def kill_a_child(chance: random.Random) -> None:
+    children = [
+        child for child in psutil.Process().children(recursive=True) if "stand_in" in " ".join(child.cmdline()[2:3])
+    ]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if children:
+            chance.choice(children).kill()
+
+
+async def test_whichever_control_dies_no_lease_is_double_and_no_fact_is_told_twice(house: House) -> None:
+    chance = random.Random(3)
+    controls = [await house.start_control(), await house.start_control()]
+    jobs: list[JobDispatched] = []
+    async with house.runner("left", devices=2), house.runner("right"):
+        await house.world.told(DeviceOffered, timeout=30)
+        scheduling = asyncio.create_task(schedule(house, jobs))
+        for number in range(KILLS):
+            await asyncio.sleep(chance.uniform(0.5, 1.5))
+            kill_a_child(chance)
+            controls[number % 2].kill()
+            await controls[number % 2].wait()
+            controls[number % 2] = await house.start_control()
+            if jobs:
+                await house.world.tell(JobCancelled(tenant="acme", at=now(), job_id=chance.choice(jobs).job_id))
+        await asyncio.wait_for(scheduling, 60)
+        await asyncio.wait_for(all_ended(house), 60)
+    assert await house.rows(OVERLAPS) == []
+    assert await house.rows(LEFT) == [{"open": 0}]
+    grants = await house.world.all_told(LeaseGranted)
+    assert len({grant.fence for grant in grants}) == len(grants)
+    assert len({(grant.run_id, grant.attempt) for grant in grants}) == len(grants)
+    assert Counter(await ends(house)) == Counter(job.job_id for job in jobs)
+    starts = Counter(start.run_id for start in await house.world.all_told(RunStarted))
+    assert set(starts.values()) == {1}
+    lost = Counter(each.fence for each in await house.world.all_told(RunInterrupted))
+    assert lost, "no attempt was ever lost: the test bit nothing"
+    assert set(lost.values()) == {1}
