@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHES = ("training", "fact_latency", "import_lessons", "overhead")
+BENCHES = ("training", "fact_latency", "import_lessons", "overhead", "leases", "dispatch")
 
 
 def main() -> int:
