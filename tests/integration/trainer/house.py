@@ -103,7 +103,7 @@ class House:
             {
                 "WOODSHED_NATS_PASSWORD": PASSWORDS["trainer"],
                 "WOODSHED_DATABASE_URL": self.world.servers.database_url("trainer"),
-                "WOODSHED_LEASE_SECONDS": str(LEASE),
+                "WOODSHED_LEASE_SECONDS": str(3 * LEASE),
             },
         )
 
