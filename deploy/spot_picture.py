@@ -34,7 +34,7 @@ def picture(plain: Curve, taken: Curve, stops: Sequence[int]) -> dict[str, Any]:
         "encoding": {
             "x": {"field": "step", "type": "quantitative", "title": "optimiser step", "axis": {"grid": False}},
             "y": {"field": "loss", "type": "quantitative", "title": "loss (nats per token)", "scale": {"zero": False}},
-            "color": {"field": "run", "type": "nominal", "scale": scale, "legend": {}},
+            "color": {"field": "run", "type": "nominal", "scale": scale, "legend": {"symbolType": "stroke"}},
             "strokeWidth": {
                 "field": "run",
                 "type": "nominal",
@@ -48,7 +48,7 @@ def picture(plain: Curve, taken: Curve, stops: Sequence[int]) -> dict[str, Any]:
         "width": 640,
         "height": 260,
         "padding": 8,
-        "config": LOOK | {"background": "white"},
+        "config": LOOK | {"background": "white", "font": "sans-serif"},
         "layer": [lines, *_stops(stops)],
     }
 
@@ -57,7 +57,7 @@ def _stops(stops: Sequence[int]) -> list[dict[str, Any]]:
     values = {"values": [{"step": step, "said": "taken away"} for step in stops]}
     x = {"field": "step", "type": "quantitative"}
     rule = {"type": "rule", "strokeDash": [4, 4], "color": MUTED}
-    word = {"type": "text", "angle": 270, "align": "right", "dy": -6, "y": 4, "color": MUTED, "fontSize": 11}
+    word = {"type": "text", "baseline": "bottom", "y": -3, "color": MUTED, "fontSize": 10}
     return [
         {"data": values, "mark": rule, "encoding": {"x": x}},
         {"data": values, "mark": word, "encoding": {"x": x, "text": {"field": "said"}}},

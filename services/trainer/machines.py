@@ -7,7 +7,6 @@ advisory lock; a provider is only ever waited for outside a transaction.
 """
 
 import asyncio
-import math
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -48,7 +47,6 @@ class Keeper:
         self.pools = pools
         self.providers = providers
         self.owner = ""
-        self._began = 0.0
         self._ask_at: dict[str, datetime] = {}
         self._sweep_at: dict[str, float] = {}
 
@@ -78,10 +76,9 @@ class Keeper:
                     await asyncio.sleep(OFFICE_POLL)
 
     async def begin(self) -> None:
-        """Learn this installation's mark, and listen to runners from now on."""
+        """Learn this installation's mark."""
         async with self.db.across_tenants() as tx:
             self.owner = await queries_machines.owner(tx)
-        self._began = asyncio.get_running_loop().time()
 
     async def _keep(self, name: str) -> None:
         """Tend one pool; what a provider makes us stumble over is logged and keeps no other pool from its work."""
@@ -132,21 +129,21 @@ class Keeper:
     async def _look(self, machine: Machine, handle: str) -> None:
         provider, pool = self.providers[machine.pool], self.pools[machine.pool]
         seen = await provider.observe(handle)
-        silence = self._silence(machine)
-        doubts = domain.doubts_after(machine.doubts, seen, silence, certain=provider.certain)
+        async with self.db.across_tenants() as tx:
+            voice = await queries_machines.voice(tx, machine.key)
+        doubts = domain.doubts_after(machine.doubts, seen, heard=bool(voice), certain=provider.certain)
         if doubts >= domain.BELIEF:
             if await self._stop(machine.pool, handle, 0.0):
                 await self._end(machine, seen)
             return
-        await self._note(machine, seen, doubts)
+        await self._note(machine, seen, doubts, heard=voice is not None)
         if machine.wanted and domain.never_came(machine, now(), pool.boot_seconds):
             log.error("runner never dialled in", machine=machine.key, seconds=pool.boot_seconds)
             await self._unwant(machine, "silent")
         elif not machine.wanted:
             await self._stop(machine.pool, handle, pool.grace_seconds)
 
-    async def _note(self, machine: Machine, seen: Seen, doubts: int) -> None:
-        heard = machine.key in self.control.last_beat
+    async def _note(self, machine: Machine, seen: Seen, doubts: int, *, heard: bool) -> None:
         async with self.db.across_tenants() as tx:
             holds = any(lease["runner"] == machine.key for lease in await queries.open_leases(tx))
             state = machine.state if seen == "unknown" else seen
@@ -243,13 +240,6 @@ class Keeper:
             if machine.key in keys:
                 await self._launch(machine)
 
-    def _silence(self, machine: Machine) -> float:
-        """Return the seconds since a runner was heard, at most those this control has been listening for."""
-        last = self.control.last_beat.get(machine.key)
-        if last is None and machine.heard_at is None:
-            return math.inf
-        return asyncio.get_running_loop().time() - (self._began if last is None else last)
-
 
 def providers_of(pools: dict[str, AnyPool], runpod_key: str, folder: Path) -> dict[str, Provider]:
     """Make each pool's provider; ``folder`` is for the machines of this host."""
@@ -259,7 +249,7 @@ def providers_of(pools: dict[str, AnyPool], runpod_key: str, folder: Path) -> di
 def _provider(pool: AnyPool, runpod_key: str, folder: Path) -> Provider:
     match pool:
         case LocalPool():
-            return Local(pool, folder)
+            return Local(pool, folder, pool.grace_seconds)
         case SpotPool():
             return Spot(pool, folder)
         case KubernetesPool():

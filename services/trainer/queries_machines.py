@@ -53,7 +53,8 @@ async def note_job(tx: Transaction, job: JobQueued | JobDispatched | JobPaused |
 
 WAITING = """
     SELECT (SELECT count(*) FROM trainer.waiting WHERE waits AND since < $1)
-         + (SELECT count(*) FROM trainer.run WHERE state = 'recovering' AND NOT stop_asked AND interrupted_at < $1)
+         + (SELECT count(*) FROM trainer.run
+             WHERE state = 'recovering' AND NOT stop_asked AND greatest(interrupted_at, not_before) < $1)
 """
 
 
@@ -94,6 +95,15 @@ KNOWN = "SELECT key, handle, ended_at IS NULL AS open FROM trainer.machine WHERE
 async def known(tx: Transaction, keys: list[str]) -> dict[str, tuple[str | None, bool]]:
     """Return what is written of these keys: the handle, and whether the machine is kept or being ended."""
     return {row["key"]: (row["handle"], row["open"]) for row in await tx.fetch(KNOWN, keys)}
+
+
+VOICE = "SELECT bool_or(online) FROM trainer.device WHERE runner = $1"
+
+
+async def voice(tx: Transaction, key: str) -> bool | None:
+    """Whether a machine's runner has its devices online; ``None``: it never said hello."""
+    online: bool | None = await tx.fetchval(VOICE, key)
+    return online
 
 
 LAUNCHED = "UPDATE trainer.machine SET handle = $2, state = 'pending' WHERE key = $1 AND handle IS NULL"

@@ -12,9 +12,6 @@ from msgspec import Struct
 BELIEF = 2
 """Looks in a row that must call a machine ended before it is taken for ended: providers' states flap."""
 
-SILENT_SECONDS = 5.0
-"""A machine whose runner was heard more recently lives, whatever its provider says."""
-
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 1800.0
 
 
@@ -62,10 +59,11 @@ def wanted(pools: Sequence[Capacity], busy: Sequence[int], waiting: Sequence[int
     return numbers
 
 
-def doubts_after(doubts: int, seen: str, silence: float, *, certain: bool) -> int:
-    """Count doubts on: ``exited`` and ``gone`` add one, unless its runner was heard; ``unknown`` changes nothing.
+def doubts_after(doubts: int, seen: str, *, heard: bool, certain: bool) -> int:
+    """Count doubts on: ``exited`` and ``gone`` add one; ``unknown`` changes nothing.
 
-    ``BELIEF`` doubts end a machine; a provider that is ``certain`` needs to say it once.
+    A machine whose runner is ``heard`` lives, whatever its provider says. ``BELIEF`` doubts end a machine; a provider
+    that is ``certain`` needs to say it once.
     """
     if seen == "unknown":
         return doubts
@@ -73,7 +71,7 @@ def doubts_after(doubts: int, seen: str, silence: float, *, certain: bool) -> in
         return 0
     if certain:
         return BELIEF
-    return doubts + 1 if silence > SILENT_SECONDS else 0
+    return 0 if heard else doubts + 1
 
 
 def never_came(machine: Machine, now: datetime, boot_seconds: float) -> bool:

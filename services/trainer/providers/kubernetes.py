@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from libs.errors import Busy, Conflict, NotFound, Rejected
 from services.trainer.providers.http import DEADLINE, Edge
 from services.trainer.providers.pools import KubernetesPool
-from services.trainer.providers.provider import SHELL, Found, Need, Offer, Seen, Spec
+from services.trainer.providers.provider import SHELL, Found, Need, Offer, Seen, Spec, in_container, notice
 
 OWNER, POOL = "woodshed-owner", "woodshed-pool"
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -82,7 +82,7 @@ class Kubernetes:
 
     async def offers(self, need: Need) -> list[Offer]:
         """Kueue decides when; here it can always be asked."""
-        return [Offer(kind=self.pool.resource, price=self.pool.price)]
+        return [Offer(kind=self.pool.resource or "cpu", price=self.pool.price)]
 
     async def launch(self, spec: Spec, key: str) -> str:
         """Create the Job; 409 means it is there. ``Rejected`` when a stranger's bears the name."""
@@ -160,7 +160,7 @@ def manifest(pool: KubernetesPool, spec: Spec, key: str) -> dict[str, Any]:
                     "terminationGracePeriodSeconds": round(pool.grace_seconds),
                     "automountServiceAccountToken": False,
                     "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "fsGroup": 10001},
-                    "containers": [_container(pool, spec, key)],
+                    "containers": [_container(pool, key)],
                     "volumes": [{"name": "data", "emptyDir": {}}],
                 },
             },
@@ -168,8 +168,9 @@ def manifest(pool: KubernetesPool, spec: Spec, key: str) -> dict[str, Any]:
     }
 
 
-def _container(pool: KubernetesPool, spec: Spec, key: str) -> dict[str, Any]:
-    told = {"WOODSHED_RUNNER_NAME": key, "WOODSHED_MODELS_DIR": "/data/models", "WOODSHED_DATA_DIR": "/data/work"}
+def _container(pool: KubernetesPool, key: str) -> dict[str, Any]:
+    gpus = {pool.resource: str(pool.devices)} if pool.resource else {}
+    told = in_container(key) | notice(pool.grace_seconds)
     return {
         "name": "runner",
         "image": pool.image,
@@ -178,7 +179,7 @@ def _container(pool: KubernetesPool, spec: Spec, key: str) -> dict[str, Any]:
         "envFrom": [{"secretRef": {"name": pool.secret}}],
         "resources": {
             "requests": {"cpu": pool.cpu, "memory": pool.memory},
-            "limits": {"memory": pool.memory, spec.kind: str(pool.devices)},
+            "limits": {"memory": pool.memory} | gpus,
         },
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],

@@ -17,21 +17,28 @@ from pathlib import Path
 from libs.errors import Rejected
 from services.trainer.providers import processes
 from services.trainer.providers.pools import LocalPool, SpotPool
-from services.trainer.providers.provider import Found, Need, Offer, Seen, Spec
+from services.trainer.providers.provider import Found, Need, Offer, Seen, Spec, notice
 
 KIND = "process"
 RUNNER = (sys.executable, "-m", "services.trainer.runner")
 
 
 class Local:
-    """Keeps each machine's files and log in a folder of its own under ``folder``."""
+    """Keeps each machine in a folder of its own under ``folder``; a runner leaves within ``notice_seconds``."""
 
     certain = True
 
-    def __init__(self, pool: LocalPool | SpotPool, folder: Path, command: Sequence[str] = RUNNER) -> None:
+    def __init__(
+        self,
+        pool: LocalPool | SpotPool,
+        folder: Path,
+        notice_seconds: float,
+        command: Sequence[str] = RUNNER,
+    ) -> None:
         self.pool = pool
         self.folder = folder
         self.command = command
+        self.notice_seconds = notice_seconds
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     async def offers(self, need: Need) -> list[Offer]:
@@ -71,7 +78,7 @@ class Local:
             send(pid, signal.SIGKILL)
 
     def _start(self, spec: Spec, key: str) -> subprocess.Popen[bytes]:
-        told = _environment(self.pool.environment)
+        told = _environment(self.pool.environment) | notice(self.notice_seconds)
         work = self.folder / key
         work.mkdir(parents=True, exist_ok=True)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WOODSHED_")}

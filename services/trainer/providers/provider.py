@@ -15,6 +15,9 @@ SHELL = 'python -m libs.lm.shipped "$WOODSHED_MODELS_DIR" && exec python -m serv
 """What a container from the runner's image does; ``exec``, so that a signal reaches the runner itself."""
 
 
+SHORTEST_NOTICE = 1.0
+
+
 class Need(Struct, frozen=True, kw_only=True):
     """What a machine must have; ``devices`` is its GPUs, or 1 for a machine without."""
 
@@ -75,3 +78,13 @@ class Provider(Protocol):
     async def list(self, owner: str) -> list[Found]:
         """Return every machine that bears this owner's mark, also those whose launch was never answered."""
         ...
+
+
+def in_container(key: str) -> dict[str, str]:
+    """Return what a runner in a container of its image is told, whoever lends it."""
+    return {"WOODSHED_RUNNER_NAME": key, "WOODSHED_MODELS_DIR": "/data/models", "WOODSHED_DATA_DIR": "/data/work"}
+
+
+def notice(seconds: float) -> dict[str, str]:
+    """Return how a runner is told the seconds between SIGTERM and its end."""
+    return {"WOODSHED_NOTICE_SECONDS": str(max(SHORTEST_NOTICE, seconds))}

@@ -13,7 +13,7 @@ from msgspec import Struct
 from libs.errors import Busy, NotFound, Rejected
 from services.trainer.providers.http import DEADLINE, Edge
 from services.trainer.providers.pools import RunPodPool
-from services.trainer.providers.provider import SHELL, Found, Need, Offer, Seen, Spec
+from services.trainer.providers.provider import SHELL, Found, Need, Offer, Seen, Spec, in_container
 
 STATES: dict[str, Seen] = {
     "PROVISIONING": "pending",
@@ -131,7 +131,6 @@ class RunPod:
 
 def request(pool: RunPodPool, spec: Spec, key: str) -> dict[str, Any]:
     """Return the body of ``POST /v2/pods``: exactly what ``CreatePodRequest`` knows, for it refuses anything else."""
-    told = {"WOODSHED_RUNNER_NAME": key, "WOODSHED_MODELS_DIR": "/data/models", "WOODSHED_DATA_DIR": "/data/work"}
     body: dict[str, Any] = {
         "name": key,
         "image": pool.image,
@@ -139,6 +138,6 @@ def request(pool: RunPodPool, spec: Spec, key: str) -> dict[str, Any]:
         "cloud": pool.cloud,
         "gpu": {"id": spec.kind, "count": pool.devices},
         "disk": pool.disk,
-        "env": pool.environment | told,
+        "env": pool.environment | in_container(key),
     }
     return body | ({"registry": pool.registry} if pool.registry else {})

@@ -33,7 +33,7 @@ class Spot:
 
     def __init__(self, pool: SpotPool, folder: Path, command: Sequence[str] = RUNNER) -> None:
         self.pool = pool
-        self.local = Local(pool, folder, command)
+        self.local = Local(pool, folder, pool.notice_seconds, command)
         self._lifetimes = iter(lifetimes(pool))
         self._doomed: set[str] = set()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from libs.errors import Busy, Rejected
-from services.trainer.providers.kubernetes import Kubernetes
+from services.trainer.providers.kubernetes import Kubernetes, manifest
 from services.trainer.providers.pools import KubernetesPool
 from services.trainer.providers.provider import Found, Spec
 from tests.integration.providers.api import NEVER, TOKEN, Answer, Fault
@@ -57,16 +57,23 @@ async def test_passwords_come_from_a_secret_and_stand_nowhere_else(fake: FakeClu
     await cluster.launch(SPEC, KEY)
     [runner] = fake.jobs[KEY]["spec"]["template"]["spec"]["containers"]
     assert runner["envFrom"] == [{"secretRef": {"name": "woodshed-runner"}}]
-    assert {each["name"] for each in runner["env"]} == {
-        "WOODSHED_RUNNER_NAME", "WOODSHED_MODELS_DIR", "WOODSHED_DATA_DIR",
+    assert {each["name"]: each["value"] for each in runner["env"]} == {
+        "WOODSHED_RUNNER_NAME": KEY, "WOODSHED_MODELS_DIR": "/data/models", "WOODSHED_DATA_DIR": "/data/work",
+        "WOODSHED_NOTICE_SECONDS": "45.0",
     }  # fmt: skip
     assert "exec python -m services.trainer.runner" in runner["command"][-1]
     assert TOKEN not in json.dumps(fake.jobs)
 
 
-def wrong(change: str) -> dict[str, Any]:
-    from services.trainer.providers.kubernetes import manifest
+def test_a_machine_without_gpus_asks_for_none() -> None:
+    pool = KubernetesPool(namespace="tuning", queue="processors", image="i", secret="s", resource="")
+    job = manifest(pool, Spec(owner="0a1b2c3d", pool="cluster", kind="cpu"), KEY)
+    [runner] = job["spec"]["template"]["spec"]["containers"]
+    assert runner["resources"]["limits"] == {"memory": "16Gi"}
+    assert not problems(job)
 
+
+def wrong(change: str) -> dict[str, Any]:
     pool = KubernetesPool(namespace="tuning", queue="gpus", image="i", secret="s")
     job = manifest(pool, SPEC, KEY)
     pod = job["spec"]["template"]["spec"]

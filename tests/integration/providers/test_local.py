@@ -48,7 +48,7 @@ async def environment(tmp_path: Path) -> AsyncIterator[Callable[[str], str]]:
 
 @pytest.fixture
 def local(environment: Callable[[str], str], tmp_path: Path) -> Local:
-    return Local(LocalPool(environment=environment("good")), tmp_path / "machines", COMMAND)
+    return Local(LocalPool(environment=environment("good")), tmp_path / "machines", 5.0, COMMAND)
 
 
 def key(number: int = 1) -> str:
@@ -79,12 +79,13 @@ async def test_a_machine_is_launched_once_and_knows_nothing_of_the_control(
     assert "of=the=runner" in told
     assert "postgresql://secret" not in told
     assert f"'WOODSHED_RUNNER_NAME': '{key()}'" in told
+    assert "'WOODSHED_NOTICE_SECONDS': '5.0'" in told
 
 
 async def test_the_next_control_finds_what_the_last_one_started(local: Local) -> None:
     await local.launch(SPEC, key())
     await until(lambda: is_up(local, key()))
-    next_one = Local(local.pool, local.folder, COMMAND)
+    next_one = Local(local.pool, local.folder, 5.0, COMMAND)
     assert await next_one.observe(key()) == "running"
     assert await next_one.launch(SPEC, key()) == key()
     assert await next_one.list("0a1b2c3d") == [Found(key=key(), handle=key())]
@@ -108,7 +109,7 @@ async def test_one_that_ended_by_itself_has_exited(local: Local) -> None:
 
 
 async def test_the_stubborn_are_killed_after_their_grace(environment: Callable[[str], str], tmp_path: Path) -> None:
-    local = Local(LocalPool(environment=environment("bad")), tmp_path / "machines", COMMAND)
+    local = Local(LocalPool(environment=environment("bad")), tmp_path / "machines", 5.0, COMMAND)
     await local.launch(SPEC, key())
     await until(lambda: is_up(local, key()))
     await local.stop(key(), 0.3)
@@ -117,7 +118,7 @@ async def test_the_stubborn_are_killed_after_their_grace(environment: Callable[[
 
 
 async def test_without_its_environment_file_nothing_is_started(tmp_path: Path) -> None:
-    local = Local(LocalPool(environment=str(tmp_path / "missing")), tmp_path, COMMAND)
+    local = Local(LocalPool(environment=str(tmp_path / "missing")), tmp_path, 5.0, COMMAND)
     with pytest.raises(Rejected, match="missing"):
         await local.launch(SPEC, key())
     assert processes.runner_of(key()) is None

@@ -122,9 +122,9 @@ class Desk:
         await self.voice.request(BEAT, encode(Beat(runner=runner)), timeout=5)
         return device.device_id
 
-    def fall_silent(self, runner: str) -> None:
-        """Nobody has heard the runner for a minute."""
-        self.control.last_beat[runner] = asyncio.get_running_loop().time() - 60
+    async def fall_silent(self, runner: str) -> None:
+        """The runner has not been heard for so long that the arbiter took its devices offline."""
+        await self.rows("UPDATE trainer.device SET online = false WHERE runner = $1 RETURNING device_id", runner)
 
     async def offered(self) -> tuple[str, str]:
         """Offer idle devices; return the offer that stands."""
@@ -194,7 +194,7 @@ async def test_a_waiting_job_gets_a_machine_and_an_idle_machine_is_given_back(de
     await desk.dial_in(key)
     await desk.loops.place()
     assert len(await desk.outbox(DeviceOffered)) == 2, "a machine that leaves offers nothing more"
-    desk.fall_silent(key)
+    await desk.fall_silent(key)
     await desk.look(4)
     assert desk.fake.pods == {}
     [row] = await desk.rows()
@@ -299,7 +299,7 @@ async def test_flapping_states_replace_nothing(desk: Desk) -> None:
     await desk.at_work()
     [row] = await desk.rows()
     for status in ("EXITED", "RUNNING", "EXITED", "STARTING", "EXITED", "RUNNING"):
-        desk.fall_silent(row["key"])
+        await desk.fall_silent(row["key"])
         desk.fake.pods[row["handle"]]["status"] = status
         await desk.look()
     assert desk.fake.made == 1
@@ -321,7 +321,7 @@ async def test_a_machine_whose_runner_is_heard_is_kept_whatever_its_provider_say
 async def test_a_machine_that_ended_is_removed_its_run_goes_on_and_another_comes(desk: Desk, status: str) -> None:
     key, run_id = await desk.at_work()
     [row] = await desk.rows()
-    desk.fall_silent(key)
+    await desk.fall_silent(key)
     if status:
         desk.fake.pods[row["handle"]]["status"] = status
     else:
@@ -355,7 +355,7 @@ async def test_a_machine_that_goes_while_it_is_provisioned_is_replaced(desk: Des
 async def test_a_provider_that_never_answers_changes_nothing(desk: Desk) -> None:
     await desk.at_work()
     [before] = await desk.rows()
-    desk.fall_silent(before["key"])
+    await desk.fall_silent(before["key"])
     desk.fake.faults = [Fault("GET", NEVER)] * 4
     await desk.look(2)
     assert desk.fake.faults == []

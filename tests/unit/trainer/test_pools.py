@@ -121,14 +121,14 @@ def test_the_preferred_pool_is_filled_first() -> None:
 def test_a_provider_is_believed_when_it_says_so_twice_in_a_row(looks: list[str], ended: bool) -> None:
     doubts = 0
     for seen in looks:
-        doubts = machines.doubts_after(doubts, seen, 60.0, certain=False)
+        doubts = machines.doubts_after(doubts, seen, heard=False, certain=False)
     assert (doubts >= BELIEF) == ended
 
 
 def test_a_runner_that_was_heard_outweighs_its_provider() -> None:
-    assert machines.doubts_after(1, "gone", 1.0, certain=False) == 0
-    assert machines.doubts_after(0, "exited", 1.0, certain=True) == BELIEF
-    assert machines.doubts_after(0, "unknown", 60.0, certain=True) == 0
+    assert machines.doubts_after(1, "gone", heard=True, certain=False) == 0
+    assert machines.doubts_after(0, "exited", heard=True, certain=True) == BELIEF
+    assert machines.doubts_after(0, "unknown", heard=False, certain=True) == 0
 
 
 def test_a_machine_whose_runner_never_dials_in_is_given_up_after_its_time() -> None:

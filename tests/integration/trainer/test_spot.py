@@ -1,0 +1,80 @@
+"""A job that waits, machines of the spot market that are started for it and taken away again, and a run that ends."""
+
+import asyncio
+import functools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from contracts.base import new_id
+from contracts.jobs import Estimate, JobQueued
+from contracts.recipes import SHIPPED_MODEL, Recipe
+from contracts.runs import DeviceOffered, RunFinished, RunInterrupted
+from libs.db.database import now
+from libs.testing.servers import PASSWORDS
+from services.trainer.providers import processes
+from services.trainer.providers.spot import Spot
+from tests.integration.trainer.house import BEAT, House
+
+COMMAND = (sys.executable, "-m", "tests.integration.trainer.stand_in_runner")
+POOL = """
+[market]
+provider = "spot"
+environment = "{environment}"
+price = 0.02
+patience_seconds = 0
+look_seconds = 0.2
+idle_seconds = 1
+lifetime = [3.0, 4.0]
+preemptions = 2
+notice_seconds = 2
+"""
+MACHINES = "SELECT key, ended_at, ended_how FROM trainer.machine ORDER BY asked_at"
+
+
+def pools(house: House, folder: Path) -> str:
+    """Write a pool, and what its runners are told."""
+    told = {
+        "WOODSHED_NATS_URL": house.world.servers.nats_url,
+        "WOODSHED_NATS_PASSWORD": PASSWORDS["runner"],
+        "WOODSHED_STORAGE_URL": f"file://{house.world.servers.folder / 'storage'}",
+        "WOODSHED_MODELS_DIR": house.models,
+        "WOODSHED_BEAT_SECONDS": str(BEAT),
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
+    (folder / "runner.env").write_text("".join(f"{name}={value}\n" for name, value in told.items()))
+    (folder / "pools.toml").write_text(POOL.format(environment=folder / "runner.env"))
+    return str(folder / "pools.toml")
+
+
+async def test_a_run_outlives_the_machines_that_are_taken_away_under_it(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.trainer.machines.Spot", functools.partial(Spot, command=COMMAND))
+    async with house.control(pools=pools(house, tmp_path)):
+        queued = waits()
+        await house.world.tell(queued)
+        [offer] = await house.world.told(DeviceOffered, timeout=20)
+        job = await house.dispatch(offer, steps=150, job_id=queued.job_id, version=2)
+        [finished] = await house.world.told(RunFinished, timeout=40)
+        assert (finished.job_id, finished.steps, finished.interruptions) == (job.job_id, 150, 2)
+        interrupted = await house.world.all_told(RunInterrupted)
+        assert [(each.cause, each.lost_steps) for each in interrupted] == [("preempted", 0)] * 2
+        async with asyncio.timeout(20):
+            while any(row["ended_at"] is None for row in await house.rows(MACHINES)):
+                await asyncio.sleep(0.1)
+    machines = await house.rows(MACHINES)
+    assert [row["ended_how"] for row in machines] == ["exited", "exited", "idle"]
+    keys = {row["key"] for row in machines}
+    assert not [pid for pid, key, _ in processes.runners() if key in keys]
+
+
+def waits() -> JobQueued:
+    """A job for which there is no device yet."""
+    estimate = Estimate(
+        seconds=1, seconds_low=1, seconds_high=1, cost=0, currency="EUR", memory_bytes=1, steps=1, tokens=1
+    )
+    recipe = Recipe(base_model=SHIPPED_MODEL)
+    return JobQueued(tenant="acme", at=now(), version=1, job_id=new_id("ftjob"), recipe=recipe, estimate=estimate)
