@@ -153,7 +153,8 @@ class Loops:
             runners = {lease["fence"]: lease["runner"] for lease in await queries.open_leases(tx)}
             for fence in control.silence.tick(set(runners), elapsed, connected=control.bus.connected):
                 log.warning("lease is over", fence=fence, runner=runners[fence])
-                evidence = f"no heart-beat for {control.settings.lease_seconds:g} s, longer than the lease"
+                silent = f"{control.settings.lease_seconds:g} s"
+                evidence = f"{runners[fence]} has said nothing of the attempt for {silent}, longer than its lease"
                 await control.lose(tx, fence, "lost_worker", evidence, None)
                 control.wake.set()
             online = set(await queries_devices.online_runners(tx))

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+from typing import Any
 
 import msgspec
 import structlog
@@ -71,15 +72,18 @@ async def live(
 
 async def find_devices(runner: str, threads: int, shares: int = 1) -> tuple[DeviceFound, ...]:
     """Measure this machine's devices in a process of its own: its GPUs, or the CPU in so many equal ``shares``."""
-    each = max(1, threads // shares)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.trainer.training.measure", str(each),
+        sys.executable, "-m", "services.trainer.training.measure", str(max(1, threads // shares)),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, errors = await process.communicate()
     if process.returncode:
         raise Rejected(f"The devices of this machine could not be measured: {errors.decode()[-2000:]}")
-    measured = msgspec.json.decode(output)
+    return named(runner, msgspec.json.decode(output), threads, shares)
+
+
+def named(runner: str, measured: list[dict[str, Any]], threads: int, shares: int) -> tuple[DeviceFound, ...]:
+    """Name what was measured; a CPU, measured with its share of the threads, becomes so many equal devices."""
     split = shares > 1 and measured[0]["torch_device"] == "cpu"
     if split:
         measured = [measured[0] | {"memory_bytes": measured[0]["memory_bytes"] // shares}] * shares
@@ -88,7 +92,7 @@ async def find_devices(runner: str, threads: int, shares: int = 1) -> tuple[Devi
             device_id=f"{runner}-{found['torch_device'].replace(':', '')}{number if split else ''}",
             kind=found["kind"],
             precision=found["precision"],
-            threads=each,
+            threads=max(1, threads // shares) if split else threads,
             memory_bytes=found["memory_bytes"],
             flops=found["flops"],
             torch_device=found["torch_device"],
