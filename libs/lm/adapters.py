@@ -15,6 +15,8 @@ from msgspec import Meta, Struct
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+WHOLE = "model.safetensors"
+"""The weights of a model trained as a whole; they lie where an adapter would and replace the base's."""
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TARGETS: tuple[Target, ...] = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 """All linear layers of a Llama, Mistral or Qwen2 block, in name order so that equal adapters have equal files."""

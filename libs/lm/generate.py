@@ -5,6 +5,7 @@ processes. Adapters are rebuilt from our own closed configuration (``adapters.ch
 what a configuration names, is never called, and no remote code is trusted.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from libs.lm.adapters import WEIGHTS, AdapterConfig, BadAdapter, check
+from libs.lm.adapters import WEIGHTS, WHOLE, AdapterConfig, BadAdapter, check
 from libs.lm.chat import ChatFormat, Message
 
 
@@ -29,13 +30,17 @@ class Reply(Struct, frozen=True):
 
 
 class Loaded:
-    """A base model in memory, with or without an adapter, and its chat format. Not for several threads at once."""
+    """A base model in memory, with or without an adapter, and its chat format. Not for several threads at once.
 
-    def __init__(self, model: Any, chat: ChatFormat, has_adapter: bool) -> None:
-        """Take the model in evaluation mode."""
+    Where the base was trained as a whole, ``base`` is the model it was and ``model`` what became of it.
+    """
+
+    def __init__(self, model: Any, chat: ChatFormat, has_adapter: bool, base: Any = None) -> None:
+        """Take the model, or both, in evaluation mode."""
         self.model = model
         self.chat = chat
         self.has_adapter = has_adapter
+        self.base = base
 
     @contextmanager
     def tuned(self, wanted: bool) -> Iterator[Any]:
@@ -45,18 +50,22 @@ class Loaded:
         with torch.inference_mode():
             if wanted or not self.has_adapter:
                 yield self.model
+            elif self.base is not None:
+                yield self.base
             else:
                 with self.model.disable_adapter():
                     yield self.model
 
 
 def load(model_dir: Path, adapter_dir: Path | None = None, *, dtype: str = "bfloat16", device: str = "cpu") -> Loaded:
-    """Load a base model and, when given, one adapter on it.
+    """Load a base model and, when given, one adapter on it, or beside it what the whole base became.
 
     ``dtype`` is torch's name of the weights' format. ``BadAdapter`` when the adapter is not of our shape, does not fit
     the model, or holds numbers that are none.
     """
     base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=getattr(torch, dtype)).to(device)
+    if adapter_dir is not None and (adapter_dir / WHOLE).is_file():
+        return Loaded(_whole(base, adapter_dir).eval(), ChatFormat.load(model_dir), True, base.eval())
     model = base if adapter_dir is None else _with_adapter(base, adapter_dir)
     return Loaded(model.eval(), ChatFormat.load(model_dir), adapter_dir is not None)
 
@@ -108,6 +117,17 @@ def _reply(chat: ChatFormat, ids: list[int]) -> Reply:
     return Reply(chat.text(spoken).strip(), len(spoken) + finished, finished)
 
 
+def _whole(base: Any, folder: Path) -> Any:
+    """Rebuild the model that the base became; of the folder only the weights are read, never a configuration."""
+    weights = _finite(load_file(folder / WHOLE))
+    tied = {"lm_head.weight"} if base.config.tie_word_embeddings else set()
+    shapes = {name: tuple(each.shape) for name, each in base.state_dict().items() if name not in tied}
+    _same({name: tuple(each.shape) for name, each in weights.items()}, shapes)
+    model = copy.deepcopy(base)
+    model.load_state_dict(weights, strict=not tied)
+    return model
+
+
 def _with_adapter(base: Any, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
@@ -141,7 +161,10 @@ def _fits(model: Any, weights: dict[str, Tensor]) -> None:
     from peft import get_peft_model_state_dict
 
     wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    _same({name: tuple(tensor.shape) for name, tensor in weights.items()}, wanted)
+
+
+def _same(given: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
     wrong = next((name for name in sorted(wanted | given) if wanted.get(name) != given.get(name)), None)
     if wrong is not None:
         raise BadAdapter(f"{wrong} is {given.get(wrong)} in the adapter and {wanted.get(wrong)} in the base model.")

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from contracts.runs import RunFinished
 from libs.errors import NotFound, Rejected
-from libs.lm.adapters import CONFIG, WEIGHTS
+from libs.lm.adapters import CONFIG, WEIGHTS, WHOLE
 from libs.storage import Storage
 from libs.storage.store import Corrupted
 from services.evaluator.domain.owed import held_out
@@ -61,9 +61,13 @@ async def split(storage: Storage, run: RunFinished, cache: Path) -> HeldOut:
 
 
 async def adapter(storage: Storage, run: RunFinished, cache: Path) -> Path:
-    """Return a folder with the run's adapter, fetched once; ``Corrupted`` if its weights are not the run's."""
+    """Return a folder with the run's adapter, or the whole model that it trained, fetched once.
+
+    ``Corrupted`` if its weights are not the run's.
+    """
     folder = cache / run.sha256
-    for name, digest in ((CONFIG, None), (WEIGHTS, run.sha256)):
+    whole = f"{run.adapter_uri}/{WHOLE}" in await storage.list(run.adapter_uri)
+    for name, digest in ((WHOLE, run.sha256),) if whole else ((CONFIG, None), (WEIGHTS, run.sha256)):
         if not (folder / name).is_file():
             await storage.fetch(f"{run.adapter_uri}/{name}", folder / name, digest)
     with contextlib.suppress(NotFound):

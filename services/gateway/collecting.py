@@ -30,7 +30,8 @@ POLL = 1.0
 HALF_DELETED_AFTER = 60.0
 METRICS = "metrics.csv"
 RESULT_NAME = "step_metrics.csv"
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = ("adapter_model.safetensors", "model.safetensors")
+"""What training gives, by method: an adapter, or the base trained as a whole."""
 
 
 class Found(NamedTuple):
@@ -81,7 +82,7 @@ class Collector:
 
     async def _collect(self, job: Record) -> None:
         found = [await self._hash(job, key) for key in await self._storage.list(job["adapter_uri"])]
-        if not any(file.name == WEIGHTS and file.stored.sha256 == job["adapter_sha256"] for file in found):
+        if not any(file.name in WEIGHTS and file.stored.sha256 == job["adapter_sha256"] for file in found):
             raise WoodshedError(f"{job['adapter_uri']} has no weights with the sha256 that the run told.")
         result = await self._copy_metrics(job, found)
         async with self._db.transaction(job["tenant"]) as tx:

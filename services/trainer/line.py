@@ -24,7 +24,10 @@ def order_subject(runner: str, what: str) -> str:
 
 
 class DeviceFound(Struct, frozen=True, kw_only=True):
-    """A device of the runner's machine. ``flops`` was measured at start, in FLOP/s of ``precision``."""
+    """A device of the runner's machine. ``flops`` was measured at start, in FLOP/s of ``precision``.
+
+    ``processes`` above 1 train on it together, each with ``threads``.
+    """
 
     device_id: str
     kind: str
@@ -33,6 +36,7 @@ class DeviceFound(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     flops: float
     torch_device: str
+    processes: int = 1
 
 
 class Held(Struct, frozen=True, kw_only=True):

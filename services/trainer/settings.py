@@ -83,3 +83,15 @@ class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):
             gt=0,
         ),
     ] = 30.0
+    processes: Annotated[
+        int,
+        Meta(
+            description="How many GPUs are one device together: each job then trains on all of them, its weights "
+            "spread over them (FSDP). On a machine without GPUs: processes that share its threads.",
+            ge=1,
+            le=16,
+        ),
+    ] = 1
+    loader_workers: Annotated[
+        int, Meta(description="Processes that prepare batches ahead; 0: training does it itself.", ge=0, le=64)
+    ] = 0

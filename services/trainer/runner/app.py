@@ -17,9 +17,9 @@ from libs.health import Health
 from libs.storage import Storage
 from libs.telemetry import observe
 from services.trainer.line import DeviceFound
-from services.trainer.runner.attempt import Command, command
 from services.trainer.runner.attempts import Attempts
 from services.trainer.runner.dial import Dial
+from services.trainer.runner.launching import Command, command, together
 from services.trainer.settings import RunnerSettings
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ async def serve(settings: RunnerSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     name = settings.runner_name or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:40]
     threads = settings.threads or len(os.sched_getaffinity(0))
-    devices = await find_devices(name, threads, settings.devices)
+    devices = together(await find_devices(name, threads, settings.devices), settings.processes)
     bus = await Bus.connect(settings, "runner")
     health = await Health.listen(settings.health_port, lambda: bus.connected)
     try:

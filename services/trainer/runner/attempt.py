@@ -11,8 +11,6 @@ import functools
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -36,9 +34,10 @@ from services.trainer.line import (
     SavedBefore,
     Uploaded,
 )
+from services.trainer.runner.launching import SHUTDOWN, Command, command
 from services.trainer.runner.machine import memory_kills
 from services.trainer.runner.reporting import Reporter, Stale
-from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, verify
+from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, require_run, verify
 from services.trainer.training.protocol import (
     AttemptSpec,
     Failed,
@@ -54,17 +53,10 @@ from services.trainer.training.protocol import (
 
 log = structlog.get_logger()
 
-Command = Callable[[Path, DeviceFound], list[str]]
-"""What starts a child for a spec on a device."""
 LONGEST_LINE = 1 << 20
 BURIAL_LOOKS = 200
 TAIL = 8000
 NEVER = 30 * 86_400.0
-
-
-def command(spec: Path, device: DeviceFound) -> list[str]:
-    """Return what starts the training child."""
-    return [sys.executable, "-m", "services.trainer.training", str(spec)]
 
 
 class Attempt:
@@ -80,6 +72,7 @@ class Attempt:
         command: Command = command,
         models: Path,
         folder: Path,
+        workers: int = 0,
     ) -> None:
         self.launch = launch
         self.device = device
@@ -88,6 +81,7 @@ class Attempt:
         self.command = command
         self.models = models
         self.folder = folder
+        self.workers = workers
         self.prefix = f"{launch.tenant}/runs/{launch.run_id}/fence-{launch.fence}"
         self.step = 0
         self.memory = 0
@@ -161,6 +155,8 @@ class Attempt:
             device=self.device.torch_device,
             micro_tokens=launch.micro_tokens,
             seconds_left=launch.seconds_left,
+            processes=self.device.processes,
+            workers=self.workers,
         )
 
     async def _fetch_split(self, name: str) -> Path:
@@ -186,7 +182,7 @@ class Attempt:
         await self.storage.fetch(f"{saved.uri}/{MANIFEST}", folder / MANIFEST, saved.sha256)
         for key in await self.storage.list(saved.uri):
             await self.storage.fetch(key, folder / Path(key).name)
-        await asyncio.to_thread(verify, folder)
+        require_run(await asyncio.to_thread(verify, folder), self.launch.run_id)
         self.step = saved.step
         return folder
 
@@ -197,7 +193,7 @@ class Attempt:
             self._child = await asyncio.create_subprocess_exec(
                 *self.command(path, self.device),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
-                limit=LONGEST_LINE, process_group=0,
+                limit=LONGEST_LINE, process_group=0, env=os.environ | SHUTDOWN,
                 preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
             )  # fmt: skip
         if self._stop_asked:
@@ -257,7 +253,11 @@ class Attempt:
         assert self._child
         assert self._child.stdout
         async for raw in self._child.stdout:
-            line = read_line(raw)
+            try:
+                line = read_line(raw)
+            except msgspec.MsgspecError:
+                log.warning("not a line of the child", said=raw[:200])
+                continue
             if isinstance(line, Progressed):
                 self.step = line.step
                 self.memory = max(self.memory, line.device_bytes or line.rss_bytes)
@@ -278,7 +278,7 @@ class Attempt:
                 case Remarked():
                     await self.reporter.tell(_remark(line))
                 case Finished() | Stopped() | Failed():
-                    self._last = line
+                    self._last = self._last or line
         await self._report_end()
 
     async def _upload(self, local: Path, step: int) -> None:

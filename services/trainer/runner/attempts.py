@@ -14,7 +14,8 @@ import structlog
 from libs.bus import Bus
 from libs.storage import Storage
 from services.trainer.line import DeviceFound, Held, Launch
-from services.trainer.runner.attempt import Attempt, Command, command
+from services.trainer.runner.attempt import Attempt
+from services.trainer.runner.launching import Command, command
 from services.trainer.runner.reporting import Reporter
 from services.trainer.settings import RunnerSettings
 
@@ -74,6 +75,7 @@ class Attempts:
             reporter,
             command=self.command,
             models=Path(self.settings.models_dir),
+            workers=self.settings.loader_workers,
             folder=self.folder / launch.run_id / f"fence-{launch.fence}",
         )
         self.held[launch.fence] = attempt

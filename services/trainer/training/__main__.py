@@ -8,19 +8,27 @@ from pathlib import Path
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
 sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; nothing here is 4-bit
 
+from libs.embedded.supervisor import die_with_parent  # noqa: E402
 from services.trainer.training.attempt import run  # noqa: E402
 from services.trainer.training.channel import take_standard_output  # noqa: E402
 from services.trainer.training.failures import explain  # noqa: E402
+from services.trainer.training.gang import Gang  # noqa: E402
 from services.trainer.training.protocol import read_spec  # noqa: E402
 
 
 def main() -> int:
-    """Run one attempt; the exit code is 0 when it finished or stopped as asked, 1 when it failed."""
-    channel = take_standard_output()
+    """Run one attempt; the exit code is 0 when it finished or stopped as asked, 1 when it failed.
+
+    A process of a gang has a session of its own: it asks the kernel to be killed with its launcher.
+    """
+    gang = Gang.of(os.environ)
+    if gang.size > 1:
+        die_with_parent(signal.SIGKILL)
+    channel = take_standard_output(speaks=gang.leads)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     try:
-        run(read_spec(Path(sys.argv[1]).read_bytes()), channel, lambda: bool(asked))
+        run(read_spec(Path(sys.argv[1]).read_bytes()), channel, lambda: bool(asked), gang)
     except Exception as error:
         channel.tell(explain(error))
         return 1

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from libs.lm.adapters import WEIGHTS
 from libs.lm.chat import ChatFormat
 from libs.lm.models import DamagedModel, record_of
 from services.trainer.training import checkpoints, metrics
 from services.trainer.training.channel import Channel
-from services.trainer.training.checkpoints import BadCheckpoint, Manifest
+from services.trainer.training.checkpoints import WEIGHTS, BadCheckpoint, Manifest
 from services.trainer.training.data import Example, NothingToLearn, Split, read_split
+from services.trainer.training.gang import ALONE, Gang
 from services.trainer.training.hardware import dtype_for, tokens_for
 from services.trainer.training.plan import Plan, steps_an_epoch, steps_of, warmup_of
 from services.trainer.training.protocol import AttemptSpec, Finished, Stopped
@@ -30,7 +30,7 @@ EVAL_TOKENS = 8192
 """Validation tokens read at each evaluation: enough for a curve; the evaluator measures on the whole split."""
 
 
-def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool]) -> None:
+def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gang: Gang = ALONE) -> None:
     """Carry out an attempt and tell how it ended: ``Finished`` or ``Stopped``; failures are raised."""
     began = time.monotonic()
     channel.stage("preprocessing")
@@ -40,19 +40,21 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool]) -> 
     manifest = manifest_of(spec, train)
     plan = _plan(spec, manifest, len(train.examples))
     channel.stage("loading_model", _says(train))
-    tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked)
+    stop_asked = gang.agree(stop_asked)
+    tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked, gang)
     if spec.seconds_left:
-        watch.time_is_up = lambda: time.monotonic() - began > spec.seconds_left
-    if stop_asked():
-        channel.tell(Stopped(step=manifest.step, path=spec.resume_from))
-        return
-    channel.stage("training")
-    tuner.train(resume_from_checkpoint=spec.resume_from)
-    if watch.stopped:
-        channel.tell(Stopped(step=tuner.state.global_step, path=str(tuner.checkpoints.last)))
-        return
-    channel.stage("saving")
-    channel.tell(_finish(spec, tuner, time.monotonic() - began))
+        watch.time_is_up = gang.agree(lambda: time.monotonic() - began > spec.seconds_left)
+    stopped = (
+        Stopped(step=manifest.step, path=spec.resume_from) if stop_asked() else _train(spec, channel, tuner, watch)
+    )
+    if stopped:
+        channel.tell(stopped)
+    else:
+        channel.stage("saving")
+        weights = tuner.weights()
+        if gang.leads:
+            channel.tell(_finish(spec, tuner, weights, time.monotonic() - began))
+    gang.leave()
 
 
 def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
@@ -80,12 +82,15 @@ def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
         device=spec.device.partition(":")[0],
         micro_tokens=spec.micro_tokens or tokens_for(spec.device),
         versions={name: version(name) for name in LIBRARIES},
+        method=spec.recipe.method,
+        processes=spec.processes,
     )
     return _resumed(spec, manifest) if spec.resume_from else manifest
 
 
 def _resumed(spec: AttemptSpec, manifest: Manifest) -> Manifest:
     saved = checkpoints.verify(Path(str(spec.resume_from)))
+    checkpoints.require_run(saved, spec.run_id)
     for name in ("data", "model_revision", "recipe", "total_steps"):
         if getattr(saved, name) != getattr(manifest, name):
             raise BadCheckpoint(f"step-{saved.step} was written for another {name}: going on would mix two runs.")
@@ -108,6 +113,7 @@ def _plan(spec: AttemptSpec, manifest: Manifest, examples: int) -> Plan:
         threads=manifest.threads,
         dtype=msgspec.convert(manifest.dtype, type=Plan.__annotations__["dtype"]),
         device=spec.device,
+        workers=spec.workers,
     )
 
 
@@ -141,6 +147,7 @@ def _build(
     validation: list[Example],
     channel: Channel,
     stop_asked: Callable[[], bool],
+    gang: Gang,
 ) -> tuple[Any, Any]:
     """Import what is heavy, load the model and put the trainer together."""
     from services.trainer.training import model
@@ -149,35 +156,48 @@ def _build(
     from services.trainer.training.watching import Watch
 
     model.prepare_process(plan.threads, plan.device)
-    loaded = model.load(Path(spec.model_dir), spec.recipe, plan.dtype, plan.device)
+    gang.join(plan.device)
+    resume = Path(spec.resume_from) if spec.resume_from else None
+    loaded = model.load(Path(spec.model_dir), spec.recipe, plan.dtype, plan.device, gang=gang, resume=resume)
     trained = sum(each.numel() for each in loaded.parameters() if each.requires_grad)
     kept = Checkpoints(Path(spec.work_dir) / "checkpoints", manifest, 12 * trained, channel.tell)
-    tuner = Tuner(loaded, model.tokenizer(Path(spec.model_dir)), spec.recipe, plan, train.examples, validation, kept)
-    if spec.resume_from:
-        tuner.carry_on(metrics.read(Path(spec.resume_from)))
+    if gang.leads:
+        kept.clear()
+    tokenizer = model.tokenizer(Path(spec.model_dir))
+    tuner = Tuner(loaded, tokenizer, spec.recipe, plan, train.examples, validation, kept, gang)
+    if resume:
+        tuner.carry_on(metrics.read(resume))
     watch = Watch(tuner, plan, channel, stop_asked)
     tuner.callback_handler.callbacks[-1:] = [watch]
     return tuner, watch
 
 
-def _finish(spec: AttemptSpec, tuner: Any, seconds: float) -> Finished:
-    """Write the adapter and its curve, staged and renamed, and say what was reached."""
-    from services.trainer.training.model import write_adapter
+def _train(spec: AttemptSpec, channel: Channel, tuner: Any, watch: Any) -> Stopped | None:
+    """Train to the end, or to the step at which a stop was asked."""
+    channel.stage("training")
+    tuner.train(resume_from_checkpoint=spec.resume_from)
+    tuner.checkpoints.wait()
+    return Stopped(step=tuner.state.global_step, path=str(tuner.checkpoints.last)) if watch.stopped else None
+
+
+def _finish(spec: AttemptSpec, tuner: Any, trained: Any, seconds: float) -> Finished:
+    """Write what came of it and its curve, staged and renamed, and say what was reached."""
+    from services.trainer.training.model import write_result
 
     final = Path(spec.work_dir) / "adapter"
     staging = final.with_name(f".adapter-{spec.fence}")
-    write_adapter(tuner.model, spec.recipe, staging)
+    write_result(trained, spec.recipe, Path(spec.model_dir), staging)
     metrics.write(staging, tuner.points)
     if final.exists():
         shutil.rmtree(final)
     staging.rename(final)
     last = tuner.points[-1]
-    weights = (final / WEIGHTS).read_bytes()
+    stored = checkpoints.synced(final / WEIGHTS[spec.recipe.method])
     return Finished(
         step=last.step,
         path=str(final),
-        digest=hashlib.sha256(weights).hexdigest(),
-        size=len(weights),
+        digest=stored.sha256,
+        size=stored.size,
         train_loss=last.train_loss,
         eval_loss=last.eval_loss,
         tokens=last.tokens,

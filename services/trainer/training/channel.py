@@ -6,30 +6,39 @@ could fence what it writes.
 """
 
 import os
+import threading
 import time
 from typing import BinaryIO
 
 import msgspec
 
-from services.trainer.training.protocol import Progressed, Stage, Staged, Told
+from services.trainer.training.protocol import Failed, Progressed, Stage, Staged, Told
 
 PROGRESS_SECONDS = 0.5
 
 
 class Channel:
-    """Lines to the parent; at most two ``Progressed`` a second."""
+    """Lines to the parent; at most two ``Progressed`` a second.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Of several processes that train together one ``speaks``; the others say only why they failed.
+    """
+
+    def __init__(self, stream: BinaryIO, *, speaks: bool = True) -> None:
         """Take the stream that lines are written to."""
         self._stream = stream
+        self._speaks = speaks
+        self._lock = threading.Lock()
         self._began = time.monotonic()
         self._progressed = 0.0
 
     def tell(self, line: Told) -> None:
         """Write one line and flush it; a parent that is gone ends this process (exit code 1)."""
+        if not self._speaks and not isinstance(line, Failed):
+            return
         try:
-            self._stream.write(msgspec.json.encode(line) + b"\n")
-            self._stream.flush()
+            with self._lock:
+                self._stream.write(msgspec.json.encode(line) + b"\n")
+                self._stream.flush()
         except BrokenPipeError:
             os._exit(1)
 
@@ -51,8 +60,8 @@ class Channel:
         return time.monotonic() - self._began
 
 
-def take_standard_output() -> Channel:
+def take_standard_output(*, speaks: bool = True) -> Channel:
     """Keep the original standard output for the parent and send everything printed to standard error."""
     kept = os.dup(1)
     os.dup2(2, 1)
-    return Channel(os.fdopen(kept, "wb", buffering=0))
+    return Channel(os.fdopen(kept, "wb", buffering=0), speaks=speaks)

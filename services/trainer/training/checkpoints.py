@@ -1,7 +1,7 @@
 """When a checkpoint counts: it is whole, and proves it.
 
-A checkpoint is staged, synced, described by ``MANIFEST.json`` (written last), synced, renamed to its final name and
-the folder synced. Whoever resumes or uploads calls ``verify`` first: Hugging Face's trainer resumes silently, with
+A checkpoint is staged, synced, described by ``MANIFEST.json`` (written last, sealed), synced, renamed to its final name
+and the folder synced. Whoever resumes or uploads calls ``verify`` first: Hugging Face's trainer resumes silently, with
 other weights, from a folder with a missing or altered file. Used by the child, the runner and the control: no torch.
 """
 
@@ -16,15 +16,9 @@ from msgspec import Struct
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
-REQUIRED = (
-    "adapter_model.safetensors",
-    "optimizer.pt",
-    "scheduler.pt",
-    "rng_state.pth",
-    "trainer_state.json",
-    "metrics.csv",
-)
-"""What resuming needs, all of it: weights, optimiser, schedule, random states, position and counters."""
+WEIGHTS = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
+"""The file that holds what is trained, by method."""
+ALWAYS = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "metrics.csv")
 
 
 class BadCheckpoint(ValueError):
@@ -43,7 +37,10 @@ class Sealed(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a checkpoint is and what wrote it. ``data`` fingerprints the packed training data and its order."""
+    """What a checkpoint is and what wrote it. ``data`` fingerprints the packed training data and its order.
+
+    ``processes`` trained together; each has a random state of its own. ``seal`` is the sha256 of everything else here.
+    """
 
     run_id: str
     attempt: int
@@ -58,13 +55,23 @@ class Manifest(Struct, frozen=True, kw_only=True):
     device: str
     micro_tokens: int
     versions: dict[str, str]
+    method: str = "lora"
+    processes: int = 1
     files: dict[str, Sealed] = {}
+    seal: str = ""
     format: int = FORMAT
 
     @property
     def size(self) -> int:
         """Bytes of all files, the manifest itself left out."""
         return sum(each.size for each in self.files.values())
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """What resuming needs, all of it: weights, optimiser, schedule, random states, position and counters."""
+        alone = self.processes == 1
+        random = ["rng_state.pth"] if alone else [f"rng_state_{rank}.pth" for rank in range(self.processes)]
+        return (WEIGHTS[self.method], *ALWAYS, *random)
 
 
 def commit(staged: Path, final: Path, manifest: Manifest) -> Manifest:
@@ -73,8 +80,9 @@ def commit(staged: Path, final: Path, manifest: Manifest) -> Manifest:
     After it returns the checkpoint survives power loss. A ``final`` that exists is replaced (an earlier attempt's same
     step). ``BadCheckpoint`` when a required file is missing: then nothing appears.
     """
-    _require(staged, {file.name for file in staged.iterdir()})
-    sealed = msgspec.structs.replace(manifest, files={name: _seal(staged / name) for name in _names(staged)})
+    _require(staged, manifest, {file.name for file in staged.iterdir()})
+    sealed = msgspec.structs.replace(manifest, files={name: synced(staged / name) for name in _names(staged)})
+    sealed = msgspec.structs.replace(sealed, seal=_sealed(sealed))
     (staged / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
     _sync(staged / MANIFEST)
     _sync(staged)
@@ -88,23 +96,38 @@ def commit(staged: Path, final: Path, manifest: Manifest) -> Manifest:
 def verify(path: Path) -> Manifest:
     """Read a checkpoint's every byte and return its manifest; ``BadCheckpoint`` names the file that is wrong."""
     manifest = read(path)
-    _require(path, set(manifest.files))
+    _require(path, manifest, set(manifest.files))
     for name, expected in manifest.files.items():
         _check(path / name, expected)
     return manifest
 
 
 def read(path: Path) -> Manifest:
-    """Read a manifest without checking the files it names."""
+    """Read a manifest, and that nobody altered it, without checking the files it names."""
     try:
-        manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+        data = (path / MANIFEST).read_bytes()
+        _require_format(path, msgspec.json.decode(data, type=_Versioned))
+        manifest = msgspec.json.decode(data, type=Manifest)
     except FileNotFoundError:
         raise BadCheckpoint(f"{path.name}: {MANIFEST} is missing, so the checkpoint was never finished.") from None
     except msgspec.MsgspecError as error:
         raise BadCheckpoint(f"{path.name}: {MANIFEST} cannot be read ({error}).") from error
-    if manifest.format != FORMAT:
-        raise BadCheckpoint(f"{path.name}: {MANIFEST} has format {manifest.format}, this version reads {FORMAT}.")
+    if manifest.method not in WEIGHTS or manifest.seal != _sealed(manifest):
+        raise BadCheckpoint(f"{path.name}: {MANIFEST} is not as it was written: its seal does not fit.")
     return manifest
+
+
+def require_run(manifest: Manifest, run_id: str) -> None:
+    """Raise ``BadCheckpoint`` when a checkpoint is another run's."""
+    if manifest.run_id != run_id:
+        raise BadCheckpoint(f"step-{manifest.step} belongs to {manifest.run_id}: going on would mix two runs.")
+
+
+def synced(file: Path) -> Sealed:
+    """Bring a file to the disk for certain, and return its size and sha256."""
+    _sync(file)
+    with file.open("rb") as stream:
+        return Sealed(file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -132,16 +155,30 @@ def _names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir() if file.name != MANIFEST)
 
 
-def _require(path: Path, present: set[str]) -> None:
-    missing = [name for name in REQUIRED if name not in present]
+class _Versioned(Struct, frozen=True):
+    """The part of a manifest that every format has."""
+
+    format: int
+
+
+def _require_format(path: Path, found: _Versioned) -> None:
+    if found.format != FORMAT:
+        raise BadCheckpoint(
+            f"{path.name}: {MANIFEST} has format {found.format}, this version reads {FORMAT}. "
+            "A newer Woodshed wrote it: update this machine."
+        )
+
+
+def _sealed(manifest: Manifest) -> str:
+    """The sha256 of a manifest without its seal; any value altered gives another."""
+    unsealed = msgspec.structs.replace(manifest, seal="")
+    return hashlib.sha256(msgspec.json.encode(unsealed, order="deterministic")).hexdigest()
+
+
+def _require(path: Path, manifest: Manifest, present: set[str]) -> None:
+    missing = [name for name in manifest.required if name not in present]
     if missing:
         raise BadCheckpoint(f"{path.name}: {missing[0]} is missing, resuming would go on with other numbers.")
-
-
-def _seal(file: Path) -> Sealed:
-    _sync(file)
-    with file.open("rb") as stream:
-        return Sealed(file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def _check(file: Path, expected: Sealed) -> None:

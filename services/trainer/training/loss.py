@@ -17,9 +17,10 @@ CHUNK = 256
 
 
 class ReplyLoss(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
-    """Sum of cross-entropies and count of right guesses of a frozen, bias-free language-model head.
+    """Sum of cross-entropies and count of right guesses of a bias-free language-model head.
 
-    ``hidden`` (n, d) and ``labels`` (n,) give two scalars; only ``hidden`` has a gradient.
+    ``hidden`` (n, d), ``weight`` (vocabulary, d) and ``labels`` (n,) give two scalars. The head's gradient is formed
+    only where the head is trained. Products are in autocast's format where that is on, sums in float32.
     """
 
     @staticmethod
@@ -27,26 +28,36 @@ class ReplyLoss(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         """Project, score and differentiate chunk by chunk."""
         total = hidden.new_zeros((), dtype=torch.float32)
         right = labels.new_zeros(())
+        given, head = (_product_format(each) for each in (hidden, weight))
         slopes = torch.empty_like(hidden)
+        head_slopes = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for at in range(0, len(labels), CHUNK):
             part = slice(at, at + CHUNK)
-            logits = (hidden[part] @ weight.T).float()
+            logits = (given[part] @ head.T).float()
             right += (logits.argmax(-1) == labels[part]).sum()
             logs = torch.log_softmax(logits, -1)
             total += -logs.gather(1, labels[part, None]).sum()
             if ctx.needs_input_grad[0]:
                 slope = logs.exp_()
                 slope[torch.arange(len(slope)), labels[part]] -= 1
-                slopes[part] = slope.to(weight.dtype) @ weight
-        ctx.save_for_backward(slopes)
+                slope = slope.to(head.dtype)
+                slopes[part] = slope @ head
+                if head_slopes is not None:
+                    head_slopes += slope.T @ given[part]
+        ctx.save_for_backward(slopes, head_slopes)
         ctx.mark_non_differentiable(right)
         return total, right
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradient that the forward pass formed."""
-        (hidden,) = ctx.saved_tensors
-        return (hidden * slopes[0]).to(hidden.dtype), None, None
+        """Scale the gradients that the forward pass formed."""
+        hidden, head = ctx.saved_tensors
+        return (hidden * slopes[0]).to(hidden.dtype), None if head is None else head * slopes[0], None
+
+
+def _product_format(value: Tensor) -> Tensor:
+    kind = value.device.type
+    return value.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else value
 
 
 def row_loss(model: Any, row: Row) -> tuple[Tensor, Tensor]:

@@ -1,28 +1,49 @@
-"""The model in training: the frozen base, the LoRA on it, and the adapter's files.
+"""The model in training: the frozen base with a LoRA on it, or the whole base, and the files of what came of it.
 
 Equal recipes give equal bytes: the seed is set before LoRA's random half is drawn, and what is written holds no path
 and no set in hash order.
 """
 
 import os
+import shutil
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from contracts.recipes import Recipe
-from libs.lm.adapters import TARGETS, WEIGHTS, AdapterConfig, write_config
+from libs.lm.adapters import TARGETS, AdapterConfig, write_config
+from libs.lm.models import NEEDED, record_of
 from services.trainer.training import dropout
+from services.trainer.training.gang import ALONE, Gang, shard
 from services.trainer.training.hardware import Dtype
+from services.trainer.training.loss import row_loss
+from services.trainer.training.state import read_weights, write_weights
 
 
-def load(model_dir: Path, recipe: Recipe, dtype: Dtype, device: str) -> Any:
-    """Load the base in ``dtype`` and put a LoRA with float32 weights on all its linear layers, seeded."""
-    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=getattr(torch, dtype))
+def load(
+    model_dir: Path, recipe: Recipe, dtype: Dtype, device: str, *, gang: Gang = ALONE, resume: Path | None = None
+) -> Any:
+    """Load the base as ``recipe.method`` wants it, seeded, with a checkpoint's weights, spread over the gang.
+
+    A LoRA has float32 weights on all linear layers of a frozen base in ``dtype``; a whole model trains in float32
+    and only multiplies in ``dtype``, else small updates would be rounded away. ``model.row_loss(row)`` is its forward.
+    """
+    full = recipe.method == "full"
+    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32 if full else getattr(torch, dtype))
     set_seed(recipe.seed)
+    model = base if full else _with_lora(base, recipe, device)
+    if resume:
+        read_weights(model, recipe.method, resume)
+    model.row_loss = MethodType(row_loss, model)
+    return shard(model if gang.size > 1 else model.to(place(device)), gang, device)
+
+
+def _with_lora(base: Any, recipe: Recipe, device: str) -> Any:
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
@@ -30,7 +51,7 @@ def load(model_dir: Path, recipe: Recipe, dtype: Dtype, device: str) -> Any:
         target_modules=list(TARGETS),
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(base.to(device), lora)
+    model = get_peft_model(base, lora)
     if device == "cpu":
         dropout.use_in(model)
     return model
@@ -42,27 +63,38 @@ def tokenizer(model_dir: Path) -> PreTrainedTokenizerFast:
     return loaded
 
 
-def write_adapter(model: Any, recipe: Recipe, folder: Path) -> None:
-    """Write ``adapter_model.safetensors`` (as trained, float32) and ``adapter_config.json`` into ``folder``."""
-    from peft import get_peft_model_state_dict
+def write_result(weights: dict[str, Tensor], recipe: Recipe, model_dir: Path, folder: Path) -> None:
+    """Write what training gives: an adapter as trained (float32) with its configuration, or a whole model.
 
-    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
+    A whole model is a folder like its base's, in the base's number format, tokenizer and template included.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    write_config(
-        folder,
-        AdapterConfig(
-            base_model_name_or_path=recipe.base_model,
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-        ),
+    if recipe.method == "full":
+        stored = getattr(torch, record_of(model_dir).dtype)
+        weights = {name: each.to(stored) for name, each in weights.items()}
+        for name in NEEDED:
+            shutil.copyfile(model_dir / name, folder / name)
+    else:
+        write_config(folder, _config(recipe))
+    write_weights(weights, recipe.method, folder)
+
+
+def _config(recipe: Recipe) -> AdapterConfig:
+    return AdapterConfig(
+        base_model_name_or_path=recipe.base_model,
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
     )
 
 
+def place(device: str) -> str:
+    """Return torch's name of the device once ``prepare_process`` has hidden all others."""
+    return "cpu" if device == "cpu" else "cuda:0"
+
+
 def prepare_process(threads: int, device: str) -> None:
-    """Set threads and the one visible GPU; both must happen before the first tensor."""
+    """Set threads and the visible GPUs; both must happen before the first tensor. ``cuda:0,1`` are two together."""
     if device != "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
     torch.set_num_threads(threads)

@@ -22,6 +22,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     threads: int
     dtype: Dtype
     device: str
+    workers: int = 0
 
     def saves_at(self, step: int) -> bool:
         """Whether a checkpoint is due after this step; the last step's result is the adapter itself."""

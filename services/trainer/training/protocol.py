@@ -32,6 +32,8 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     ``micro_tokens`` bounds the tokens of one forward pass, 0 lets the device decide; out-of-memory retries halve it.
     ``checkpoint_every`` counts optimiser steps. ``model_revision``, when given, must be that of ``model_dir``.
     ``seconds_left`` until training ends early with what it has; 0: it takes the time it takes.
+    ``processes`` above 1 train together, each with ``threads``; ``device`` then names their GPUs (``cuda:0,1``).
+    ``workers`` are processes that prepare batches ahead; their number changes no byte.
     """
 
     run_id: str
@@ -49,6 +51,8 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     micro_tokens: Annotated[int, Meta(ge=0)] = 0
     seconds_left: Annotated[float, Meta(ge=0)] = 0.0
+    processes: Annotated[int, Meta(ge=1)] = 1
+    workers: Annotated[int, Meta(ge=0)] = 0
 
 
 class Told(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -87,12 +91,16 @@ class Progressed(Told, frozen=True, kw_only=True, tag="progressed"):
 
 
 class Saved(Told, frozen=True, kw_only=True, tag="saved"):
-    """A checkpoint is whole on the local disk: ``path`` holds its manifest."""
+    """A checkpoint is whole on the local disk: ``path`` holds its manifest.
+
+    ``seconds`` from the step's end until then; training stood still for ``blocked`` of them.
+    """
 
     step: int
     path: str
     size: int
     seconds: float
+    blocked: float = 0.0
 
 
 class Remarked(Told, frozen=True, kw_only=True, tag="remarked"):

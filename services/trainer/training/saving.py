@@ -1,10 +1,12 @@
 """Checkpoints, the child's side: a staging folder per fence, and the moment a step's state counts.
 
 What whole means is decided in ``checkpoints``; here is when room is checked, what the manifest says and whom it is
-told to.
+told to. Training stands still only while state is copied: writing, hashing and syncing happen in a thread, one save at
+a time, and whoever stops waits for it.
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,21 +29,53 @@ class Checkpoints:
         self._size = size
         self._tell = tell
         self._began = 0.0
+        self._writer: threading.Thread | None = None
+        self._error: BaseException | None = None
         self.last: Path | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        for stray in checkpoints.stray(folder):
+
+    def clear(self) -> None:
+        """Make the folder and remove what interrupted saves left in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for stray in checkpoints.stray(self.folder):
             shutil.rmtree(stray)
 
-    def prepare(self) -> None:
-        """Check for twice the last size of free disk; ``DiskFull`` before anything is written."""
-        self._began = time.monotonic()
-        checkpoints.require_room(self.folder, self._size)
+    def prepare(self) -> Path:
+        """Wait for the save before, check for twice the last size of free disk, and return an empty folder.
 
-    def commit(self, step: int) -> None:
-        """Commit what the trainer wrote for this step, and tell the parent."""
-        manifest = msgspec.structs.replace(self._manifest, step=step)
-        self.last = self.folder / f"step-{step}"
-        size = checkpoints.commit(self.staging / f"checkpoint-{step}", self.last, manifest).size
-        shutil.rmtree(self.staging)
-        self._size = size
-        self._tell(Saved(step=step, path=str(self.last), size=size, seconds=time.monotonic() - self._began))
+        ``DiskFull`` before anything is written.
+        """
+        self._began = time.monotonic()
+        self.wait()
+        checkpoints.require_room(self.folder, self._size)
+        self.staging.mkdir()
+        return self.staging
+
+    def commit(self, step: int, write: Callable[[Path], None]) -> None:
+        """Let a thread ``write`` the copied state beside what is staged, commit it as this step's, and tell."""
+        blocked = time.monotonic() - self._began
+        self._writer = threading.Thread(target=self._commit, args=(step, write, blocked), name="checkpoint")
+        self._writer.start()
+
+    def check(self) -> None:
+        """Raise what went wrong in a save that is over."""
+        if self._error:
+            raise self._error
+
+    def wait(self) -> None:
+        """Wait until the save that is going on, if any, is committed; raise what went wrong in it."""
+        if self._writer:
+            self._writer.join()
+        self.check()
+
+    def _commit(self, step: int, write: Callable[[Path], None], blocked: float) -> None:
+        try:
+            write(self.staging)
+            manifest = msgspec.structs.replace(self._manifest, step=step)
+            final = self.folder / f"step-{step}"
+            self._size = checkpoints.commit(self.staging, final, manifest).size
+        except BaseException as error:
+            self._error = error
+            return
+        self.last = final
+        seconds = time.monotonic() - self._began
+        self._tell(Saved(step=step, path=str(final), size=self._size, seconds=seconds, blocked=blocked))

@@ -1,25 +1,28 @@
 """The loop: TRL's trainer with our batches, loss, evaluation and checkpoints in the places made for them.
 
 Optimiser, schedule, clipping, shuffling, resuming and callbacks are Hugging Face's. Ours: a step is
-``recipe.batch_size`` examples packed into as many forward passes as the device likes (``training_step``); evaluation
-draws no random number; a checkpoint counts only once committed. The short version: ``tests/bench/plain_trl.py``.
+``recipe.batch_size`` examples packed into as many forward passes as the device likes, shared out where several
+processes train together (``training_step``); evaluation draws no random number; a checkpoint counts only once
+committed. The short version: ``tests/bench/plain_trl.py``.
 """
 
+import signal
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Trainer
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from contracts.recipes import Recipe
-from services.trainer.training import metrics
+from services.trainer.training import metrics, state
 from services.trainer.training.data import Example, Row, pack
-from services.trainer.training.loss import row_loss
-from services.trainer.training.model import write_adapter
+from services.trainer.training.gang import Gang
 from services.trainer.training.plan import Plan
 from services.trainer.training.saving import Checkpoints
 from services.trainer.training.surviving import within_memory
@@ -37,18 +40,21 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         train: Sequence[Example],
         validation: Sequence[Example],
         checkpoints: Checkpoints,
+        gang: Gang,
     ) -> None:
-        """Take the model with its LoRA, the recipe and plan, both splits and where checkpoints go."""
+        """Take the model as ``model.load`` gives it, the recipe and plan, both splits and where checkpoints go."""
         super().__init__(
             model=model,
-            args=arguments(recipe, plan, checkpoints.staging),
+            args=arguments(recipe, plan, checkpoints.folder, gang),
             train_dataset=Dataset.from_dict(
                 {"input_ids": [each.ids for each in train], "labels": [each.labels for each in train]}
             ),
             processing_class=tokenizer,
-            data_collator=Packer(plan.micro_tokens),
+            data_collator=Packer(plan.micro_tokens, gang.size),
         )
         self.recipe = recipe
+        self.plan = plan
+        self.gang = gang
         self.checkpoints = checkpoints
         self.validation = validation
         self.fitting = plan.micro_tokens
@@ -61,29 +67,47 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         self.points = points
         self.tokens, self.trained_tokens = points[-1].tokens, points[-1].trained_tokens
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give every process of a gang the same batches, which ``training_step`` shares out by the row.
+
+        A worker is deaf to SIGTERM, which may go to a whole process group: this process ends it, after saving.
+        """
+        loader: Any = super().get_train_dataloader()
+        loader.base_dataloader.worker_init_fn = _deaf
+        if self.gang.size > 1:
+            shard = loader.batch_sampler
+            shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
+        return loader
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Run one optimiser step's examples through the model and return their mean loss a taught token."""
         model.train()
         rows: list[Row] = inputs["rows"]
         taught = sum(_taught(row) for row in rows)
         loss, right = torch.zeros(()), 0
-        for row in rows:
-            total, guessed = row_loss(model, row)
-            self.accelerator.backward(total / taught)
-            loss += total.detach().cpu() / taught
-            right += int(guessed)
+        for row, counts in self.gang.share(rows):
+            with self._products():
+                total, guessed = model.row_loss(row)
+            self.accelerator.backward(total * (self.gang.size * counts) / taught)
+            loss += total.detach().cpu() * counts / taught
+            right += int(guessed) * counts
         self.tokens += sum(len(row.ids) for row in rows)
         self.trained_tokens += taught
-        self._metrics["train"]["mean_token_accuracy"].append(right / taught)
-        return loss.to(self.args.device)
+        together, all_right = self.gang.sum(float(loss), right)
+        self._metrics["train"]["mean_token_accuracy"].append(all_right / taught)
+        return torch.tensor(together).to(self.args.device)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return the mean loss a taught token of the validation rows; draws no random number.
 
-        Memory that runs out here never ends a run: smaller rows are tried, and without any that fit it is left out.
+        Memory that runs out here never ends a run: smaller rows are tried, and without any that fit it is left out. In
+        a gang it does: the others wait in the middle of the same pass.
         """
         self.model.eval()
-        figures, fitting = within_memory(self._measured, self.fitting)
+        if self.gang.size == 1:
+            figures, fitting = within_memory(self._measured, self.fitting)
+        else:
+            figures, fitting = self._measured(self.fitting), self.fitting
         figures = (figures or {}) | ({"eval_smaller": fitting} if fitting < self.fitting else {})
         self.fitting = fitting
         self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
@@ -92,44 +116,87 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
     def _measured(self, capacity: int) -> dict[str, float]:
         """Measure in rows of at most ``capacity`` tokens."""
         rows = pack(self.validation, capacity)
-        with torch.no_grad():
-            scores = [row_loss(self.model, row) for row in rows]
+        loss = right = 0.0
+        with torch.no_grad(), self._products():
+            for row, counts in self.gang.share(rows):
+                total, guessed = self.model.row_loss(row)
+                loss, right = loss + float(total) * counts, right + int(guessed) * counts
+        loss, right = self.gang.sum(loss, right)
         taught = sum(_taught(row) for row in rows)
-        return {
-            "eval_loss": sum(float(total) for total, _ in scores) / taught,
-            "eval_token_accuracy": sum(int(right) for _, right in scores) / taught,
-        }
+        return {"eval_loss": loss / taught, "eval_token_accuracy": right / taught}
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write the adapter and the curve alone: no pickled arguments, no tokenizer, no card."""
-        assert output_dir is not None
-        write_adapter(self.model, self.recipe, Path(output_dir))
-        metrics.write(Path(output_dir), self.points)
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of what was trained so far; every process of a gang must ask."""
+        copy: dict[str, Tensor] = state.copied(state.trained(self.model, self.recipe.method))
+        return copy
+
+    def _products(self) -> AbstractContextManager[Any]:
+        """Where the weights are kept in more digits than products need, multiply in the device's format."""
+        if self.recipe.method != "full" or self.plan.dtype == "float32":
+            return nullcontext()
+        products: AbstractContextManager[Any] = torch.autocast(
+            self.args.device.type, dtype=getattr(torch, self.plan.dtype)
+        )
+        return products
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Let Hugging Face write into staging, then commit."""
-        self.checkpoints.prepare()
-        Trainer._save_checkpoint(self, model, trial)
-        self.checkpoints.commit(self.state.global_step)
+        """Copy the state as it is at this step's end; the rest happens beside training."""
+        folder = self.checkpoints.staging
+        if self.gang.leads:
+            self.checkpoints.prepare()
+        self.gang.wait()
+        self._save_rng_state(str(folder))
+        weights, optimizer = self.weights(), state.copied(self.optimizer.state_dict())
+        self.gang.wait()
+        if not self.gang.leads:
+            return
+        torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+        metrics.write(folder, self.points)
+
+        def write(staging: Path) -> None:
+            state.write_weights(weights, self.recipe.method, staging)
+            torch.save(optimizer, staging / "optimizer.pt")
+
+        self.checkpoints.commit(self.state.global_step, write)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Leave the weights as they are: ``model.load`` took them from the checkpoint, before they were sharded."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Put optimiser and schedule where the checkpoint left them."""
+        if checkpoint is None:
+            return
+        state.read_optimizer(self.optimizer, Path(checkpoint) / "optimizer.pt")
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
 
 
 class Packer:
-    """The collator: a step's examples as rows of at most ``capacity`` tokens."""
+    """The collator: a step's examples as rows of at most ``capacity`` tokens, as many rows as there are processes."""
 
-    def __init__(self, capacity: int) -> None:
-        """Take how many tokens share a forward pass."""
+    def __init__(self, capacity: int, processes: int) -> None:
+        """Take how many tokens share a forward pass, and how many processes share the rows."""
         self.capacity = capacity
+        self.processes = processes
 
     def __call__(self, items: list[dict[str, list[int]]]) -> dict[str, list[Row]]:
         """Pack the step's examples."""
         examples = [Example(each["input_ids"], each["labels"]) for each in items]
-        return {"rows": pack(examples, self.capacity)}
+        even = -(-sum(len(each.ids) for each in examples) // self.processes)
+        return {"rows": pack(examples, min(self.capacity, even))}
 
 
-def arguments(recipe: Recipe, plan: Plan, staging: Path) -> SFTConfig:
-    """Say the recipe in Hugging Face's words; what they would log, save or evaluate by themselves is off."""
+def _deaf(worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def arguments(recipe: Recipe, plan: Plan, folder: Path, gang: Gang) -> SFTConfig:
+    """Say the recipe in Hugging Face's words; what they would log, save or evaluate by themselves is off.
+
+    Each process of a gang draws its own random numbers, and all the same order of examples.
+    """
     return SFTConfig(
-        output_dir=str(staging),
+        output_dir=str(folder),
         max_steps=plan.total_steps,
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=1,
@@ -139,7 +206,7 @@ def arguments(recipe: Recipe, plan: Plan, staging: Path) -> SFTConfig:
         weight_decay=0.0,
         max_grad_norm=recipe.max_grad_norm,
         optim="adamw_torch_fused",
-        seed=recipe.seed,
+        seed=recipe.seed + gang.rank,
         data_seed=recipe.seed,
         bf16=False,
         gradient_checkpointing=False,
@@ -148,6 +215,7 @@ def arguments(recipe: Recipe, plan: Plan, staging: Path) -> SFTConfig:
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        dataloader_num_workers=plan.workers,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",

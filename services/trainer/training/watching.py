@@ -51,11 +51,13 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._tuner.evaluate()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Decide what this step's end brings."""
+        """Decide what this step's end brings; a save that failed meanwhile is told here."""
+        self._tuner.checkpoints.check()
         step = state.global_step
         control.should_evaluate = self._evaluates_at(step)
         control.should_save = self._plan.saves_at(step)
-        if self._stop_asked() and step < self._plan.total_steps:
+        asked = self._stop_asked()
+        if asked and step < self._plan.total_steps:
             self.stopped = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
         elif step < self._plan.total_steps and self.time_is_up():

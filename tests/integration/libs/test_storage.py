@@ -5,12 +5,10 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from libs.errors import NotFound
 from libs.storage import Corrupted, Storage, hash_file
@@ -18,26 +16,11 @@ from libs.storage import Corrupted, Storage, hash_file
 MEGABYTE = 1_000_000
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """A server that speaks S3, with a bucket named woodshed."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    httpx.put(f"http://{host}:{port}/woodshed").raise_for_status()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["folder", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "folder":
         return Storage.open(f"file://{tmp_path / 'storage'}")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    return Storage.open(f"s3://woodshed/{tmp_path.name}")
+    return Storage.open(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
 
 
 async def in_chunks(data: bytes, size: int) -> AsyncIterator[bytes]:

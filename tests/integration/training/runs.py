@@ -44,9 +44,11 @@ def write_split(path: Path, conversations: list[list[dict[str, str]]]) -> Path:
     return path
 
 
-def carry_out(spec: AttemptSpec, stop_asked: Callable[[], bool] = lambda: False) -> list[Line]:
+def carry_out(
+    spec: AttemptSpec, stop_asked: Callable[[], bool] = lambda: False, heard: io.BytesIO | None = None
+) -> list[Line]:
     """Run an attempt in this process and return what it told."""
-    heard = io.BytesIO()
+    heard = heard or io.BytesIO()
     attempt.run(spec, Channel(heard), stop_asked)  # type: ignore[arg-type]
     return [read_line(line) for line in heard.getvalue().splitlines()]
 

@@ -132,7 +132,7 @@ def test_fewer_tokens_to_a_pass_change_neither_steps_nor_data(spec: AttemptSpec)
 def test_every_checkpoint_holds_what_resuming_needs(spec: AttemptSpec) -> None:
     carry_out(spec)
     manifest = checkpoints.verify(Path(spec.work_dir) / "checkpoints" / "step-8")
-    assert set(checkpoints.REQUIRED) <= set(manifest.files)
+    assert set(manifest.required) <= set(manifest.files)
     assert (manifest.run_id, manifest.attempt, manifest.fence, manifest.step) == ("run-1", 1, 1, 8)
     assert not [name for name in manifest.files if name.endswith(".bin")]
 

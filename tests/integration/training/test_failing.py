@@ -14,7 +14,8 @@ import torch
 from contracts.recipes import Recipe
 from libs.lm.adapters import WEIGHTS
 from services.trainer.domain.classifying import classified
-from services.trainer.training import checkpoints, metrics, tuner
+from services.trainer.training import checkpoints, metrics
+from services.trainer.training import model as model_module
 from services.trainer.training.failures import explain
 from services.trainer.training.protocol import AttemptSpec, Failed, Finished, Line, Remarked, Saved, read_line
 from services.trainer.training.watching import Diverged, NotLearning
@@ -42,10 +43,10 @@ def whole(spec: AttemptSpec, tmp_path: Path) -> bytes:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Put something in the place of a forward pass; it is given the real one first."""
-    real = tuner.row_loss
+    real = model_module.row_loss
 
     def replace(instead: Callable[..., Any]) -> None:
-        monkeypatch.setattr(tuner, "row_loss", lambda model, row: instead(real, model, row))
+        monkeypatch.setattr(model_module, "row_loss", lambda model, row: instead(real, model, row))
 
     return replace
 

@@ -68,7 +68,8 @@ def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
     launch: Any = type("Launch", (), {"tenant": "acme", "run_id": "run-1", "fence": 1})
     reporter: Any = Reporter(tmp_path)
     nothing: Any = None
-    return Attempt(launch, nothing, nothing, reporter, models=tmp_path, folder=tmp_path)
+    device: Any = type("Device", (), {"processes": 1})
+    return Attempt(launch, device, nothing, reporter, models=tmp_path, folder=tmp_path)
 
 
 async def carry_out(attempt: Attempt, *, grace: float | None) -> Any:

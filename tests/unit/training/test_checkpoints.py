@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services.trainer.training import checkpoints
-from services.trainer.training.checkpoints import MANIFEST, REQUIRED, BadCheckpoint, DiskFull, Manifest
+from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, DiskFull, Manifest
 
 MADE = Manifest(
     run_id="run-1",
@@ -24,6 +25,7 @@ MADE = Manifest(
     micro_tokens=768,
     versions={"torch": "2.13.0"},
 )
+REQUIRED = MADE.required
 
 
 @pytest.fixture
@@ -82,8 +84,47 @@ def test_nothing_appears_when_a_required_file_was_not_saved(staged: Path, name: 
 def test_a_manifest_that_leaves_a_required_file_out_is_refused(committed: Path) -> None:
     text = (committed / MANIFEST).read_text().replace("optimizer.pt", "optimiser.pt")
     (committed / MANIFEST).write_text(text)
-    with pytest.raises(BadCheckpoint, match=r"optimizer\.pt is missing"):
+    with pytest.raises(BadCheckpoint, match="seal"):
         checkpoints.verify(committed)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [('"step": 20', '"step": 21'), ('"run-1"', '"run-2"'), ('"seal": "', '"seal": "0'), ("lora", "qqq")],
+)
+def test_an_altered_manifest_is_refused_though_every_file_is_whole(committed: Path, was: str, becomes: str) -> None:
+    text = (committed / MANIFEST).read_text()
+    assert was in text
+    (committed / MANIFEST).write_text(text.replace(was, becomes))
+    with pytest.raises(BadCheckpoint, match="seal"):
+        checkpoints.verify(committed)
+
+
+def test_a_missing_manifest_means_a_save_that_never_ended(committed: Path) -> None:
+    (committed / MANIFEST).unlink()
+    with pytest.raises(BadCheckpoint, match="never finished"):
+        checkpoints.verify(committed)
+
+
+def test_a_newer_format_is_named_whatever_else_it_holds(committed: Path) -> None:
+    (committed / MANIFEST).write_text('{"format": 2, "run": {"id": "run-1"}}')
+    with pytest.raises(BadCheckpoint, match="format 2, this version reads 1"):
+        checkpoints.verify(committed)
+
+
+def test_another_runs_checkpoint_is_refused(committed: Path) -> None:
+    with pytest.raises(BadCheckpoint, match="belongs to run-1"):
+        checkpoints.require_run(checkpoints.verify(committed), "run-2")
+
+
+@pytest.mark.parametrize(
+    ("method", "processes", "needed"),
+    [("full", 1, {"model.safetensors", "rng_state.pth"}), ("lora", 2, {"rng_state_0.pth", "rng_state_1.pth"})],
+)
+def test_a_whole_model_and_several_processes_need_files_of_their_own(
+    method: str, processes: int, needed: set[str]
+) -> None:
+    assert needed <= set(msgspec.structs.replace(MADE, method=method, processes=processes).required)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 5000, '{"format": 1}'])

@@ -1,0 +1,124 @@
+"""What saving costs a training: ``python -m tests.bench.checkpoints [--method lora|full] [--steps 8] [--batch 4]``.
+
+The shipped model trains in this process with the interval that the control would give this run. Named for each save:
+the copy (training stands still for it), and in the thread beside training: writing, bringing to disk, hashing, naming.
+The overhead is the time training stood still over the time it trained; the thread's CPU seconds are the most that it
+can have taken from training besides.
+"""
+
+import argparse
+import hashlib
+import io
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from contracts.jobs import Estimate
+from services.trainer.domain.saving import interval
+from services.trainer.training import attempt, checkpoints, state
+from services.trainer.training.channel import Channel
+from services.trainer.training.protocol import Progressed, Saved, read_line
+from services.trainer.training.saving import Checkpoints
+from tests.bench.training import conversations, spec
+
+MEAN_SECONDS_BETWEEN_LOSSES = 3600.0
+"""The control's default."""
+PARTS: dict[str, list[float]] = defaultdict(list)
+
+
+def timed(part: str, inner: Callable[..., Any], clock: Callable[[], float] = time.perf_counter) -> Callable[..., Any]:
+    """Wrap a function so that its every call is noted under ``part``."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        began = clock()
+        try:
+            return inner(*arguments, **named)
+        finally:
+            PARTS[part].append(clock() - began)
+
+    return call
+
+
+def watch_parts() -> None:
+    """Note how long each part of a save takes."""
+    state.write_weights = timed("write weights", state.write_weights)
+    torch.save = timed("write the rest", torch.save)
+    checkpoints._sync = timed("fsync", checkpoints._sync)
+    hashlib.file_digest = timed("hash", hashlib.file_digest)  # type: ignore[assignment]
+    Path.rename = timed("rename", Path.rename)  # type: ignore[method-assign]
+    Checkpoints._commit = timed("the thread's CPU", Checkpoints._commit, time.thread_time)  # type: ignore[method-assign]
+
+
+class Timed(io.BytesIO):
+    """Keeps when each line was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[float, Any]] = []
+
+    def write(self, data: Any) -> int:
+        self.heard.append((time.perf_counter(), read_line(data)))
+        return len(data)
+
+
+def measure(method: str, steps: int, batch: int, seconds_a_step: float, folder: Path) -> None:
+    """Train and print the table."""
+    estimate = Estimate(
+        seconds=seconds_a_step * steps,
+        seconds_low=0,
+        seconds_high=0,
+        cost=0,
+        currency="EUR",
+        memory_bytes=0,
+        steps=steps,
+        tokens=0,
+    )
+    every = interval(estimate, MEAN_SECONDS_BETWEEN_LOSSES)
+    asked = spec(conversations(folder / "train.parquet"), folder / "work", steps - 1)
+    recipe = msgspec.structs.replace(asked.recipe, method=method, batch_size=batch, max_steps=steps)
+    stream = Timed()
+    watch_parts()
+    attempt.run(
+        msgspec.structs.replace(asked, recipe=recipe, checkpoint_every=every),
+        Channel(stream),  # type: ignore[arg-type]
+        lambda: False,
+    )
+    saved = [line for _, line in stream.heard if isinstance(line, Saved)]
+    progress = [at for at, line in stream.heard if isinstance(line, Progressed)]
+    trained = (progress[-1] - progress[0]) * steps / (steps - 1)
+    blocked = [each.blocked for each in saved]
+    print(f"{method}: {steps} steps in {trained:.1f} s, saved every {every} steps, {len(saved)} times")
+    print(f"size {saved[-1].size / 1e6:.0f} MB; whole after {spread([each.seconds for each in saved])}")
+    print(f"training stood still for {spread(blocked)}: {sum(blocked) / trained:.2%} of its time")
+    for part, times in PARTS.items():
+        print(f"  {part}: {sum(times) / len(saved):.3f} s a save")
+    taken = sum(PARTS["the thread's CPU"])
+    print(f"with the thread's CPU seconds over the cores' it is at most {(sum(blocked) + taken) / trained:.2%}")
+
+
+def spread(times: list[float]) -> str:
+    """Return median, least and most of some seconds."""
+    return f"{statistics.median(times):.3f} s ({min(times):.3f}–{max(times):.3f})"
+
+
+def main() -> None:
+    """Measure one method."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--method", choices=("lora", "full"), default="lora")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seconds-a-step", type=float, default=6.0, help="as the estimate would say")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure(asked.method, asked.steps, asked.batch, asked.seconds_a_step, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
