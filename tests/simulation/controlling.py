@@ -33,7 +33,7 @@ from tests.simulation.running import Launch, Runner
 from tests.simulation.scheduling import BEGAN, DIGEST, TENANT
 from tests.simulation.store import Checkpoint, Device, Lease, Run, TrainerSchema, Violation
 
-POLL = 2 * SECOND
+POLL = 2_500_000
 LEASE_SECONDS = 15.0
 GRACE = 5 * SECOND
 LOSSES = 3600.0
@@ -257,7 +257,7 @@ class Control(Service):
     # work loops
 
     def tick(self) -> None:
-        """Once every two seconds: place, order, prune, judge."""
+        """Every two and a half seconds: place, order, prune, judge."""
         elapsed, self.ticked = self.world.now - self.ticked, self.world.now
         self.at(POLL, self.tick)
         if self.world.database_back_at > self.world.now:

@@ -33,6 +33,7 @@ from tests.simulation.scheduling import BEGAN, DIGEST, RATE, TENANT, Scheduler, 
 from tests.simulation.store import Guards, Schema, TrainerSchema, Violation
 
 CHAOS = 60 * SECOND
+SOONEST = 40 * SECOND
 LONGEST = 900 * SECOND
 GIGABYTE = 10**9
 KINDS = ("", "", "infrastructure", "out_of_memory", "user_data", "bug")
@@ -200,7 +201,7 @@ class World(Clockwork):
     def settled(self) -> bool:
         """Whether everybody is done and nothing is under way."""
         return (
-            self.now > CHAOS
+            self.now > SOONEST
             and not self.bus.under_way
             and not (self.gateway.outbox or self.scheduling.outbox or self.training.outbox)
             and not self.training.open
