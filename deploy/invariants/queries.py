@@ -16,8 +16,9 @@ DATASETS = """
       FROM dataset.dataset
 """
 RUNS = "SELECT run_id, tenant, job_id, state, attempt, step FROM trainer.run"
+DEVICES = "SELECT device_id, memory_bytes FROM trainer.device"
 LEASES = """
-    SELECT fence, run_id, tenant, device_id, runner, attempt, granted_at, ended_at, ended_how,
+    SELECT fence, run_id, tenant, device_id, runner, attempt, granted_at, ended_at, ended_how, memory_bytes, shared,
            (extract(epoch FROM ended_at - granted_at) * 1000000)::bigint AS microseconds
       FROM trainer.lease
      ORDER BY fence
@@ -37,6 +38,7 @@ TABLES = {
     "scheduler.job": SCHEDULER_JOBS,
     "dataset.dataset": DATASETS,
     "trainer.run": RUNS,
+    "trainer.device": DEVICES,
     "trainer.lease": LEASES,
     "trainer.checkpoint": CHECKPOINTS,
     "evaluator.evaluation": EVALUATIONS,

@@ -28,12 +28,18 @@ WRITES = (CheckpointCommitted, RunStarted, RunRecovered, RunFinished)
 
 
 def leased(look: Look) -> Iterator[Offence]:
-    """A device has at most one open lease, a run too; a run that works has one, a run at its end none."""
+    """A run has at most one open lease; a device one, or as many as its memory holds where all of them share it."""
     held = [lease for lease in look.rows["trainer.lease"] if lease["ended_at"] is None]
-    shared = grouped(held, lambda lease: lease["device_id"]) | grouped(held, lambda lease: lease["run_id"])
-    for key, leases in shared.items():
+    for run_id, leases in grouped(held, lambda lease: lease["run_id"]).items():
         if len(leases) > 1:
-            yield Offence(key, f"held under fences {', '.join(str(lease['fence']) for lease in leases)} at once")
+            yield Offence(run_id, f"holds fences {_fences(leases)} at once")
+    memory = {device["device_id"]: device["memory_bytes"] for device in look.rows["trainer.device"]}
+    for device_id, leases in grouped(held, lambda lease: lease["device_id"]).items():
+        needed = sum(lease["memory_bytes"] for lease in leases)
+        if len(leases) > 1 and not all(lease["shared"] for lease in leases):
+            yield Offence(device_id, f"held under fences {_fences(leases)} at once")
+        if len(leases) > 1 and needed > memory.get(device_id, 0):
+            yield Offence(device_id, f"fences {_fences(leases)} share {needed} of {memory.get(device_id)} bytes")
     holders = {lease["run_id"] for lease in held}
     for run in look.rows["trainer.run"]:
         if run["state"] in HOLDING and run["run_id"] not in holders:
@@ -118,6 +124,10 @@ def _stories(look: Look) -> dict[str, list[Event]]:
     ordered = sorted(look.facts, key=lambda told: told.version)
     about = [told.event for told in ordered if told.teller == "trainer" and getattr(told.event, "run_id", None)]
     return grouped(about, lambda event: event.run_id)
+
+
+def _fences(leases: list[Any]) -> str:
+    return ", ".join(str(lease["fence"]) for lease in leases)
 
 
 def _names(kinds: list[Any]) -> str:

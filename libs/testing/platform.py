@@ -9,8 +9,9 @@ import asyncpg
 import msgspec
 import nats
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServerError
 
 from contracts.base import Event, encode, new_id, pattern_of, subject_of, type_of
 from contracts.catalogue import BY_TYPE, SERVICES
@@ -46,9 +47,20 @@ async def empty(servers: Servers) -> None:
                 await js.purge_stream(stream)
         for durable in durables():
             await js.delete_consumer(EVENTS, str(durable.durable_name))
-            await js.add_consumer(EVENTS, durable)
+            await _add_again(js, durable)
     finally:
         await client.close()
+
+
+async def _add_again(js: JetStreamContext, durable: ConsumerConfig) -> None:
+    """Make a durable that was deleted a moment ago; the server may still be removing the files of the old one."""
+    while True:
+        try:
+            await js.add_consumer(EVENTS, durable)
+            return
+        except ServerError as error:
+            if "no such file or directory" not in str(error):
+                raise
 
 
 class World:

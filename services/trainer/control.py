@@ -439,7 +439,7 @@ class Control:
             micro_tokens=verdict.micro_tokens if verdict.cause == "out_of_memory" else run["micro_tokens"],
             losses=msgspec.json.encode(losses).decode(),
             at=at,
-            not_before=at + timedelta(seconds=verdict.wait),
+            not_before=at + timedelta(seconds=verdict.wait) if verdict.wait else None,
             step=resume,
         )
         await queries.add_lost(tx, run["run_id"], steps=lost_steps)

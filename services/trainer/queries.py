@@ -197,9 +197,9 @@ LOSE = """
 
 async def lose(
     tx: Transaction, run_id: str, state: str, *, barren: int, micro_tokens: int, losses: str, at: datetime,
-    not_before: datetime, step: int,
+    not_before: datetime | None, step: int,
 ) -> None:  # fmt: skip
-    """Note an interruption: the run goes on from ``step``, not before ``not_before``."""
+    """Note an interruption: the run goes on from ``step``, at once or not before ``not_before``."""
     await tx.execute(LOSE, run_id, state, barren, micro_tokens, losses, at, not_before, step)
 
 

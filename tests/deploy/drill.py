@@ -43,7 +43,7 @@ from services.trainer.settings import TrainerSettings
 RUNNER = "drill"
 SAVED = 10
 DEVICE = DeviceFound(
-    device_id="cpu-1", kind="cpu", precision="float32", threads=1, memory_bytes=64_000_000_000, flops=1e12,
+    device_id="drill-cpu-1", kind="cpu", precision="float32", threads=1, memory_bytes=64_000_000_000, flops=1e12,
     torch_device="cpu",
 )  # fmt: skip
 

@@ -62,7 +62,7 @@ async def submit(house: Healthy) -> None:
         JOB, TENANT, SHIPPED_MODEL, FILE, DATASET,
     )  # fmt: skip
     await house.tell(JobSubmitted, base_model=SHIPPED_MODEL, preset="quick", priority="medium")
-    await house.tell(DatasetReady, base_model=SHIPPED_MODEL, uri=f"{TENANT}/datasets/d1")
+    await house.tell(DatasetReady, base_model=SHIPPED_MODEL, uri=f"{TENANT}/datasets/d1", train_examples=2000)
 
 
 async def restored_world(home: Home, nats_url: str) -> World:

@@ -69,13 +69,15 @@ async def lost_fact(house: Healthy) -> None:
     await house.run("DELETE FROM scheduler.outbox")
 
 
-async def second_holder(house: Healthy) -> None:
+async def more_holders(house: Healthy, shared: bool, memory_bytes: int) -> None:
     await house.run("DROP INDEX trainer.lease_one_holder")
     await house.run("DROP INDEX trainer.lease_one_device")
     await house.run(
-        "INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at)"
-        f" SELECT n, '{TENANT}', '{RUN}', 'cpu-1', 'host', 3, now() FROM generate_series(20, 21) n"
-    )
+        "INSERT INTO trainer.lease"
+        " (fence, tenant, run_id, device_id, runner, attempt, granted_at, shared, memory_bytes)"
+        " SELECT n, $1, $2, 'cpu-1', 'host', 3, now(), $3, $4 FROM generate_series(20, 21) n",
+        TENANT, RUN, shared, memory_bytes,
+    )  # fmt: skip
 
 
 Break = tuple[str, str, Change]
@@ -172,14 +174,26 @@ def test_every_invariant_that_can_break_is_broken_once() -> None:
     assert broken | elsewhere == {invariant.name for invariant in INVARIANTS}
 
 
-async def test_two_holders_of_a_device_are_named(house: Healthy) -> None:
-    await second_holder(house)
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE indexname IN ('lease_one_holder', 'lease_one_device')"
+
+
+@pytest.mark.parametrize(
+    ("shared", "memory_bytes", "said"),
+    [
+        (False, 0, "cpu-1: held under fences 20, 21 at once"),
+        (True, 1, "cpu-1: fences 20, 21 share 2 of 1 bytes"),
+        (True, 0, f"{RUN}: holds fences 20, 21 at once"),
+    ],
+)
+async def test_two_holders_are_named(house: Healthy, shared: bool, memory_bytes: int, said: str) -> None:
+    indexes = [row["indexdef"] for row in await house.admin.fetch(INDEXES)]
+    await more_holders(house, shared, memory_bytes)
     try:
-        assert "cpu-1: held under fences 20, 21 at once" in (await house.broken())["one holder per device"]
+        assert said in (await house.broken())["one holder per device"]
     finally:
         await house.run("DELETE FROM trainer.lease WHERE fence > 19")
-        await house.run("CREATE UNIQUE INDEX lease_one_holder ON trainer.lease (device_id) WHERE ended_at IS NULL")
-        await house.run("CREATE UNIQUE INDEX lease_one_device ON trainer.lease (run_id) WHERE ended_at IS NULL")
+        for index in indexes:
+            await house.run(index)
 
 
 async def test_what_is_under_way_is_not_broken(house: Healthy, monkeypatch: pytest.MonkeyPatch) -> None:

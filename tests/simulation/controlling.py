@@ -25,7 +25,7 @@ from contracts.runs import (
 from services.trainer.domain import run_states
 from services.trainer.domain.failures import Failure
 from services.trainer.domain.liveness import Silence
-from services.trainer.domain.recovery import History, after_loss, is_hopeless
+from services.trainer.domain.recovery import PREEMPTED, Backoff, History, after_loss, is_hopeless
 from services.trainer.domain.saving import KEEP, interval
 from tests.simulation.carrying import Bus, Line, Service
 from tests.simulation.clockwork import SECOND, Clockwork
@@ -37,6 +37,7 @@ POLL = 2_500_000
 LEASE_SECONDS = 15.0
 GRACE = 5 * SECOND
 LOSSES = 3600.0
+BACKOFF = Backoff(first=2.0, last=20.0)
 
 
 class Control(Service):
@@ -52,8 +53,8 @@ class Control(Service):
         self.start()
 
     def start(self) -> None:
-        self.silence = Silence(LEASE_SECONDS)
-        self.last_beat: dict[str, int] = {}
+        self.silence: Silence[int] = Silence(LEASE_SECONDS)
+        self.silent_runners: Silence[str] = Silence(LEASE_SECONDS)
         self.ticked = self.world.now
         self.at(self.world.between(0, POLL), self.tick)
 
@@ -63,21 +64,28 @@ class Control(Service):
         db = self.schema
         device = db.devices.get(job.device_id)
         lease = None
-        stands = device and device.online and device.offer_id == job.offer_id and not db.held(job.device_id)
-        if device and stands:
-            device.offer_id = None
+        stands = device is not None and device.online and device.offer_id == job.offer_id
         called_off = job.offer_id in db.called_off
         db.called_off.discard(job.offer_id)
+        if device and stands:
+            device.offer_id = None
         if device and stands and not called_off:
             run = db.runs.get(db.run_of.setdefault(job.job_id, job.run_id))
             if run is None:
-                run = db.runs[job.run_id] = Run(job.run_id, job.job_id, interval(job.estimate, LOSSES))
+                memory = min(job.estimate.memory_bytes, device.memory)
+                run = db.runs[job.run_id] = Run(job.run_id, job.job_id, interval(job.estimate, LOSSES), memory)
             if self._take_up(run, job):
                 lease = db.grant(run, device, self.wall())
         if lease is None:
+            self._forget(job)
             self._tell(DispatchDeclined, job.run_id, job.job_id, device_id=job.device_id)
             return
         self._begin(lease)
+
+    def _forget(self, job: JobDispatched) -> None:
+        run = self.schema.runs.get(job.run_id)
+        if run and run.attempt == 0:
+            del self.schema.runs[job.run_id], self.schema.run_of[job.job_id]
 
     def _take_up(self, run: Run, job: JobDispatched) -> bool:
         """Let a new or a paused run live by this dispatch. ``False``: it lives by another one, or is over."""
@@ -121,26 +129,55 @@ class Control(Service):
 
     # the private line
 
-    def hello(self, runner: Runner) -> bool | None:
+    def hello(self, runner: Runner, session: int) -> bool | None:
         if self._away():
             return None
-        for lease in list(self.schema.open.values()):
-            if lease.runner == runner.name:
-                self.lose(lease.fence, "lost_worker")
+        its_own = [device for device in self.schema.devices.values() if device.runner == runner.name]
+        if not any(device.session == session and not device.leaving for device in its_own):
+            for fence in self._leases_of(runner):
+                self.lose(fence, "lost_worker")
+        self._offline(runner.name, leaving=True)
         for device_id, memory in runner.devices.items():
-            known = self.schema.devices.setdefault(device_id, Device(device_id, runner.name, memory))
-            known.online = True
+            fresh = Device(device_id, runner.name, memory, shared=runner.shared)
+            known = self.schema.devices.setdefault(device_id, fresh)
+            known.online, known.leaving, known.session = True, False, session
+        self.silent_runners.heard(runner.name)
         self.bus.relay(self.schema)
         return True
 
-    def beat(self, runner: Runner, holds: list[int]) -> tuple[list[int], bool] | None:
+    def beat(self, runner: Runner, holds: list[int], leaving: bool) -> tuple[list[int], bool] | None:
         if self._away():
             return None
-        self.last_beat[runner.name] = self.world.now
+        self.silent_runners.heard(runner.name)
+        if leaving:
+            self._leave(runner, holds)
+        its_own = self._leases_of(runner)
+        stale = [fence for fence in holds if fence not in its_own]
+        devices = [device for device in self.schema.devices.values() if device.runner == runner.name]
+        if not (stale or leaving):
+            for device in devices:
+                device.online = device.online or not device.leaving
         for fence in holds:
-            self.silence.heard(fence)
-        known = any(device.online for device in self.schema.devices.values() if device.runner == runner.name)
-        return [fence for fence in holds if fence not in self.schema.open], known
+            if fence in its_own:
+                self.silence.heard(fence)
+        self.bus.relay(self.schema)
+        return stale, bool(devices)
+
+    def _leave(self, runner: Runner, holds: list[int]) -> None:
+        """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""
+        self._offline(runner.name, leaving=True)
+        for fence in self._leases_of(runner):
+            if not self.schema.open[fence].launched and fence not in holds:
+                self.lose(fence, PREEMPTED)
+
+    def _leases_of(self, runner: Runner) -> list[int]:
+        return [lease.fence for lease in self.schema.open.values() if lease.runner == runner.name]
+
+    def _offline(self, runner: str, *, leaving: bool) -> None:
+        for device in self.schema.devices.values():
+            if device.runner == runner and (device.online or leaving):
+                device.online, device.leaving = False, leaving
+                self._withdraw(device)
 
     def report(self, run_id: str, fence: int, what: tuple[Any, ...]) -> bool | None:
         """Apply what happened to an attempt, if its fence still holds."""
@@ -148,17 +185,26 @@ class Control(Service):
             return None
         run = self.schema.holder(fence)
         if run is None or run.run_id != run_id:
-            self.world.counts["stale reports"] += 1
-            if what[0] in ("uploaded", "done"):
-                self.world.counts["stale writes refused"] += 1
-                self.schema.tell(WriteFenced(tenant=TENANT, at=BEGAN, run_id=run_id, fence=fence, what=what[0]))
-                self.bus.relay(self.schema)
-            return False
+            return self._late(run_id, fence, what)
         self.silence.heard(fence)
         self.world.note(self, f"hears of fence {fence} of {run_id} ({run.state}): {what[0]} {what[1:2]}")
         getattr(self, f"_{what[0]}")(run, fence, *what[1:])
         self.bus.relay(self.schema)
         return True
+
+    def _late(self, run_id: str, fence: int, what: tuple[Any, ...]) -> bool:
+        """A report under an ended lease: taken if it only repeats what was done, else refused; refused data is told."""
+        self.world.counts["stale reports"] += 1
+        rows = self.schema.checkpoints.get(run_id, ())
+        lease = self.schema.leases[fence]
+        repeats = (what[0] == "uploaded" and any(row.uri == what[2] and row.fence == fence for row in rows)) or (
+            what[0] == "done" and lease.ended_how == "done"
+        )
+        if not repeats and what[0] in ("uploaded", "done"):
+            self.world.counts["stale writes refused"] += 1
+            self.schema.tell(WriteFenced(tenant=TENANT, at=BEGAN, run_id=run_id, fence=fence, what=what[0]))
+            self.bus.relay(self.schema)
+        return repeats
 
     def _reached(self, run: Run, fence: int, stage: str, step: int) -> None:
         run.state = run_states.after(run.state, "child_up") or run.state
@@ -194,7 +240,7 @@ class Control(Service):
         state = run_states.after(run.state, "adapter_stored")
         if state == "succeeded":
             self.schema.write(run, fence, "an adapter")
-        self.schema.end_lease(fence, self.wall())
+        self.schema.end_lease(fence, self.wall(), "done")
         if state != "succeeded":
             self._cancelled(run)
             return
@@ -209,9 +255,9 @@ class Control(Service):
 
     def _halted(self, run: Run, fence: int, step: int) -> None:
         if run.state not in ("stopping", "pausing"):
-            self.lose(fence, "lost_worker")
+            self.lose(fence, PREEMPTED)
             return
-        self.schema.end_lease(fence, self.wall())
+        self.schema.end_lease(fence, self.wall(), "stopped")
         self._stopped(run)
 
     def _stopped(self, run: Run) -> None:
@@ -229,14 +275,19 @@ class Control(Service):
         run = self.schema.holder(fence)
         if run is None:
             return
-        self.schema.end_lease(fence, self.wall())
+        lease = self.schema.leases[fence]
+        self.schema.end_lease(fence, self.wall(), "lost")
         self.world.counts["lost attempts"] += 1
+        if kind == "lost_worker" and self.schema.devices[lease.device_id].leaving:
+            kind = PREEMPTED
+        self.world.counts["preempted"] += kind == PREEMPTED
         if run.state == "stopping" or (run.state == "pausing" and not is_hopeless(kind)):
             self._stopped(run)
             return
-        history = History(losses=run.losses, barren=run.barren, micro_tokens=run.micro_tokens or 1024)
-        verdict = after_loss(kind, "", "", history)
-        self.world.note(self, f"lost fence {fence} of {run.run_id} ({kind or 'no word'}): {type(verdict).__name__}")
+        tokens = run.micro_tokens or 1024
+        history = History(losses=run.losses, barren=run.barren, micro_tokens=tokens, run_id=run.run_id)
+        verdict = after_loss(kind, "", "", history, BACKOFF)
+        self.world.note(self, f"lost fence {fence} of {run.run_id} ({kind}): {type(verdict).__name__}")
         if isinstance(verdict, Failure):
             run.state = run_states.after(run.state, "hopeless") or _impossible(run, "hopeless")
             spent = self.schema.spent(run.run_id) / SECOND
@@ -248,7 +299,8 @@ class Control(Service):
         run.state = run_states.after(run.state, "attempt_lost") or _impossible(run, "attempt_lost")
         run.losses[verdict.cause] = run.losses.get(verdict.cause, 0) + 1
         run.interruptions += 1
-        run.barren += 1
+        run.barren += verdict.barren
+        run.not_before = self.wall() + int(verdict.wait * SECOND) if verdict.wait else 0
         run.micro_tokens = verdict.micro_tokens
         self._tell(
             RunInterrupted, run.run_id, run.job_id, fence=fence, cause=verdict.cause, evidence="", step=0, lost_steps=0
@@ -270,17 +322,24 @@ class Control(Service):
 
     def _place(self) -> None:
         db = self.schema
-        idle = [device for device in db.devices.values() if device.online and not db.held(device.device_id)]
+        room = {name: free for name, device in db.devices.items() if device.online and (free := db.free(device)) > 0}
         for run in db.runs.values():
-            if run.state == "recovering" and not run.stop_asked and idle:
-                device = idle.pop(0)
-                if lease := db.grant(run, device, self.wall()):
-                    self._withdraw(device)
-                    self._begin(lease)
-        for device in idle:
-            if device.offer_id is None:
-                device.offer_id = f"offer-{self.schema.told}"
-                self._tell_of_device(DeviceOffered, device, memory_bytes=device.memory)
+            if (
+                run.state == "recovering"
+                and not run.stop_asked
+                and (not run.not_before or run.not_before <= self.wall())
+            ):
+                for name in [name for name, free in room.items() if free >= run.memory]:
+                    if lease := db.grant(run, db.devices[name], self.wall()):
+                        self._withdraw(db.devices[name])
+                        self._begin(lease)
+                        del room[name]
+                        break
+        for name, free in room.items():
+            device = db.devices[name]
+            if device.offer_id is None or device.offered != free:
+                device.offer_id, device.offered = f"offer-{self.schema.told}", free
+                self._tell_of_device(DeviceOffered, device, memory_bytes=free)
 
     def _order(self) -> None:
         for lease in list(self.schema.open.values()):
@@ -298,7 +357,7 @@ class Control(Service):
         """The runner knows nothing of an attempt it was asked to stop, so nothing of it runs: its device is free."""
         run = self.schema.holder(fence) if held is False and not self._away() else None
         if run:
-            self.schema.end_lease(fence, self.wall())
+            self.schema.end_lease(fence, self.wall(), "stopped")
             self._stopped(run)
             self.bus.relay(self.schema)
 
@@ -312,17 +371,16 @@ class Control(Service):
         for fence in self.silence.tick(set(self.schema.open), elapsed, connected=self.connected):
             self.world.counts["silent leases"] += 1
             self.lose(fence, "lost_worker")
-        if self.connected:
-            for device in self.schema.devices.values():
-                last = self.last_beat.setdefault(device.runner, self.world.now)
-                if device.online and self.world.now - last > LEASE_SECONDS * SECOND:
-                    device.online = False
-                    self._withdraw(device)
+        online = {device.runner for device in self.schema.devices.values() if device.online}
+        for name in self.silent_runners.tick(online, elapsed, connected=self.connected):
+            self._offline(name, leaving=False)
 
     def _begin(self, lease: Lease) -> None:
         run = self.schema.runs[lease.run_id]
         run.attempt += 1
         run.state = "starting"
+        on_it = sum(other.device_id == lease.device_id for other in self.schema.open.values())
+        self.world.counts["shared devices"] += on_it > 1
         self.world.note(self, f"grants {lease.device_id} to {run.run_id} under fence {lease.fence}")
         self._tell(
             LeaseGranted, run.run_id, run.job_id, device_id=lease.device_id, attempt=run.attempt, fence=lease.fence

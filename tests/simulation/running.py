@@ -51,7 +51,7 @@ class Attempt:
         self.reports: deque[tuple[Any, ...]] = deque()
         self.sending = False
         self.alive = True
-        self.stopping = False
+        self.stopping = self.leaving = False
         self.tell("reached", "starting", 0)
         runner.at(runner.world.between(SECOND // 5, 2 * SECOND), self._fetch)
 
@@ -89,15 +89,16 @@ class Attempt:
             return
         runner.at(task.step_time, self._step)
 
-    def stop(self, grace: int) -> None:
+    def stop(self, grace: int, *, leaving: bool = False) -> None:
         """Ask it to save and end at the end of its step; killed after ``grace``."""
+        self.leaving = self.leaving or leaving
         if self.alive and not self.stopping:
             self.stopping = True
             self.runner.at(grace, self._killed)
 
     def _killed(self) -> None:
         if self.alive:
-            self.break_off("")
+            self.break_off("preempted" if self.leaving else "lost_worker")
 
     def break_off(self, kind: str) -> None:
         """The child ends without a result."""
@@ -151,12 +152,14 @@ class Runner(Actor):
         name: str,
         line: Line,
         devices: dict[str, int],
+        shared: bool,
         tasks: dict[str, Task],
         objects: dict[str, Any],
     ) -> None:
         super().__init__(world, name)
         self.line = line
         self.devices = devices
+        self.shared = shared
         self.tasks = tasks
         self.objects = objects
         self.broken: dict[str, int] = dict.fromkeys(tasks, 0)
@@ -164,6 +167,8 @@ class Runner(Actor):
 
     def start(self) -> None:
         self.held: dict[int, Attempt] = {}
+        self.begun: set[int] = set()
+        self.leaving = False
         self.answered = self.world.now
         self._hello(None)
         self.at(BEAT, self._beat)
@@ -171,12 +176,12 @@ class Runner(Actor):
     def _hello(self, answer: bool | None) -> None:
         if not answer:
             control = self.world.rng.choice(self.controls)
-            self.line.ask(self, control, control.hello, (self,), self._hello)
+            self.line.ask(self, control, control.hello, (self, self.epoch), self._hello)
 
     def _beat(self) -> None:
         self.at(BEAT, self._beat)
         heard = [
-            control.beat(self, list(self.held))
+            control.beat(self, list(self.held), self.leaving)
             for control in self.controls
             if control.connected and self.connected and control.frozen_until <= self.world.now
         ]
@@ -189,12 +194,15 @@ class Runner(Actor):
         stale, known = self.world.rng.choice(answers)
         for fence in stale:
             self.drop(self.held.get(fence))
-        if not known and not self.held:
+        if not (known or self.held or self.leaving):
             self._hello(None)
 
     def launch(self, launch: Launch) -> bool:
-        """Start an attempt; one that is here already is left alone."""
-        if launch.fence not in self.held:
+        """Start an attempt; one that was begun is left alone. ``False``: not any more."""
+        if launch.fence not in self.begun:
+            if self.leaving:
+                return False
+            self.begun.add(launch.fence)
             self.held[launch.fence] = Attempt(self, launch)
         return True
 
@@ -208,7 +216,12 @@ class Runner(Actor):
     def stop_all(self, grace: int) -> None:
         """End every attempt, saving where there is time: nobody answers, or the machine is going away."""
         for attempt in list(self.held.values()):
-            attempt.stop(grace)
+            attempt.stop(grace, leaving=True)
+
+    def leave(self, notice: int) -> None:
+        """Be gone within ``notice``: children save and end."""
+        self.leaving = True
+        self.stop_all(notice)
 
     def drop(self, attempt: Attempt | None) -> None:
         """Forget an attempt that is over, or whose lease is gone."""
@@ -221,4 +234,4 @@ class Runner(Actor):
         """Every child is killed; the runner lives and reports it."""
         for attempt in list(self.held.values()):
             if attempt.alive:
-                attempt.break_off("")
+                attempt.break_off("lost_worker")

@@ -32,7 +32,7 @@ from contracts.runs import (
 )
 from services.scheduler.domain.job_states import AT_WORK, LETTING_GO, ON_DEVICE, State, move_on
 from services.scheduler.domain.money import MILLION, charge
-from services.scheduler.domain.queue import AtWork, Waiting, making_way, more_urgent_than, pick
+from services.scheduler.domain.queue import AtWork, Waiting, making_way, more_urgent_than, turns
 from tests.simulation.carrying import Bus, Service
 from tests.simulation.clockwork import SECOND, Clockwork
 from tests.simulation.store import Guards, Job, Schema
@@ -189,17 +189,15 @@ class Scheduler(Service):
 
     def _match(self) -> None:
         offers = sorted((known[0], known) for known in self.schema.offers.values() if known[1] == "open")
-        jobs = self.schema.jobs.values()
-        waiting = [_waiting(job) for job in jobs if job.state is State.QUEUED] if offers else []
-        for _, known in offers:
-            if turn := pick(waiting, known[2].memory_bytes):
-                waiting.remove(turn)
-                self._dispatch(self.schema.jobs[turn.job_id], known)
+        if offers:
+            waiting = [_waiting(job) for job in self.schema.jobs.values() if job.state is State.QUEUED]
+            for index, turn in turns(waiting, [known[2].memory_bytes for _, known in offers]):
+                self._dispatch(self.schema.jobs[turn.job_id], offers[index][1])
         self._make_way()
 
     def _make_way(self) -> None:
         jobs = self.schema.jobs.values()
-        at_work = [_at_work(job) for job in jobs if job.state in AT_WORK]
+        at_work = [_at_work(job, self._alone(job)) for job in jobs if job.state in AT_WORK]
         above = more_urgent_than(each.priority for each in at_work)
         urgent = [_waiting(job) for job in jobs if job.state is State.QUEUED and job.priority in above]
         coming = [job.offer.memory_bytes for job in jobs if job.state in LETTING_GO]
@@ -228,6 +226,10 @@ class Scheduler(Service):
             JobDispatched, job_id=job.job_id, run_id=job.run_id, offer_id=offer.offer_id, device_id=offer.device_id,
             recipe=RECIPE, estimate=self.estimates[job.job_id], dataset_id="ds", dataset_digest=DIGEST, dataset_uri="u",
         )  # fmt: skip
+
+    def _alone(self, job: Job) -> bool:
+        on_it = [other for other in self.schema.jobs.values() if other.state in AT_WORK]
+        return sum(other.offer.device_id == job.offer.device_id for other in on_it) == 1
 
     def _now(self) -> datetime:
         return BEGAN + timedelta(microseconds=self.world.now)
@@ -262,13 +264,13 @@ def _waiting(job: Job) -> Waiting:
     )
 
 
-def _at_work(job: Job) -> AtWork:
+def _at_work(job: Job, alone: bool) -> AtWork:
     return AtWork(
         tenant=TENANT,
         job_id=job.job_id,
         priority=job.priority,
         started_at=job.started_at,
-        memory_bytes=job.offer.memory_bytes,
+        memory_bytes=job.offer.memory_bytes if alone else job.memory,
     )
 
 

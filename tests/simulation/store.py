@@ -73,26 +73,31 @@ class Job:
 class Device:
     """A row of the trainer's devices."""
 
-    __slots__ = ("device_id", "memory", "offer_id", "online", "runner")
+    __slots__ = ("device_id", "leaving", "memory", "offer_id", "offered", "online", "runner", "session", "shared")
 
-    def __init__(self, device_id: str, runner: str, memory: int) -> None:
+    def __init__(self, device_id: str, runner: str, memory: int, *, shared: bool) -> None:
         self.device_id = device_id
         self.runner = runner
         self.memory = memory
-        self.online = True
+        self.shared = shared
+        self.session = -1
+        self.online = self.leaving = False
         self.offer_id: str | None = None
+        self.offered = 0
 
 
 class Run:
     """A row of the trainer's runs."""
 
     __slots__ = (
-        "attempt", "barren", "every", "interruptions", "job_id", "losses", "micro_tokens", "offer_id", "paused",
-        "run_id", "state", "stop_asked", "told_started",
+        "attempt", "barren", "every", "interruptions", "job_id", "losses", "memory", "micro_tokens", "not_before",
+        "offer_id", "paused", "run_id", "state", "stop_asked", "told_started",
     )  # fmt: skip
 
-    def __init__(self, run_id: str, job_id: str, every: int) -> None:
+    def __init__(self, run_id: str, job_id: str, every: int, memory: int) -> None:
         self.run_id = run_id
+        self.memory = memory
+        self.not_before = 0
         self.job_id = job_id
         self.every = every
         self.state: run_states.State = "starting"
@@ -110,10 +115,12 @@ class Run:
 class Lease:
     """A row of the trainer's leases. Times are what the clocks of the controls said, in microseconds."""
 
-    __slots__ = ("device_id", "ended_at", "fence", "granted_at", "launched", "run_id", "runner")
+    __slots__ = ("device_id", "ended_at", "ended_how", "fence", "granted_at", "launched", "memory", "run_id", "runner")
 
-    def __init__(self, fence: int, run_id: str, device_id: str, runner: str, granted_at: int) -> None:
+    def __init__(self, fence: int, run_id: str, device_id: str, runner: str, granted_at: int, memory: int) -> None:
         self.fence = fence
+        self.memory = memory
+        self.ended_how = ""
         self.run_id = run_id
         self.device_id = device_id
         self.runner = runner
@@ -148,30 +155,38 @@ class TrainerSchema(Schema):
         self.called_off: set[str] = set()
         self.fence = 0
 
-    def held(self, device_id: str) -> bool:
-        """Whether somebody has a device."""
-        return any(lease.device_id == device_id for lease in self.open.values())
+    def free(self, device: Device) -> int:
+        """Return the memory of a device that a lease could have: 0 when nobody else may use it."""
+        held = [lease.memory for lease in self.open.values() if lease.device_id == device.device_id]
+        return 0 if held and not device.shared else device.memory - sum(held)
 
     def grant(self, run: Run, device: Device, at: int) -> Lease | None:
-        """Give a device to a run under the next fence; ``None``: the device or the run is taken (a unique index)."""
-        if run.state not in ("starting", "recovering", "paused") or run.stop_asked:
+        """Give a device, or its share of one, to a run under the next fence; ``None``: it does not fit, or is taken."""
+        if run.state not in ("starting", "recovering", "paused") or run.stop_asked or not device.online:
             return None
-        if any(lease.device_id == device.device_id or lease.run_id == run.run_id for lease in self.open.values()):
+        if run.memory > self.free(device) or any(lease.run_id == run.run_id for lease in self.open.values()):
             return None
         self.fence += 1
-        lease = Lease(self.fence, run.run_id, device.device_id, device.runner, at)
+        lease = Lease(self.fence, run.run_id, device.device_id, device.runner, at, run.memory)
         self.leases[lease.fence] = self.open[lease.fence] = lease
+        self._fits(device)
         return lease
+
+    def _fits(self, device: Device) -> None:
+        held = [lease.memory for lease in self.open.values() if lease.device_id == device.device_id]
+        if sum(held) > device.memory or (len(held) > 1 and not device.shared):
+            raise Violation(f"{device.device_id} is held {len(held)} times, for {sum(held)} of {device.memory} bytes")
 
     def holder(self, fence: int) -> Run | None:
         """Return the run that holds this fence; ``None``: nobody does any more."""
         lease = (self.open if self.guards.fence else self.leases).get(fence)
         return self.runs[lease.run_id] if lease else None
 
-    def end_lease(self, fence: int, at: int) -> None:
+    def end_lease(self, fence: int, at: int, how: str) -> None:
         """Free the device; a clock that was set back makes no lease shorter than nothing."""
         if lease := self.open.pop(fence, None):
             lease.ended_at = max(at, lease.granted_at)
+            lease.ended_how = how
 
     def spent(self, run_id: str) -> int:
         """Return Σ lease microseconds of a run."""

@@ -18,7 +18,7 @@ BITES = (
     "runner crash", "child killed", "runner frozen", "runner cut off", "spot notice", "control crash", "control frozen",
     "scheduler crash", "broker outage", "database outage", "clock step", "checkpoint lost", "bad checkpoints",
     "repeated facts", "published twice", "crashes after commit", "lost attempts", "silent leases", "stale reports",
-    "stale writes refused", "set aside", "made way",
+    "stale writes refused", "set aside", "made way", "preempted", "shared devices",
     "jobs succeeded", "jobs failed", "jobs cancelled",
 )  # fmt: skip
 

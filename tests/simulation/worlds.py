@@ -34,9 +34,9 @@ from tests.simulation.store import Guards, Schema, TrainerSchema, Violation
 
 CHAOS = 60 * SECOND
 SOONEST = 40 * SECOND
-LONGEST = 900 * SECOND
+LONGEST = 9000 * SECOND
 GIGABYTE = 10**9
-KINDS = ("", "", "infrastructure", "out_of_memory", "user_data", "bug")
+KINDS = ("lost_worker", "lost_worker", "infrastructure", "out_of_memory", "user_data", "bug")
 
 
 class Outcome(NamedTuple):
@@ -75,6 +75,7 @@ class World(Clockwork):
                 f"runner-{n}",
                 line,
                 {f"dev-{n}-{d}": 8 * GIGABYTE for d in range(rng.choice((1, 1, 2)))},
+                rng.random() < 0.4,
                 tasks,
                 self.objects,
             )
@@ -166,7 +167,7 @@ class World(Clockwork):
                 runner.cut_off_until = self.now + rng.choice((short, long))
             case 5:
                 self._bites("spot notice", runner)
-                runner.stop_all(self.between(SECOND, 5 * SECOND))
+                runner.leave(self.between(SECOND, 5 * SECOND))
                 self.later(6 * SECOND, None, runner.crash, long)
             case 6:
                 self._bites("control crash", control)
@@ -197,6 +198,8 @@ class World(Clockwork):
     def _peace(self) -> None:
         self.note("everybody", "— misfortune ceases —")
         self.trouble.cease()
+        for control in self.controls:
+            control.clock_step = 0
 
     def settled(self) -> bool:
         """Whether everybody is done and nothing is under way."""
