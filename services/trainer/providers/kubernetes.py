@@ -75,9 +75,7 @@ class Kubernetes:
 
     def __init__(self, pool: KubernetesPool, *, deadline: float = DEADLINE) -> None:
         self.pool = pool
-        ca = Path(pool.ca_file)
-        verify = ssl.create_default_context(cafile=str(ca)) if pool.ca_file and ca.exists() else True
-        self._edge = Edge("Kubernetes", pool.server, deadline=deadline, verify=verify)
+        self._edge = Edge("Kubernetes", pool.server, deadline=deadline, verify=_trust(pool.ca_file))
         self._jobs = f"/apis/batch/v1/namespaces/{pool.namespace}/jobs"
 
     async def offers(self, need: Need) -> list[Offer]:
@@ -128,6 +126,14 @@ class Kubernetes:
         except OSError as error:
             raise Rejected(f"The cluster's token cannot be read from {self.pool.token_file}.") from error
         return await self._edge.ask(into, method, path, bearer=token, body=body, **query)
+
+
+def _trust(ca_file: str) -> ssl.SSLContext | bool:
+    """Trust the cluster's own authority, or, where none is named, those that Python trusts."""
+    try:
+        return ssl.create_default_context(cafile=ca_file) if ca_file else True
+    except OSError as error:
+        raise Rejected(f"The cluster's certificate cannot be read from {ca_file}: {error}.") from error
 
 
 def state_of(job: Job) -> Seen:

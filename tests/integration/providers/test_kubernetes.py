@@ -65,6 +65,12 @@ async def test_passwords_come_from_a_secret_and_stand_nowhere_else(fake: FakeClu
     assert TOKEN not in json.dumps(fake.jobs)
 
 
+def test_a_cluster_whose_certificate_is_missing_is_not_trusted_all_the_same(tmp_path: Path) -> None:
+    pool = KubernetesPool(namespace="tuning", queue="gpus", image="i", secret="s", ca_file=str(tmp_path / "none.crt"))
+    with pytest.raises(Rejected, match=r"none\.crt"):
+        Kubernetes(pool)
+
+
 def test_a_machine_without_gpus_asks_for_none() -> None:
     pool = KubernetesPool(namespace="tuning", queue="processors", image="i", secret="s", resource="")
     job = manifest(pool, Spec(owner="0a1b2c3d", pool="cluster", kind="cpu"), KEY)
