@@ -193,6 +193,7 @@ def _line(message: Any) -> bytes:
 async def _objects(source: Source, folder: Path, look: Look) -> tuple[dict[str, Object], tuple[str, ...]]:
     """Copy every object that something names, those that may be pruned first; return them, and those not to be had."""
     storage = Storage.open(source.storage_url)
+    look.objects = await storage.objects()
     named = {key: sha256 async for key, sha256, _ in vouched(storage, look)}
     found, missing = {}, []
     (folder / OBJECTS).mkdir()

@@ -204,9 +204,7 @@ def _environment(
     return told
 
 
-def _write_runner_environment(
-    home: Home, given: dict[str, int], cluster: Cluster, secrets: dict[str, str]
-) -> None:
+def _write_runner_environment(home: Home, given: dict[str, int], cluster: Cluster, secrets: dict[str, str]) -> None:
     """Leave what a runner is told where a pool of machines of this host finds it, readable by the owner alone."""
     lines = [f"{key}={value}\n" for key, value in _environment(RUNNER, home, given, cluster, secrets).items()]
     handle = os.open(home.folder / RUNNER_ENVIRONMENT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

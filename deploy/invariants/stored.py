@@ -21,11 +21,11 @@ from libs.errors import NotFound
 from libs.storage import Storage
 from services.dataset.domain.versions import MANIFEST as DATASET_MANIFEST
 from services.trainer.training.checkpoints import MANIFEST as CHECKPOINT_MANIFEST
+from services.trainer.training.checkpoints import WEIGHTS
 
 M = TypeVar("M")
 
 LEFTOVER_SECONDS = 2 * 3600.0
-WEIGHTS = "adapter_model.safetensors"
 
 
 class Sealed(Struct, frozen=True):
@@ -60,7 +60,7 @@ async def look_at_objects(eyes: Eyes, look: Look, *, quick: bool) -> None:
 
 
 async def vouched(storage: Storage, look: Look) -> AsyncIterator[tuple[str, str, str]]:
-    """Yield key, sha256 and the thing that names them."""
+    """Yield key, sha256 and the thing that names them. The look knows its objects already."""
     for row in look.rows["gateway.file"]:
         if row["deleting_at"] is None:
             yield row["uri"], row["sha256"], row["file_id"]
@@ -79,7 +79,7 @@ async def vouched(storage: Storage, look: Look) -> AsyncIterator[tuple[str, str,
             ).files.items():
                 yield f"{row['uri']}/{name}", file.sha256, row["run_id"]
     for fact in look.of(RunFinished):
-        yield f"{fact.adapter_uri}/{WEIGHTS}", fact.sha256, fact.run_id
+        yield _weights(look, fact.adapter_uri), fact.sha256, fact.run_id
     for row in look.rows["gateway.artifact"]:
         yield row["uri"], row["sha256"], row["job_id"]
     for row in look.rows["gateway.report"]:
@@ -88,6 +88,12 @@ async def vouched(storage: Storage, look: Look) -> AsyncIterator[tuple[str, str,
         yield report.pdf_uri, report.pdf_sha256, report.evaluation_id
         yield report.html_uri, report.html_sha256, report.evaluation_id
         yield report.json_uri, report.json_sha256, report.evaluation_id
+
+
+def _weights(look: Look, uri: str) -> str:
+    """Return the file of weights a run delivered: an adapter's or a whole model's, whichever lies there."""
+    names = [f"{uri}/{name}" for name in WEIGHTS.values()]
+    return next((name for name in names if name in look.objects), names[0])
 
 
 def _tolerated(look: Look) -> Iterator[str]:

@@ -222,6 +222,16 @@ async def test_what_is_under_way_is_not_broken(house: Healthy, monkeypatch: pyte
     assert len(looks) == 2
 
 
+async def test_a_whole_model_is_delivered_like_an_adapter(house: Healthy) -> None:
+    whole = ADAPTER.replace("adapter_model", "model")
+    await house.storage.put_bytes(whole, await house.storage.get_bytes(ADAPTER))
+    await house.storage.delete(ADAPTER)
+    await house.run(f"UPDATE gateway.artifact SET uri = '{whole}'")
+    assert await house.broken() == {}
+    await house.storage.put_bytes(whole, b"?")
+    assert f"{whole}: {JOB} says" in (await house.broken())["objects are whole"]
+
+
 async def test_the_table_says_what_broke_whose_and_how_to_mend_it(house: Healthy) -> None:
     await house.storage.delete(ADAPTER)
     said = table(list((await house.findings()).values()))
