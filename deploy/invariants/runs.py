@@ -15,6 +15,7 @@ from contracts.runs import (
     RunFailed,
     RunFinished,
     RunInterrupted,
+    RunPaused,
     RunRecovered,
     RunStarted,
 )
@@ -24,6 +25,7 @@ from services.trainer.domain.run_states import FINAL
 
 ENDS: dict[str, type[Event]] = {"succeeded": RunFinished, "failed": RunFailed, "cancelled": RunCancelled}
 HOLDING = frozenset({"starting", "running", "stopping", "pausing"})
+LETTING_GO = (RunInterrupted, RunPaused, RunFinished, RunFailed, RunCancelled)
 WRITES = (CheckpointCommitted, RunStarted, RunRecovered, RunFinished)
 
 
@@ -51,17 +53,19 @@ def leased(look: Look) -> Iterator[Offence]:
 def fenced(look: Look) -> Iterator[Offence]:
     """No write was accepted below the current fence, and a later grant has the larger fence."""
     for run, story in _stories(look).items():
-        granted, held = 0, None
+        granted = held = 0
         for fact in story:
             fence = getattr(fact, "fence", None)
             if isinstance(fact, LeaseGranted):
                 if fact.fence <= granted:
                     yield Offence(run, f"fence {fact.fence} was granted after {granted}")
+                if held:
+                    yield Offence(run, f"fence {fact.fence} was granted while {held} was held")
                 granted = held = fact.fence
             elif isinstance(fact, WRITES) and fence != held:
                 yield Offence(run, f"{type(fact).__name__} under fence {fence} while {held or 'none'} was held")
-            elif isinstance(fact, RunInterrupted) and fence == held:
-                held = None
+            if isinstance(fact, LETTING_GO):
+                held = 0
     fences = {lease["fence"]: lease["run_id"] for lease in look.rows["trainer.lease"]}
     for row in look.rows["trainer.checkpoint"]:
         if fences.get(row["fence"]) != row["run_id"]:

@@ -1,6 +1,9 @@
 """The invariants hold on a finished installation, and each one that is broken on purpose is named with its offender."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,6 +15,7 @@ from deploy.invariants.__main__ import sweep, table
 from deploy.invariants.checking import look_once
 from deploy.invariants.looking import Eyes
 from deploy.invariants.offences import Offence
+from deploy.provision import ROOT
 from libs.testing.platform import World
 from tests.deploy.healthy import DATASET, FILE, JOB, RUN, TENANT, Change, Healthy, build
 
@@ -261,6 +265,13 @@ async def test_what_was_set_aside_is_listed_with_its_reason(house: Healthy) -> N
     finding = (await house.findings())["nothing set aside in silence"]
     assert finding.held
     assert [each.what for each in finding.noted] == ["ValueError: no"]
+
+
+def test_where_nothing_was_started_it_says_so_and_ends_with_two(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deploy.invariants", "--home", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Nothing was started" in done.stderr
 
 
 async def test_the_auditor_reads_every_schema_and_writes_none(house: Healthy) -> None:

@@ -5,13 +5,14 @@ import pytest
 
 from contracts.base import Event, type_of
 from contracts.generate import HERE
-from contracts.runs import CheckpointCommitted, LeaseGranted, RunFinished, RunInterrupted, RunRecovered
+from contracts.runs import CheckpointCommitted, LeaseGranted, RunFinished, RunInterrupted, RunPaused, RunRecovered
 from deploy.invariants.looking import Look, Told
 from deploy.invariants.runs import fenced, tiled
 
 Step = tuple[type[Event], int, int]
 
-GRANT, SAVE, LOSE, RESUME, FINISH = LeaseGranted, CheckpointCommitted, RunInterrupted, RunRecovered, RunFinished
+GRANT, SAVE, LOSE, REST = LeaseGranted, CheckpointCommitted, RunInterrupted, RunPaused
+RESUME, FINISH = RunRecovered, RunFinished
 
 
 def look(*story: Step) -> Look:
@@ -52,10 +53,11 @@ FELL_BACK = (
     (GRANT, 1, 0), (SAVE, 1, 10), (SAVE, 1, 20), (LOSE, 1, 20), (GRANT, 2, 0), (RESUME, 2, 10), (SAVE, 2, 20),
     (LOSE, 2, 20), (GRANT, 3, 0), (LOSE, 3, 20), (GRANT, 5, 0), (RESUME, 5, 20), (FINISH, 5, 25),
 )  # fmt: skip
+PAUSED = ((GRANT, 1, 0), (SAVE, 1, 10), (REST, 1, 10), (GRANT, 3, 0), (RESUME, 3, 10), (FINISH, 3, 25))
 BEGAN_AGAIN = ((GRANT, 1, 0), (LOSE, 1, 0), (GRANT, 2, 0), (RESUME, 2, 0), (SAVE, 2, 10), (FINISH, 2, 12))
 
 
-@pytest.mark.parametrize("story", [UNDISTURBED, RECOVERED, FELL_BACK, BEGAN_AGAIN])
+@pytest.mark.parametrize("story", [UNDISTURBED, RECOVERED, FELL_BACK, PAUSED, BEGAN_AGAIN])
 def test_a_sound_story_has_no_offence(story: tuple[Step, ...]) -> None:
     assert [*fenced(look(*story)), *tiled(look(*story))] == []
 
@@ -86,6 +88,9 @@ STALE = {
     "CheckpointCommitted under fence 1 while 2 was held": ((GRANT, 1, 0), (LOSE, 1, 0), (GRANT, 2, 0), (SAVE, 1, 10)),
     "CheckpointCommitted under fence 1 while none was held": ((GRANT, 1, 0), (LOSE, 1, 0), (SAVE, 1, 10)),
     "RunFinished under fence 1 while 2 was held": ((GRANT, 1, 0), (LOSE, 1, 0), (GRANT, 2, 0), (FINISH, 1, 25)),
+    "CheckpointCommitted under fence 3 while none was held": ((GRANT, 3, 0), (REST, 3, 0), (SAVE, 3, 10)),
+    "CheckpointCommitted under fence 4 while none was held": ((GRANT, 4, 0), (FINISH, 4, 25), (SAVE, 4, 10)),
+    "fence 3 was granted while 2 was held": ((GRANT, 2, 0), (GRANT, 3, 0)),
     "fence 2 was granted after 2": ((GRANT, 2, 0), (LOSE, 2, 0), (GRANT, 2, 0)),
 }
 
