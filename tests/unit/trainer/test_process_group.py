@@ -15,20 +15,15 @@ from services.trainer.training.protocol import AttemptSpec
 
 CHILD = """#!{python}
 import os, signal, subprocess, sys, time
+{prepares}
 family = subprocess.Popen(["sleep", "1000"])
 print(family.pid, file=open(r"{folder}/family", "w"), flush=True)
 {does}
 """
-STOPS = """
-signal.signal(signal.SIGTERM, lambda *_: (print('{"type":"stopped","step":3,"path":null}', flush=True), sys.exit(0)))
-signal.pause()
-"""
-IS_DEAF = """
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-while True:
-    signal.pause()
-"""
-DIES = "os._exit(7)"
+STOPPED = '{"type":"stopped","step":3,"path":null}'
+STOPS = (f"signal.signal(signal.SIGTERM, lambda *_: (print('{STOPPED}', flush=True), sys.exit(0)))", "signal.pause()")
+IS_DEAF = ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "while True: signal.pause()")
+DIES = ("", "os._exit(7)")
 SPEC = AttemptSpec(
     run_id="run-1", attempt=1, fence=1, recipe=Recipe(base_model="none"), model_dir="", train="", work_dir=""
 )
@@ -62,7 +57,9 @@ def alive(pid: int) -> bool:
 @pytest.fixture
 def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Attempt:
     child = tmp_path / "child"
-    child.write_text(CHILD.format(python=sys.executable, folder=tmp_path, does=request.param))
+    child.write_text(
+        CHILD.format(python=sys.executable, folder=tmp_path, prepares=request.param[0], does=request.param[1])
+    )
     child.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(child))
     launch: Any = type("Launch", (), {"tenant": "acme", "run_id": "run-1", "fence": 1})
@@ -83,21 +80,21 @@ async def carry_out(attempt: Attempt, *, grace: float | None) -> Any:
     return reporter
 
 
-@pytest.mark.parametrize("attempt", [STOPS], indirect=True)
+@pytest.mark.parametrize("attempt", [STOPS], ids=[""], indirect=True)
 async def test_a_child_that_stops_as_asked_leaves_no_process(attempt: Attempt) -> None:
     reporter = await carry_out(attempt, grace=30.0)
     assert [type(each) for each in reporter.told] == [Halted]
     assert reporter.lived == [False], "the device is free when its end is told"
 
 
-@pytest.mark.parametrize("attempt", [DIES], indirect=True)
+@pytest.mark.parametrize("attempt", [DIES], ids=[""], indirect=True)
 async def test_what_a_dead_child_leaves_holds_nothing_open(attempt: Attempt) -> None:
     reporter = await carry_out(attempt, grace=None)
     assert [(type(each), each.exit_code) for each in reporter.told] == [(Broken, 7)]
     assert reporter.lived == [False]
 
 
-@pytest.mark.parametrize("attempt", [IS_DEAF], indirect=True)
+@pytest.mark.parametrize("attempt", [IS_DEAF], ids=[""], indirect=True)
 async def test_a_child_that_does_not_stop_is_killed_with_its_family_after_its_grace(attempt: Attempt) -> None:
     reporter = await carry_out(attempt, grace=0.2)
     assert [(type(each), each.exit_code) for each in reporter.told] == [(Broken, -9)]
