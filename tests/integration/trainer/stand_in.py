@@ -43,11 +43,12 @@ def main() -> None:
 def save(spec: AttemptSpec, step: int, channel: Channel) -> Path:
     staged = Path(spec.work_dir) / f".staging-{spec.fence}"
     staged.mkdir(parents=True)
-    for name in checkpoints.REQUIRED:
+    whole = manifest(spec, step)
+    for name in whole.required:
         (staged / name).write_text(f"{name} of step {step}\n")
     final = Path(spec.work_dir) / "checkpoints" / f"step-{step}"
     final.parent.mkdir(exist_ok=True)
-    size = checkpoints.commit(staged, final, manifest(spec, step)).size
+    size = checkpoints.commit(staged, final, whole).size
     channel.tell(Saved(step=step, path=str(final), size=size, seconds=0.0))
     return final
 
