@@ -48,7 +48,7 @@ NOTICE_SECONDS = 20
 SEED = 7
 PRICE = 0.02
 SHARES = (0.08, 0.12)
-"""Of an undisturbed training each machine may do so much before it is taken away, so that three fit into a faster one."""
+"""Of an undisturbed training each machine may do so much before it is taken away: three fit into a faster one."""
 
 POOL = """[spot]
 provider = "spot"
