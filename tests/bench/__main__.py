@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHES = ("training", "fact_latency", "import_lessons", "overhead", "leases", "dispatch")
+BENCHES = ("training", "fact_latency", "import_lessons", "overhead", "leases", "dispatch", "worlds")
 
 
 def main() -> int:
