@@ -83,6 +83,9 @@ def tiled(look: Look) -> Iterator[Offence]:
 def _tiles(run: str, story: list[Event], finished: RunFinished) -> Iterator[Offence]:
     resumed = {fact.fence: fact.step for fact in story if isinstance(fact, RunRecovered)}
     saved = grouped((fact for fact in story if isinstance(fact, CheckpointCommitted)), lambda fact: fact.fence)
+    first = min((fact.fence for fact in story if isinstance(fact, LeaseGranted)), default=0)
+    for fence in sorted({*saved, finished.fence} - {first, *resumed}):
+        yield Offence(run, f"fence {fence} never told at which step it resumed")
     for fence, commits in saved.items():
         steps = [commit.step for commit in commits]
         if steps != sorted(set(steps)) or steps[0] <= resumed.get(fence, 0):

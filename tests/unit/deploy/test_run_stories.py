@@ -73,6 +73,9 @@ UNSOUND = {
     "fence 1 resumed at 0 and committed steps [20, 10]": (
         (GRANT, 1, 0), (SAVE, 1, 20), (SAVE, 1, 10), (FINISH, 1, 25),
     ),
+    "fence 2 never told at which step it resumed": (
+        (GRANT, 1, 0), (SAVE, 1, 10), (LOSE, 1, 10), (GRANT, 2, 0), (FINISH, 2, 25),
+    ),
     "resumed at step 30, behind its end 25": (
         (GRANT, 1, 0), (SAVE, 1, 30), (LOSE, 1, 30), (GRANT, 2, 0), (RESUME, 2, 30), (FINISH, 2, 25),
     ),
