@@ -1,4 +1,4 @@
-"""The trainer's control, as its ``handlers.py``, ``control.py`` and ``loops.py`` have it, on rows in memory.
+"""The trainer's control, as its ``handlers.py`` and ``control.py`` have it, on rows in memory.
 
 Two controls share the rows; each has its own sense of silence, as two processes have.
 """
@@ -26,21 +26,20 @@ from services.trainer.domain import run_states
 from services.trainer.domain.failures import Failure
 from services.trainer.domain.liveness import Silence
 from services.trainer.domain.recovery import PREEMPTED, Backoff, History, after_loss, is_hopeless
-from services.trainer.domain.saving import KEEP, interval
-from tests.simulation.carrying import Bus, Line, Service
+from services.trainer.domain.saving import interval
+from tests.simulation.carrying import Bus, Line
 from tests.simulation.clockwork import SECOND, Clockwork
-from tests.simulation.running import Launch, Runner
+from tests.simulation.looping import POLL, Loops
+from tests.simulation.running import Runner
 from tests.simulation.scheduling import BEGAN, DIGEST, TENANT
 from tests.simulation.store import Checkpoint, Device, Lease, Run, TrainerSchema, Violation
 
-POLL = 2_500_000
 LEASE_SECONDS = 15.0
-GRACE = 5 * SECOND
 LOSSES = 3600.0
 BACKOFF = Backoff(first=2.0, last=20.0)
 
 
-class Control(Service):
+class Control(Loops):
     """One process of the control."""
 
     def __init__(self, world: Clockwork, name: str, bus: Bus, line: Line, schema: TrainerSchema) -> None:
@@ -57,8 +56,6 @@ class Control(Service):
         self.silent_runners: Silence[str] = Silence(LEASE_SECONDS)
         self.ticked = self.world.now
         self.at(self.world.between(0, POLL), self.tick)
-
-    # reactions
 
     def lease_device(self, job: JobDispatched) -> None:
         db = self.schema
@@ -126,8 +123,6 @@ class Control(Service):
         run.state, run.stop_asked = state, True
         if state == "cancelled":
             self._cancelled(run)
-
-    # the private line
 
     def hello(self, runner: Runner, session: int) -> bool | None:
         if self._away():
@@ -306,75 +301,6 @@ class Control(Service):
             RunInterrupted, run.run_id, run.job_id, fence=fence, cause=verdict.cause, evidence="", step=0, lost_steps=0
         )
 
-    # work loops
-
-    def tick(self) -> None:
-        """Every two and a half seconds: place, order, prune, judge."""
-        elapsed, self.ticked = self.world.now - self.ticked, self.world.now
-        self.at(POLL, self.tick)
-        if self.world.database_back_at > self.world.now:
-            return
-        self._place()
-        self._order()
-        self._prune()
-        self._judge(elapsed / SECOND)
-        self.bus.relay(self.schema)
-
-    def _place(self) -> None:
-        db = self.schema
-        room = {name: free for name, device in db.devices.items() if device.online and (free := db.free(device)) > 0}
-        for run in db.runs.values():
-            if (
-                run.state == "recovering"
-                and not run.stop_asked
-                and (not run.not_before or run.not_before <= self.wall())
-            ):
-                for name in [name for name, free in room.items() if free >= run.memory]:
-                    if lease := db.grant(run, db.devices[name], self.wall()):
-                        self._withdraw(db.devices[name])
-                        self._begin(lease)
-                        del room[name]
-                        break
-        for name, free in room.items():
-            device = db.devices[name]
-            if device.offer_id is None or device.offered != free:
-                device.offer_id, device.offered = f"offer-{self.schema.told}", free
-                self._tell_of_device(DeviceOffered, device, memory_bytes=free)
-
-    def _order(self) -> None:
-        for lease in list(self.schema.open.values()):
-            run = self.schema.runs[lease.run_id]
-            runner = self.runners[lease.runner]
-            if run.state == "starting" and not lease.launched:
-                saved = [(row.step, row.uri) for row in self.schema.resumable(run.run_id)]
-                launch = Launch(run.run_id, run.job_id, lease.fence, run.every, run.micro_tokens, saved)
-                self.line.ask(self, runner, runner.launch, (launch,), lambda answer, lease=lease: _taken(lease, answer))
-            if run.state in ("stopping", "pausing"):
-                order = (lease.fence, GRACE)
-                self.line.ask(self, runner, runner.stop, order, lambda held, fence=lease.fence: self._held(fence, held))
-
-    def _held(self, fence: int, held: bool | None) -> None:
-        """The runner knows nothing of an attempt it was asked to stop, so nothing of it runs: its device is free."""
-        run = self.schema.holder(fence) if held is False and not self._away() else None
-        if run:
-            self.schema.end_lease(fence, self.wall(), "stopped")
-            self._stopped(run)
-            self.bus.relay(self.schema)
-
-    def _prune(self) -> None:
-        for run_id in list(self.schema.checkpoints):
-            for row in self.schema.resumable(run_id)[KEEP:]:
-                self.objects.pop(row.uri, None)
-                self.schema.checkpoints[run_id].remove(row)
-
-    def _judge(self, elapsed: float) -> None:
-        for fence in self.silence.tick(set(self.schema.open), elapsed, connected=self.connected):
-            self.world.counts["silent leases"] += 1
-            self.lose(fence, "lost_worker")
-        online = {device.runner for device in self.schema.devices.values() if device.online}
-        for name in self.silent_runners.tick(online, elapsed, connected=self.connected):
-            self._offline(name, leaving=False)
-
     def _begin(self, lease: Lease) -> None:
         run = self.schema.runs[lease.run_id]
         run.attempt += 1
@@ -415,11 +341,6 @@ class Control(Service):
         return self.world.database_back_at > self.world.now
 
     reactions: ClassVar[Any] = {JobDispatched: lease_device, JobCancelled: stop_run, JobStopping: let_go}
-
-
-def _taken(lease: Lease, answer: bool | None) -> None:
-    if answer:
-        lease.launched = True
 
 
 def _impossible(run: Run, happening: str) -> run_states.State:
