@@ -67,14 +67,17 @@ class LineRunner:
             flops=1e9,
             torch_device="cpu",
         )
+        async with asyncio.timeout(20):
+            while not await self._answered(Hello(runner="bench", devices=(device,))):
+                await asyncio.sleep(0.02)
         self.holds.clear()
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await self.nc.request(HELLO, encode(Hello(runner="bench", devices=(device,))), timeout=1)
-                    return
-                except nats.errors.NoRespondersError:
-                    await asyncio.sleep(0.02)
+
+    async def _answered(self, hello: Hello) -> bool:
+        try:
+            await self.nc.request(HELLO, encode(hello), timeout=10)
+        except nats.errors.NoRespondersError:
+            return False
+        return True
 
     async def ordered(self, kind: type[Order]) -> Order:
         """Wait for the next order of a kind; repeated and other ones are passed over."""
