@@ -69,7 +69,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(runs.DeviceOffered, "trainer", ("scheduler",)),
     Fact(runs.DeviceWithdrawn, "trainer", ("scheduler",)),
     Fact(runs.DispatchDeclined, "trainer", ("scheduler",)),
-    Fact(runs.LeaseGranted, "trainer"),
+    Fact(runs.LeaseGranted, "trainer", ("scheduler",)),
     Fact(runs.RunStarted, "trainer", ("scheduler",)),
     Fact(runs.RunStageReached, "trainer"),
     Fact(runs.RunProgressed, "trainer"),

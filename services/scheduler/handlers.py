@@ -20,6 +20,7 @@ from contracts.runs import (
     DeviceOffered,
     DeviceWithdrawn,
     DispatchDeclined,
+    LeaseGranted,
     RunFailed,
     RunFinished,
     RunPaused,
@@ -92,6 +93,15 @@ async def pause(asked: JobPauseAsked, tx: Transaction) -> None:
 async def resume(asked: JobResumeAsked, tx: Transaction, rate: Rate) -> None:
     """A person wants the job to go on."""
     await steps.resume(tx, asked, rate)
+
+
+@router.on(LeaseGranted, across_tenants=True)
+async def follow_lease(lease: LeaseGranted, tx: Transaction, rate: Rate) -> None:
+    """A run that recovers took a device: a more urgent job that waited for this one needs another to make way."""
+    await queries.hold_matching(tx)
+    await queries.move(tx, lease)
+    if await queries.taken_again(tx, lease.device_id):
+        await steps.match(tx, rate)
 
 
 @router.on(RunStarted)

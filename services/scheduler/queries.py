@@ -12,7 +12,7 @@ from contracts.base import Event
 from contracts.datasets import DatasetReady
 from contracts.jobs import JobCancelAsked, JobDispatched, JobPauseAsked, JobResumeAsked, JobSubmitted
 from contracts.recipes import Recipe
-from contracts.runs import DeviceOffered, DeviceWithdrawn
+from contracts.runs import DeviceOffered, DeviceWithdrawn, LeaseGranted
 from libs.db import Transaction
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Device
 from services.scheduler.domain.job import Job, News, Queued
@@ -130,7 +130,19 @@ COMING = """
       FROM scheduler.device
      WHERE state = 'coming' AND at > now() - interval '30 seconds'
 """
-LET_GO = "UPDATE scheduler.device SET state = 'coming', at = now() WHERE offer_id = $1 AND state = 'taken'"
+LET_GO = """
+    UPDATE scheduler.device
+       SET state = 'coming', at = now()
+     WHERE device_id = (SELECT device_id FROM scheduler.job WHERE tenant = $1 AND job_id = $2) AND state = 'taken'
+"""
+TAKEN_AGAIN = (
+    "UPDATE scheduler.device SET state = 'taken' WHERE device_id = $1 AND state = 'coming' RETURNING device_id"
+)
+MOVE = """
+    UPDATE scheduler.job
+       SET device_id = $4, fence = $5
+     WHERE tenant = $1 AND job_id = $2 AND run_id = $3 AND fence < $5
+"""
 OFFER = """
     INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at)
     VALUES ($1, $2, $3, 'open', $4, $5)
@@ -286,8 +298,18 @@ async def coming(tx: Transaction) -> list[int]:
 
 
 async def let_go(tx: Transaction, job: Job) -> None:
-    """Note that the device of a job's last dispatch will be offered again."""
-    await tx.execute(LET_GO, job.offer_id)
+    """Note that the device a job was on will be offered again."""
+    await tx.execute(LET_GO, job.tenant, job.job_id)
+
+
+async def taken_again(tx: Transaction, device_id: str) -> bool:
+    """Note that a device on its way will not be offered: a run that recovers has it."""
+    return await tx.fetchval(TAKEN_AGAIN, device_id) is not None
+
+
+async def move(tx: Transaction, lease: LeaseGranted) -> None:
+    """Note which device a run is on now."""
+    await tx.execute(MOVE, lease.tenant, lease.job_id, lease.run_id, lease.device_id, lease.fence)
 
 
 async def offer(tx: Transaction, offered: DeviceOffered) -> None:

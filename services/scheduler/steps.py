@@ -229,9 +229,7 @@ async def planned_for(
     return _fitted(job, asked, ready, device, await queries.calibration(tx, asked.base_model, device), rate)
 
 
-def _fitted(
-    job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate
-) -> Plan:
+def _fitted(job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate) -> Plan:
     if job.begun and job.recipe:
         return planned_again(job.recipe, data_of(ready), device, learned, rate)
     return plan(asked, data_of(ready), device, learned, rate)

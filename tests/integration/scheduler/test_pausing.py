@@ -185,6 +185,26 @@ async def test_each_waiting_job_asks_for_one_device_only(scheduler: Scheduler) -
     assert len(await scheduler.told(JobStopping)) == 2
 
 
+async def test_where_a_recovering_run_takes_the_device_that_was_let_go_another_job_makes_way(
+    scheduler: Scheduler,
+) -> None:
+    await scheduler.hears(facts.ready())
+    for number in range(2):
+        await scheduler.hears(facts.submitted(job_id=f"low-{number}", priority="low"))
+        await scheduler.hears(facts.offered(device_id=f"cpu-{number}", offer_id=f"offer-{number}"))
+    runs = {told.job_id: (told.run_id, told.device_id) for told in await scheduler.told(JobDispatched)}
+    await scheduler.hears(facts.submitted(job_id="urgent", priority="high"))
+    [order] = await scheduler.told(JobStopping)
+    await scheduler.hears(facts.paused(order.run_id, job_id=order.job_id, why="preempt"))
+    freed, other = runs.pop(order.job_id)[1], *runs
+    moved = facts.lease_granted(runs[other][0], job_id=other, device_id=freed, fence=9)
+    await scheduler.hears(moved, facts.lease_granted(runs[other][0], job_id=other, device_id="old", fence=3), moved)
+    assert [each.job_id for each in await scheduler.told(JobStopping)] == [order.job_id, other]
+    await scheduler.hears(facts.paused(runs[other][0], job_id=other, why="preempt"))
+    [device] = await scheduler.rows("SELECT device_id FROM scheduler.device WHERE state = 'coming'")
+    assert device["device_id"] == freed
+
+
 async def test_nobody_makes_way_for_an_equal_or_where_it_would_not_help(scheduler: Scheduler) -> None:
     await at_work(scheduler, priority="high")
     await scheduler.hears(facts.submitted(job_id="equal", priority="high"))

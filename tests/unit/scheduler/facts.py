@@ -10,6 +10,7 @@ from contracts.runs import (
     DeviceOffered,
     DeviceWithdrawn,
     DispatchDeclined,
+    LeaseGranted,
     RunFailed,
     RunFinished,
     RunPaused,
@@ -109,6 +110,10 @@ def paused(run_id: str, **changes: Any) -> RunPaused:
 
 def declined(run_id: str, **changes: Any) -> DispatchDeclined:
     return DispatchDeclined(**(_run(run_id) | {"device_id": "cpu-0"} | changes))
+
+
+def lease_granted(run_id: str, **changes: Any) -> LeaseGranted:
+    return LeaseGranted(**(_run(run_id) | {"device_id": "cpu-0", "attempt": 1, "fence": 1} | changes))
 
 
 def started(run_id: str, **changes: Any) -> RunStarted:

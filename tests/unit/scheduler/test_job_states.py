@@ -28,6 +28,7 @@ FACTS: dict[str, Event] = {
     "device withdrawn": facts.withdrawn(),
     "declined": facts.declined(MINE),
     "declined, another run": facts.declined(OTHER),
+    "lease granted": facts.lease_granted(MINE),
     "started": facts.started(MINE),
     "started, another run": facts.started(OTHER),
     "paused": facts.paused(MINE),
