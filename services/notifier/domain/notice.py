@@ -116,7 +116,8 @@ def _finished(fact: JobSucceeded, here: Surroundings) -> Notice:
         ("Cost", f"{fact.cost:.2f} {here.currency}" if fact.cost >= 0.01 else f"under 0.01 {here.currency}"),
     ]
     if fact.interruptions:
-        figures.append(("Interruptions survived", str(fact.interruptions)))
+        lost = f"{fact.lost_steps:,} step{'' if fact.lost_steps == 1 else 's'} lost"
+        figures.append(("Interruptions survived", f"{fact.interruptions}, {lost}"))
     return Notice(
         title="Your model is ready",
         lead="Training finished and the model is in storage. It is now compared with the base model; "

@@ -71,7 +71,7 @@ def test_success_names_the_model_and_the_figures_people_ask_for() -> None:
         ("Training time", "11 min"),
         ("Learned from", "18,250 tokens"),
         ("Cost", "0.01 EUR"),
-        ("Interruptions survived", "2"),
+        ("Interruptions survived", "2, 0 steps lost"),
     )
 
 
