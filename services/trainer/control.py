@@ -1,8 +1,8 @@
 """The control's end of the private line: what runners say becomes rows and facts, guarded by the fence.
 
-``hello`` and ``report`` are each one transaction, as a reaction to a fact would be; a
-repeated report finds its effect done and changes nothing. ``beat`` resets a clock, and
-says goodbye when its runner is leaving. Nothing a runner says is believed (``domain/trust``).
+Each is one transaction, as a reaction to a fact would be; a repeated report finds its
+effect done and changes nothing. What a runner says is believed only if it can be true
+(``domain/trust``); which runners there are is heard in ``presence``.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from contracts.base import Event
 from contracts.recipes import Recipe
 from contracts.runs import (
     CheckpointCommitted,
-    DeviceWithdrawn,
     RunCancelled,
     RunFailed,
     RunFinished,
@@ -31,7 +30,7 @@ from contracts.runs import (
 from libs.bus import Bus
 from libs.db import Database, Transaction
 from libs.db.database import now
-from services.trainer import queries, queries_devices, queries_machines
+from services.trainer import queries, queries_machines
 from services.trainer.domain import run_states
 from services.trainer.domain.classifying import classified
 from services.trainer.domain.failures import Failure, evidence_of
@@ -42,8 +41,6 @@ from services.trainer.domain.trust import (
     MOST_NUMBER,
     TOKEN,
     Granted,
-    flaw_of_beat,
-    flaw_of_hello,
     flaw_of_progress,
     flaw_of_report,
 )
@@ -68,6 +65,7 @@ from services.trainer.line import (
     Uploaded,
     encode,
 )
+from services.trainer.presence import Presence
 from services.trainer.settings import TrainerSettings
 from services.trainer.training.hardware import tokens_for
 
@@ -86,14 +84,13 @@ class Control:
         self.silence = silence
         self.wake = wake
         self.backoff = Backoff(first=settings.retry_first_seconds, last=settings.retry_last_seconds)
-        self.runners: Silence[str] = Silence(settings.lease_seconds)
-        self.last_beat: dict[str, float] = {}
+        self.presence = Presence(self)
 
     async def listen(self) -> None:
         """Answer runners until cancelled. Every control hears every beat; reports go to any one of them."""
         nc = self.bus.nc
-        await nc.subscribe(BEAT, cb=self._answering(Beat, self.beat))
-        await nc.subscribe(HELLO, queue="trainer", cb=self._answering(Hello, self.hello))
+        await nc.subscribe(BEAT, cb=self._answering(Beat, self.presence.beat))
+        await nc.subscribe(HELLO, queue="trainer", cb=self._answering(Hello, self.presence.hello))
         await nc.subscribe(REPORT, queue="trainer", cb=self._answering(Report, self.report))
         await nc.subscribe(PROGRESS, queue="trainer", cb=self._answering(ProgressReport, self.progress))
         await asyncio.Event().wait()
@@ -115,64 +112,6 @@ class Control:
     async def _answer(self, message: Any, answer: Answered | Heard | None) -> None:
         if message.reply and answer is not None:
             await self.bus.nc.publish(message.reply, encode(answer))
-
-    async def hello(self, said: Hello) -> Answered:
-        """A runner has (re)started and holds nothing: its devices are online, its former attempts lost."""
-        if flaw := flaw_of_hello(said):
-            log.warning("runner refused", runner=said.runner[:40], why=flaw)
-            return Answered(accepted=False)
-        async with self.db.across_tenants() as tx:
-            repeated = said.session and said.session == await queries_devices.session_of(tx, said.runner)
-            for lease in [] if repeated else await queries.leases_of(tx, said.runner):
-                await self.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
-            await self.withdraw(tx, said.runner, leaving=True)
-            if not await queries_machines.leaving(tx, said.runner):
-                await self._take_in(tx, said)
-        self._heard(said.runner)
-        self.wake.set()
-        return Answered()
-
-    async def _take_in(self, tx: Transaction, said: Hello) -> None:
-        for device in said.devices:
-            if not await queries_devices.add_device(tx, said, device):
-                log.warning("device belongs to another runner", runner=said.runner, device=device.device_id)
-
-    def _heard(self, runner: str) -> None:
-        self.runners.heard(runner)
-        self.last_beat[runner] = asyncio.get_running_loop().time()
-
-    async def beat(self, said: Beat) -> Heard | None:
-        """A runner lives; tell it which of its attempts are no longer its own."""
-        if flaw_of_beat(said):
-            return None
-        self._heard(said.runner)
-        async with self.db.across_tenants() as tx:
-            if said.leaving:
-                await self._leave(tx, said)
-            its_own = {lease["fence"] for lease in await queries.leases_of(tx, said.runner)}
-            stale = tuple(held.fence for held in said.holds if held.fence not in its_own)
-            if not (stale or said.leaving) and await queries_devices.come_back(tx, said.runner):
-                self.wake.set()
-            known = await queries_devices.runner_known(tx, said.runner)
-        for held in said.holds:
-            if held.fence in its_own:
-                self.silence.heard(held.fence)
-        return Heard(stale=stale, known=known)
-
-    async def _leave(self, tx: Transaction, said: Beat) -> None:
-        """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""
-        await self.withdraw(tx, said.runner, leaving=True)
-        holds = {held.fence for held in said.holds}
-        for lease in await queries.leases_of(tx, said.runner):
-            if not lease["launched"] and lease["fence"] not in holds:
-                await self.lose(tx, lease["fence"], PREEMPTED, "the machine is being taken away", None)
-                self.wake.set()
-
-    async def withdraw(self, tx: Transaction, runner: str, *, leaving: bool = False) -> None:
-        """Take a runner's devices offline, and their offers back."""
-        for device in await queries_devices.take_offline(tx, runner, leaving=leaving):
-            if device["offer_id"]:
-                await tx.tell(DeviceWithdrawn(at=now(), device_id=device["device_id"], offer_id=device["offer_id"]))
 
     async def progress(self, said: ProgressReport) -> None:
         """Pass a look at a run on as telemetry."""
@@ -477,4 +416,11 @@ class Control:
 
 
 def _granted(row: Any, fence: int) -> Granted:
-    return Granted(fence=fence, runner=row["runner"], tenant=row["tenant"], run_id=row["run_id"], steps=row["steps"])
+    return Granted(
+        fence=fence,
+        runner=row["runner"],
+        session=row["session"],
+        tenant=row["tenant"],
+        run_id=row["run_id"],
+        steps=row["steps"],
+    )

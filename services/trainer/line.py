@@ -6,6 +6,8 @@ lease is no longer held, so a late, repeated or stale report does no harm. Repor
 repeated until answered.
 """
 
+import hashlib
+
 import msgspec
 from msgspec import Struct
 
@@ -16,6 +18,11 @@ HELLO = "trainer.control.hello"
 BEAT = "trainer.control.beat"
 REPORT = "trainer.control.report"
 PROGRESS = "trainer.control.progress"
+
+
+def mark_of(session: str) -> str:
+    """Return what tells a process, and nobody else, that an order is for it; empty without a session."""
+    return hashlib.sha256(session.encode()).hexdigest()[:16] if session else ""
 
 
 def order_subject(runner: str, what: str) -> str:
@@ -64,6 +71,7 @@ class Beat(Struct, frozen=True, kw_only=True):
     runner: str
     holds: tuple[Held, ...] = ()
     leaving: bool = False
+    session: str = ""
 
 
 class Heard(Struct, frozen=True, kw_only=True):
@@ -87,7 +95,8 @@ class SavedBefore(Struct, frozen=True, kw_only=True):
 class Launch(Struct, frozen=True, kw_only=True):
     """Start this attempt; ``checkpoints`` newest first. Safe to repeat: an attempt already here is left alone.
 
-    ``seconds_left`` of the run's time limit, 0 for none: then training ends early with what it has.
+    ``seconds_left`` of the run's time limit, 0 for none: then training ends early with what it has. ``mark`` is of the
+    session it is for: who only bears the runner's name leaves it alone.
     """
 
     tenant: str
@@ -103,6 +112,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     micro_tokens: int
     seconds_left: float = 0.0
     checkpoints: tuple[SavedBefore, ...] = ()
+    mark: str = ""
 
 
 class Stop(Struct, frozen=True, kw_only=True):
@@ -198,12 +208,13 @@ What = Reached | Uploaded | Quarantined | Remark | Done | Halted | Broken
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Something happened to an attempt."""
+    """Something happened to an attempt. ``session`` is the process that was given its lease."""
 
     runner: str
     run_id: str
     fence: int
     what: What
+    session: str = ""
 
 
 class ProgressReport(Struct, frozen=True, kw_only=True):
@@ -213,6 +224,7 @@ class ProgressReport(Struct, frozen=True, kw_only=True):
     run_id: str
     fence: int
     seen: Progressed
+    session: str = ""
 
 
 encode = msgspec.json.encode

@@ -24,7 +24,7 @@ from services.trainer.control import Control
 from services.trainer.domain.saving import KEEP
 from services.trainer.domain.time_limit import seconds_left
 from services.trainer.handlers import begin_attempt, new_offer
-from services.trainer.line import Answered, Launch, Stop, encode, order_subject
+from services.trainer.line import Answered, Launch, Stop, encode, mark_of, order_subject
 
 log = structlog.get_logger()
 
@@ -158,8 +158,8 @@ class Loops:
                 await control.lose(tx, fence, "lost_worker", evidence, None)
                 control.wake.set()
             online = set(await queries_devices.online_runners(tx))
-            for runner in control.runners.tick(online, elapsed, connected=control.bus.connected):
-                await control.withdraw(tx, runner)
+            for runner in control.presence.silence.tick(online, elapsed, connected=control.bus.connected):
+                await control.presence.withdraw(tx, runner)
 
     async def prune(self) -> None:
         """Delete checkpoints that two newer ones have made superfluous: bytes first, then the row."""
@@ -187,4 +187,5 @@ def _launch(row: Any, saved: tuple[Any, ...], spent: float) -> Launch:
         micro_tokens=row["micro_tokens"],
         seconds_left=seconds_left(recipe.time_limit, spent),
         checkpoints=saved,
+        mark=mark_of(row["session"]),
     )

@@ -166,14 +166,14 @@ class Keeper:
             for lease in await queries.open_leases(tx):
                 if lease["runner"] == machine.key:
                     await self.control.lose(tx, lease["fence"], "lost_worker", f"its machine is {how}", None)
-            await self.control.withdraw(tx, machine.key, leaving=True)
+            await self.control.presence.withdraw(tx, machine.key, leaving=True)
         log.info("machine ended", machine=machine.key, how=how)
         self.control.wake.set()
 
     async def _unwant(self, machine: Machine, why: str) -> None:
         async with self.db.across_tenants() as tx:
             await queries_machines.unwant(tx, machine.key, why)
-            await self.control.withdraw(tx, machine.key, leaving=True)
+            await self.control.presence.withdraw(tx, machine.key, leaving=True)
 
     async def _sweep(self, name: str) -> None:
         """End what bears our mark but stands in no row that is kept: read after it was listed, so none is missed."""

@@ -38,9 +38,10 @@ async def forget_run(tx: Transaction, run_id: str) -> None:
 
 
 GRANT = """
-    INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at, memory_bytes, shared)
+    INSERT INTO trainer.lease
+           (fence, tenant, run_id, device_id, runner, attempt, granted_at, memory_bytes, shared, session)
     SELECT nextval('trainer.fence'), run.tenant, run.run_id, device.device_id, device.runner, run.attempt + 1, $3,
-           run.memory_bytes, device.shared
+           run.memory_bytes, device.shared, device.session
       FROM trainer.run, trainer.device,
            LATERAL (SELECT count(*) AS leases, coalesce(sum(lease.memory_bytes), 0) AS bytes
                       FROM trainer.lease
@@ -85,7 +86,7 @@ async def recovering(tx: Transaction, at: datetime) -> list[Any]:
 
 
 UNLAUNCHED = """
-    SELECT lease.fence, lease.runner, lease.attempt, lease.device_id, run.*
+    SELECT lease.fence, lease.runner, lease.session, lease.attempt, lease.device_id, run.*
       FROM trainer.lease JOIN trainer.run USING (run_id)
      WHERE lease.ended_at IS NULL AND NOT lease.launched AND run.state = 'starting'
      ORDER BY lease.fence
@@ -326,7 +327,7 @@ async def leases_of(tx: Transaction, runner: str) -> list[Any]:
 
 
 LEASE = """
-    SELECT lease.fence, lease.runner, lease.run_id, lease.ended_how, run.tenant, run.job_id, run.steps
+    SELECT lease.fence, lease.runner, lease.session, lease.run_id, lease.ended_how, run.tenant, run.job_id, run.steps
       FROM trainer.lease JOIN trainer.run USING (run_id)
      WHERE fence = $1
 """
@@ -346,7 +347,7 @@ async def was_committed(tx: Transaction, fence: int, what: Uploaded) -> bool:
 
 
 LOOK = """
-    SELECT run.run_id, run.tenant, run.job_id, run.attempt, run.state, run.steps, lease.runner
+    SELECT run.run_id, run.tenant, run.job_id, run.attempt, run.state, run.steps, lease.runner, lease.session
       FROM trainer.lease JOIN trainer.run USING (run_id)
      WHERE lease.fence = $1 AND lease.ended_at IS NULL
 """

@@ -101,12 +101,12 @@ async def come_back(tx: Transaction, runner: str) -> bool:
     return bool(await tx.fetch(COME_BACK, runner))
 
 
-RUNNER_KNOWN = "SELECT EXISTS (SELECT FROM trainer.device WHERE runner = $1)"
+RUNNER_KNOWN = "SELECT EXISTS (SELECT FROM trainer.device WHERE runner = $1 AND session = $2)"
 
 
-async def runner_known(tx: Transaction, runner: str) -> bool:
-    """Whether this runner has said hello."""
-    return bool(await tx.fetchval(RUNNER_KNOWN, runner))
+async def runner_known(tx: Transaction, runner: str, session: str) -> bool:
+    """Whether this runner has said hello from this process, and none since from another."""
+    return bool(await tx.fetchval(RUNNER_KNOWN, runner, session))
 
 
 ONLINE_RUNNERS = "SELECT DISTINCT runner FROM trainer.device WHERE online"

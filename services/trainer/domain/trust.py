@@ -1,8 +1,8 @@
 """Whether what a runner says can be true, whoever wrote the runner: a report that fails here changes nothing.
 
-Runners are other machines. They hold one NATS user together, so a name is a claim; what they cannot claim is a lease
-they were not given. A report must name a lease, its runner and its run as the database has them, stay inside the
-attempt's own folder on storage, and hold figures that such a run can have.
+Runners are other machines. They hold one NATS user together, so a name is a claim; the session a lease was given to is
+known to its process and the control alone. A report must name a lease, its runner, session and run as the database has
+them, stay inside the attempt's own folder on storage, and hold figures that such a run can have.
 """
 
 import math
@@ -31,6 +31,7 @@ class Granted(Struct, frozen=True, kw_only=True):
 
     fence: int
     runner: str
+    session: str
     tenant: str
     run_id: str
     steps: int
@@ -42,6 +43,8 @@ def flaw_of_report(said: Report, lease: Granted | None) -> str | None:
         return "no lease with this fence was ever granted"
     if lease.runner != said.runner:
         return "the lease belongs to another runner"
+    if lease.session != said.session:
+        return "the lease belongs to another process of this runner"
     if lease.run_id != said.run_id:
         return "the lease belongs to another run"
     return _absurd(said.what) or _flaw_of_content(said.what, lease)
@@ -49,7 +52,7 @@ def flaw_of_report(said: Report, lease: Granted | None) -> str | None:
 
 def flaw_of_progress(said: ProgressReport, lease: Granted) -> str | None:
     """Return why this look cannot be true; ``None``: it may be."""
-    if lease.runner != said.runner or lease.run_id != said.run_id:
+    if (lease.runner, lease.session, lease.run_id) != (said.runner, said.session, said.run_id):
         return "the lease belongs to another"
     return _absurd(said.seen) or _beyond(said.seen.step, lease)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import structlog
 
+from contracts.base import new_id
 from libs.bus import Bus
 from libs.storage import Storage
-from services.trainer.line import DeviceFound, Held, Launch
+from services.trainer.line import DeviceFound, Held, Launch, mark_of
 from services.trainer.runner.attempt import Attempt
 from services.trainer.runner.launching import Command, command
 from services.trainer.runner.reporting import Reporter
@@ -43,6 +44,7 @@ class Attempts:
         command: Command = command,
     ) -> None:
         self.runner = runner
+        self.session = new_id("session")
         self.devices = {device.device_id: device for device in devices}
         self.settings = settings
         self.bus = bus
@@ -64,10 +66,11 @@ class Attempts:
         """Start an attempt; one that was begun is left alone. ``False``: not here, or not any more."""
         if launch.fence in self._begun:
             return True
-        if self.closing or launch.device_id not in self.devices:
+        theirs = launch.mark not in ("", mark_of(self.session))
+        if theirs or self.closing or launch.device_id not in self.devices:
             return False
         self._begun.add(launch.fence)
-        reporter = Reporter(self.bus, self.runner, launch.run_id, launch.fence)
+        reporter = Reporter(self.bus, self.runner, self.session, launch.run_id, launch.fence)
         attempt = Attempt(
             launch,
             self.devices[launch.device_id],

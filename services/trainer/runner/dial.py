@@ -11,7 +11,6 @@ import msgspec
 import nats.errors
 import structlog
 
-from contracts.base import new_id
 from libs.bus import Bus
 from services.trainer.line import BEAT, HELLO, Answered, Beat, DeviceFound, Heard, Hello, Launch, Stop, order_subject
 from services.trainer.runner.attempts import Attempts
@@ -33,7 +32,6 @@ class Dial:
         self.settings = settings
         self.bus = bus
         self.attempts = attempts
-        self.session = new_id("session")
 
     async def run(self) -> None:
         """Take orders and beat until cancelled."""
@@ -62,7 +60,7 @@ class Dial:
 
     async def _hello(self) -> None:
         hello = Hello(
-            runner=self.name, devices=self.devices, shared=self.settings.share_devices, session=self.session
+            runner=self.name, devices=self.devices, shared=self.settings.share_devices, session=self.attempts.session
         )
         while not ((answer := await self._ask(HELLO, hello, Answered)) and answer.accepted):
             if answer:
@@ -71,7 +69,12 @@ class Dial:
 
     async def beat(self) -> bool:
         """Say what is held, and end what is no longer ours. ``False``: nobody answered."""
-        said = Beat(runner=self.name, holds=self.attempts.holding(), leaving=self.attempts.closing)
+        said = Beat(
+            runner=self.name,
+            holds=self.attempts.holding(),
+            leaving=self.attempts.closing,
+            session=self.attempts.session,
+        )
         heard = await self._ask(BEAT, said, Heard)
         if heard is None:
             return False

@@ -23,15 +23,18 @@ class Stale(Exception):
 class Reporter:
     """Speaks for one attempt, under its fence."""
 
-    def __init__(self, bus: Bus, runner: str, run_id: str, fence: int) -> None:
+    def __init__(self, bus: Bus, runner: str, session: str, run_id: str, fence: int) -> None:
         self.bus = bus
+        self.session = session
         self.runner = runner
         self.run_id = run_id
         self.fence = fence
 
     async def tell(self, what: What) -> None:
         """Report and wait for the answer, however long; ``Stale`` when the lease is no longer ours."""
-        body = msgspec.json.encode(Report(runner=self.runner, run_id=self.run_id, fence=self.fence, what=what))
+        body = msgspec.json.encode(
+            Report(runner=self.runner, session=self.session, run_id=self.run_id, fence=self.fence, what=what)
+        )
         while True:
             try:
                 reply = await self.bus.nc.request(REPORT, body, timeout=TIMEOUT)
@@ -45,5 +48,7 @@ class Reporter:
     async def show(self, seen: Progressed) -> None:
         """Pass a look on; lost if nobody listens."""
         if self.bus.connected:
-            progress = ProgressReport(runner=self.runner, run_id=self.run_id, fence=self.fence, seen=seen)
+            progress = ProgressReport(
+                runner=self.runner, session=self.session, run_id=self.run_id, fence=self.fence, seen=seen
+            )
             await self.bus.nc.publish(PROGRESS, msgspec.json.encode(progress))

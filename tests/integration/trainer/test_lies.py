@@ -218,3 +218,25 @@ async def test_a_repeated_last_report_is_no_second_end_and_no_offence(scene: Sce
     assert refused.why == "the lease has ended"
     assert len(await scene.house.world.all_told(RunFinished)) == 1
     assert len(await scene.house.world.all_told(CheckpointCommitted)) == 1
+
+
+async def test_a_runners_name_belongs_to_one_process_as_long_as_it_lives(scene: Scene) -> None:
+    first, second = (
+        Hello(runner="twin", devices=(device("twin"),), session=session) for session in ("session-1", "session-2")
+    )
+    assert (await scene.liar.asks(HELLO, first, Answered)).accepted
+    assert (await scene.liar.asks(BEAT, Beat(runner="twin", session="session-1"), Heard)).known
+    offer = (await scene.house.world.told(DeviceOffered, count=3))[-1]
+    job = await scene.house.dispatch(offer, steps=90)
+    fence = (await scene.house.world.told(LeaseGranted, count=3))[-1].fence
+    assert not (await scene.liar.asks(HELLO, second, Answered)).accepted
+    holds = (Held(run_id=job.run_id, fence=fence),)
+    heard = await scene.liar.asks(BEAT, Beat(runner="twin", session="session-2", holds=holds), Heard)
+    assert (heard.known, heard.stale) == (False, (fence,))
+    assert not await scene.liar.reports(uploaded(job, fence), job, fence, "twin")
+    [refused] = await scene.house.world.told(WriteFenced)
+    assert "another process" in refused.why
+    assert (await scene.liar.asks(HELLO, first, Answered)).accepted, "a repeated hello is no new start"
+    assert not await scene.house.world.all_told(RunInterrupted)
+    await scene.liar.asks(BEAT, Beat(runner="twin", session="session-1", leaving=True), Heard)
+    assert (await scene.liar.asks(HELLO, second, Answered)).accepted

@@ -23,7 +23,7 @@ from services.trainer.line import (
 from services.trainer.training.protocol import Progressed
 
 SHA = "a" * 64
-LEASE = Granted(fence=7, runner="bench", tenant="acme", run_id="run-1", steps=90)
+LEASE = Granted(fence=7, runner="bench", session="session-1", tenant="acme", run_id="run-1", steps=90)
 PREFIX = "acme/runs/run-1/fence-7"
 UPLOADED = Uploaded(step=30, uri=f"{PREFIX}/step-30", size=1000, sha256=SHA)
 DONE = Done(
@@ -64,7 +64,8 @@ DEVICE = DeviceFound(
 
 
 def said(what: What, **changes: Any) -> Report:
-    return Report(**({"runner": "bench", "run_id": "run-1", "fence": 7, "what": what} | changes))
+    given = {"runner": "bench", "session": "session-1", "run_id": "run-1", "fence": 7, "what": what}
+    return Report(**(given | changes))
 
 
 def changed(struct: Any, **changes: Any) -> Any:
@@ -93,8 +94,9 @@ def test_what_a_true_runner_says_is_believed(what: What) -> None:
         (said(UPLOADED), None),
         (said(UPLOADED, runner="other"), LEASE),
         (said(UPLOADED, run_id="run-2"), LEASE),
+        (said(UPLOADED, session="session-2"), LEASE),
     ],
-    ids=["no such lease", "another runner's", "another run's"],
+    ids=["no such lease", "another runner's", "another run's", "another process's"],
 )
 def test_a_lease_is_claimed_only_by_its_holder(report: Report, lease: Granted | None) -> None:
     assert flaw_of_report(report, lease)
@@ -138,11 +140,12 @@ def test_what_cannot_be_true_is_not_believed(what: What) -> None:
 
 
 def test_a_look_is_believed_of_the_holder_alone_and_within_the_run() -> None:
-    true = ProgressReport(runner="bench", run_id="run-1", fence=7, seen=SEEN)
+    true = ProgressReport(runner="bench", session="session-1", run_id="run-1", fence=7, seen=SEEN)
     assert flaw_of_progress(true, LEASE) is None
     for lie in (
         changed(true, runner="other"),
         changed(true, run_id="run-2"),
+        changed(true, session="session-2"),
         changed(true, seen=changed(SEEN, step=91)),
         changed(true, seen=changed(SEEN, tokens=-1)),
         changed(true, seen=changed(SEEN, loss=float("inf"))),
