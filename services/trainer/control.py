@@ -71,6 +71,8 @@ from services.trainer.training.hardware import tokens_for
 
 log = structlog.get_logger()
 
+LONGEST_REMARK = 500
+
 
 class Control:
     """Hears runners. ``silence`` is shared with the arbiter; ``wake`` makes the work loops look at once."""
@@ -255,8 +257,10 @@ class Control:
 
     async def _remarked(self, tx: Transaction, run: Any, what: Remark) -> None:
         if await queries.add_remark(tx, run, what.code, what.step):
-            remark = {"step": what.step, "code": what.code, "level": what.level, "message": what.message}
-            await tx.tell(self._of(RunRemarked, run, **remark))
+            message = what.message[:LONGEST_REMARK]
+            await tx.tell(
+                self._of(RunRemarked, run, step=what.step, code=what.code, level=what.level, message=message)
+            )
 
     async def _done(self, tx: Transaction, run: Any, what: Done) -> None:
         state = run_states.after(run["state"], "adapter_stored")
@@ -320,12 +324,11 @@ class Control:
 
         What was killed because its machine leaves needs no finding out.
         """
-        words = f"{what.stderr}\n{what.message}"
         killed = what.killed_for_memory
         kind = what.kind
         if kind != PREEMPTED:
-            kind = classified(kind, what.exit_code, words, killed_for_memory=killed)
-        evidence = evidence_of(what.exit_code, words, killed_for_memory=killed)
+            kind = classified(kind, what.exit_code, what.stderr, what.message, killed_for_memory=killed)
+        evidence = evidence_of(what.exit_code, f"{what.stderr}\n{what.message}", killed_for_memory=killed)
         kept = what if kind == what.kind else msgspec.structs.replace(what, message="")
         await self.lose(tx, fence, kind, evidence, kept)
 

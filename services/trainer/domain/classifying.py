@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from services.trainer.domain.failures import RULES
 
 _UNSAID = frozenset({"", "bug", "infrastructure"})
-"""Kinds that say little: what was written last may say more."""
+"""Kinds that say little: what was written last may say more. Infrastructure is the runner's own trouble; the child,
+which it ended, has nothing to do with it."""
 
 _SIGNS = tuple((kind, re.compile("|".join(rule.signs))) for kind, rule in RULES.items() if rule.signs)
 _EXCEPTION = re.compile(r"([\w.]+\.)?[A-Z]\w*(Error|Exception|Enabled|Interrupt|Timeout|Diverged|NotLearning)\b")
@@ -29,19 +30,23 @@ _SIGNALS = {
 }
 
 
-def classified(kind: str, exit_code: int | None, words: str, *, killed_for_memory: bool = False) -> str:
+def classified(
+    kind: str, exit_code: int | None, stderr: str, said: str = "", *, killed_for_memory: bool = False
+) -> str:
     """Return the key of the row in ``RULES``.
 
-    ``kind`` is what the child or the runner said, empty when neither could. ``exit_code`` is negative for a signal.
-    ``words`` are the last lines of standard error. ``killed_for_memory``: the kernel ended processes of this machine
-    for want of memory while the attempt ran.
+    ``kind`` and ``said`` are what the child or the runner said of it, empty when neither could. ``exit_code`` is
+    negative for a signal. ``stderr`` are the child's last lines. ``killed_for_memory``: the kernel ended processes
+    around the runner for want of memory meanwhile.
     """
     if kind not in _UNSAID:
         return kind if kind in RULES else "bug"
+    if kind == "infrastructure":
+        return _by_words(said) or kind
     ended_by = _signal(exit_code)
     if ended_by == "SIGKILL":
         return "killed_for_memory" if killed_for_memory else "lost_worker"
-    return _by_words(words) or _SIGNALS.get(ended_by) or kind or _unsaid(exit_code)
+    return _by_words(f"{stderr}\n{said}") or _SIGNALS.get(ended_by) or kind or _unsaid(exit_code)
 
 
 def _by_words(words: str) -> str | None:

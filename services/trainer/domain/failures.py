@@ -114,6 +114,15 @@ RULES: dict[str, Rule] = {
         remedy="change_settings",
         button="Train again with twice the time",
     ),
+    "storage_full": Rule(
+        reason="disk_full",
+        cause="infrastructure",
+        message="The storage has no room left. What was saved before is whole.",
+        fix="Free some space in the storage, then train again.",
+        remedy="operator",
+        button="Ask the operator for space in the storage",
+        signs=(r"StorageFull", r"QuotaExceeded|507 Insufficient Storage|XMinioStorageFull"),
+    ),
     "disk_full": Rule(
         reason="disk_full",
         cause="infrastructure",
@@ -301,6 +310,15 @@ RULES: dict[str, Rule] = {
         remedy="operator",
         button="Ask the operator to raise the limits",
         signs=(r"Too many open files", r"can't start new thread", r"Resource temporarily unavailable"),
+    ),
+    "corrupted": Rule(
+        reason="infrastructure",
+        cause="infrastructure",
+        message="What the storage gives back is not what was written.",
+        fix="Ask the operator to look at the storage and to restore what is damaged from a backup, then train again.",
+        remedy="operator",
+        button="Ask the operator about the storage",
+        signs=(r"^Corrupted: ",),
     ),
     "bad_checkpoint": Rule(
         reason="infrastructure",

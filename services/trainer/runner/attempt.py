@@ -110,7 +110,7 @@ class Attempt:
         """Report an error of ours or of the storage; the control decides whether to try again."""
         self.kill()
         with contextlib.suppress(Stale):
-            await self.reporter.tell(self._broken("infrastructure", f"{type(error).__name__}: {error}"))
+            await self.reporter.tell(self._broken("infrastructure", _said(error)))
 
     def ask_to_stop(self, grace: float) -> None:
         """SIGTERM now, SIGKILL after ``grace`` seconds. Safe to repeat."""
@@ -364,3 +364,10 @@ class Attempt:
 
 def _remark(line: Remarked) -> Remark:
     return Remark(step=line.step, code=line.code, level=line.level, message=line.message)
+
+
+def _said(error: BaseException) -> str:
+    """Say an error in a line; of a group, each of those it holds."""
+    if isinstance(error, BaseExceptionGroup):
+        return "\n".join(_said(each) for each in error.exceptions)
+    return f"{type(error).__name__}: {error}"

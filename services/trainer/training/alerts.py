@@ -3,8 +3,9 @@
 An alert is a remark, never an end: whether a curve is good is judged by the proof afterwards. No torch here.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from statistics import fmean, median
+from statistics import fmean, median, variance
 from typing import Any
 
 from services.trainer.training.metrics import Point
@@ -17,9 +18,11 @@ LEAST_JUMP = 1.5
 """A spike is a loss this many robust standard deviations (1.4826 × the median absolute deviation) above the median of
 the steps before it, and at least half as much again: small batches scatter."""
 MAD_TO_SIGMA = 1.4826
-FLAT = 0.99
+LITTLE = 0.03
+ONE_IN_TWENTY = 1.645
 LEAST_STEPS = 40
-"""From this many steps on it is asked, once and half-way, whether the loss fell by a hundredth at all."""
+"""From this many steps on it is asked, once and half-way, whether the loss fell by three hundredths at all. Where steps
+scatter too much to tell, nothing is said."""
 
 
 class Alerts:
@@ -52,8 +55,12 @@ def is_spike(losses: Sequence[float]) -> bool:
 
 
 def is_flat(losses: Sequence[float]) -> bool:
-    """Whether the newest losses are, on average, where the first ones were."""
-    return fmean(losses[-SEEN_BEFORE:]) > FLAT * fmean(losses[:SEEN_BEFORE])
+    """Whether the loss surely (19 in 20) fell by less than ``LITTLE`` from the first third to the last."""
+    third = len(losses) // 3
+    first, last = losses[:third], losses[-third:]
+    fell = fmean(first) - fmean(last)
+    error = math.sqrt((variance(first) + variance(last)) / third)
+    return fell + ONE_IN_TWENTY * error < LITTLE * fmean(first)
 
 
 def out_of_time(step: int, total: int) -> Remarked:
@@ -89,6 +96,6 @@ def _jumped(step: int, recent: Sequence[float]) -> str:
 
 def _flat(step: int, losses: Sequence[float]) -> str:
     return (
-        f"After {step} steps the loss is {fmean(losses[-SEEN_BEFORE:]):.2f}, where it began: the model hardly learns. "
+        f"After {step} steps the loss is {fmean(losses[-step // 3 :]):.2f}, where it began: the model hardly learns. "
         "A larger learning rate or rank may help, or look at the data with the preview."
     )
