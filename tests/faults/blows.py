@@ -49,7 +49,6 @@ class Blow(Struct, frozen=True, kw_only=True):
     loses: Literal["always", "never", "maybe"]
     strike: Strike
     weight: float = 1.0
-    slow: bool = False
     graceful: bool = False
 
 
@@ -97,7 +96,7 @@ async def kill_host(world: World, job: str, random: Random, point: Point) -> Str
     """SIGKILL runner and child at once, and start neither again until another machine has taken over."""
     await moment(world, job, point, random)
     child = _child(world, job)
-    name = world.host_of(child)
+    name, attempt = world.host_of(child), world.attempt(job)
     runner = world.process(name)
     program = world.supervisor.forsake(name)
     at = _now()
@@ -105,7 +104,7 @@ async def kill_host(world: World, job: str, random: Random, point: Point) -> Str
     kill_group(child)
     evidence = f"{name} {await _gone(runner)}, its child {await _gone(child)}"
     try:
-        await _next_attempt_trains(world, job)
+        await _next_attempt_trains(world, job, attempt)
     finally:
         await world.supervisor.start(program)
     return Struck(at=at, evidence=evidence)
@@ -128,6 +127,32 @@ async def ask_runner_to_leave(world: World, job: str, random: Random, point: Poi
     return Struck(at=at, evidence=evidence)
 
 
+def notice_of(seconds: float) -> Strike:
+    """Move the job to a machine that is given so many seconds of notice, then give it that notice and no more."""
+
+    async def strike(world: World, job: str, random: Random, point: Point) -> Struck:
+        await moment(world, job, "step", random)
+        other = next(each for each in world.runners() if each != world.host_of(_child(world, job)))
+        await world.replace(other, WOODSHED_RUNNER_NOTICE_SECONDS=str(seconds))
+        attempt = world.attempt(job)
+        await ask_runner_to_leave(world, job, random, "step")
+        await _next_attempt_trains(world, job, attempt)
+        await moment(world, job, point, random)
+        child = _child(world, job)
+        runner = world.process(world.host_of(child))
+        at, began = _now(), time.monotonic()
+        runner.terminate()
+        try:
+            await _gone(runner, seconds)
+        except NotInTime:
+            kill_group(child)
+            runner.kill()
+            raise
+        return Struck(at=at, evidence=f"left {time.monotonic() - began:.1f} s after a notice of {seconds:g} s")
+
+    return strike
+
+
 # Standing still ---------------------------------------------------------------------------------------------------
 
 
@@ -137,15 +162,15 @@ async def freeze_host(world: World, job: str, random: Random, point: Point) -> S
     child = _child(world, job)
     name = world.host_of(child)
     runner = world.process(name)
-    fence = world.facts(job, LeaseGranted)[-1].fence
+    lease = world.facts(job, LeaseGranted)[-1]
     at = _now()
     with _stopped(runner, child):
         if {runner.status(), child.status()} != {psutil.STATUS_STOPPED}:
             raise DidNotBite("the processes did not stop")
-        await _interrupted(world, job, fence, LEASE + 15)
+        await _interrupted(world, job, lease.fence, LEASE + 15)
         if len(world.runners()) > 1:
-            await _next_attempt_trains(world, job)
-    return Struck(at=at, evidence=f"{name} and its child stood still until the lease with fence {fence} was taken away")
+            await _next_attempt_trains(world, job, lease.attempt)
+    return Struck(at=at, evidence=f"{name} and its child stood still until fence {lease.fence} was taken away")
 
 
 async def freeze_control(world: World, job: str, random: Random, point: Point) -> Struck:
@@ -335,7 +360,7 @@ async def second_control(world: World, job: str, random: Random, point: Point) -
         at = _now()
         child.kill()
         await _gone(child)
-        await _next_attempt_trains(world, job)
+        await _next_attempt_trains(world, job, attempt)
         made = world.attempt(job) - attempt
         assert made == 1, f"two controls made {made} attempts of one loss"
         first = world.process("trainer")
@@ -382,9 +407,9 @@ def clock_of(name: str, hours: float) -> Strike:
         wrong = [sys.executable, "-m", "tests.faults.shifted", str(hours * 3600), right[-1]]
         await world.replace(name, wrong)
         try:
-            child = _child(world, job)
+            child, attempt = _child(world, job), world.attempt(job)
             child.kill()
-            await _next_attempt_trains(world, job)
+            await _next_attempt_trains(world, job, attempt)
             told = world.facts(job, LeaseGranted)[-1].at - _now()
         finally:
             await world.replace(name, right)
@@ -424,16 +449,21 @@ KILLS: tuple[Blow, ...] = (
 """The random kills of the figure in the issue."""
 
 OTHERS: tuple[Blow, ...] = (
-    Blow(name="host lost", process="runner + child", points=ANYWHERE, loses="always", strike=kill_host, slow=True),
+    Blow(name="host lost", process="runner + child", points=ANYWHERE, loses="always", strike=kill_host),
     Blow(name="SIGTERM", process="runner", points=("step", "save"), loses="always", strike=ask_runner_to_leave,
          graceful=True),
+    *(
+        Blow(name=f"SIGTERM, {seconds} s of notice", process="runner", points=("step", "save", "upload"),
+             loses="always", strike=notice_of(seconds), graceful=True)
+        for seconds in (5, 30, 120)
+    ),
     Blow(name="SIGSTOP longer than the lease", process="runner + child", points=("step",), loses="always",
-         strike=freeze_host, slow=True),
+         strike=freeze_host),
     Blow(name="SIGSTOP", process="trainer", points=("step",), loses="never", strike=freeze_control),
     Blow(name="outage shorter than the lease", process="nats", points=("step", "save"), loses="never",
          strike=outage_of("nats", 2, 6)),
     Blow(name="outage longer than the lease", process="nats", points=("step",), loses="maybe",
-         strike=outage_of("nats", 20, 25), slow=True),
+         strike=outage_of("nats", 20, 25)),
     Blow(name="restart", process="postgres", points=("step", "save"), loses="never", strike=restart_postgres),
     Blow(name="outage", process="postgres", points=("step",), loses="never", strike=outage_of("postgres", 3, 6)),
     Blow(name="wire cut, out", process="runner", points=("step",), loses="never",
@@ -441,7 +471,7 @@ OTHERS: tuple[Blow, ...] = (
     Blow(name="wire cut, in", process="runner", points=("step",), loses="never",
          strike=cut_of("runner", ("in",), 3, 6)),
     Blow(name="wire cut longer than the lease", process="runner", points=("step",), loses="always",
-         strike=cut_of("runner", ("out", "in"), 20, 25), slow=True),
+         strike=cut_of("runner", ("out", "in"), 20, 25)),
     Blow(name="wire cut, both", process="trainer", points=("step", "save"), loses="never",
          strike=cut_of("trainer", ("out", "in"), 3, 6)),
     Blow(name="wire cut, out", process="scheduler", points=("step",), loses="never",
@@ -519,8 +549,7 @@ async def _interrupted(world: World, job: str, fence: int, seconds: float) -> Ru
     return found
 
 
-async def _next_attempt_trains(world: World, job: str) -> None:
-    before = max((each.attempt for each in world.looks(job)), default=0)
+async def _next_attempt_trains(world: World, job: str, before: int) -> None:
     await world.until(
         lambda: any(each.attempt > before for each in world.looks(job)) or world.facts(job, RunFinished),
         "a step of the next attempt",

@@ -129,7 +129,8 @@ class Campaign:
 
     def _fitting(self, job: str) -> Entry | None:
         """Return the next blow the job can bear; stories wait for its end."""
-        spent = len(self.world.facts(job, RunInterrupted)) >= LOSSES_A_JOB
+        lost = [each for each in self.world.facts(job, RunInterrupted) if each.cause != "preempted"]
+        spent = len(lost) >= LOSSES_A_JOB
         return next(
             (
                 each for each in self.waiting

@@ -79,7 +79,7 @@ async def _goes_on(world: World, job: str, blow: Blow, point: Point, before: int
 
 
 def _is_new(look: RunProgressed, blow: Blow, before: int, struck: Struck) -> bool:
-    return look.attempt > before if blow.loses == "always" else look.at > struck.at
+    return look.at > struck.at and (look.attempt > before or blow.loses != "always")
 
 
 async def _told(world: World, job: str, *kinds: Any) -> Any:

@@ -57,11 +57,13 @@ PATIENCE = 90.0
 
 TOLD = {
     "WOODSHED_TRAINER_MEAN_SECONDS_BETWEEN_LOSSES": "60",
+    "WOODSHED_TRAINER_RETRY_FIRST_SECONDS": "1",
+    "WOODSHED_TRAINER_RETRY_LAST_SECONDS": "4",
     "WOODSHED_EVALUATOR_EXAMPLES": "2",
     "WOODSHED_EVALUATOR_REPLIES": "1",
     "WOODSHED_EVALUATOR_REPLY_TOKENS": "4",
 }
-"""Settings that make a training save every few steps, and a proof short."""
+"""Settings that make a training save every few steps, a wait after an outage and a proof short."""
 
 
 class NotInTime(AssertionError):
