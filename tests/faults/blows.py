@@ -224,6 +224,7 @@ def cut_of(name: str, ways: tuple[Literal["out", "in"], ...], shortest: float, l
         await moment(world, job, point, random)
         wire = _wire(world, job, name)
         seconds = random.uniform(shortest, longest)
+        began = _now()
         wire.cut(*ways)
         try:
             await asyncio.sleep(seconds)
@@ -231,7 +232,8 @@ def cut_of(name: str, ways: tuple[Literal["out", "in"], ...], shortest: float, l
             wire.heal()
         if not wire.waiting:
             raise DidNotBite("nothing was said while the wire was cut")
-        return Struck(at=_now(), evidence=f"{wire.waiting} bytes waited for {seconds:.0f} s")
+        at = began if shortest > LEASE else _now()
+        return Struck(at=at, evidence=f"{wire.waiting} bytes waited for {seconds:.0f} s")
 
     return strike
 

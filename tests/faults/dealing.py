@@ -1,17 +1,22 @@
 """One blow from its moment to the first new step, judged: did it bite, did the job go on, what did it cost."""
 
-from datetime import datetime
 from random import Random
-from typing import Any
 
 from msgspec import Struct
 
+from contracts.base import Event
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobSucceeded
 from contracts.runs import RunFinished, RunInterrupted, RunProgressed
 from tests.faults.blows import Blow, Struck
 from tests.faults.moments import Point
-from tests.faults.world import DidNotBite, World
+from tests.faults.world import DidNotBite, Told, World
+
+AWAITED: dict[Point, tuple[type[Event], ...]] = {
+    "finish": (JobSucceeded,),
+    "evaluation": (ReportReady, EvaluationFailed),
+}
+"""What a job does next after a blow at these points; at all others it takes a step."""
 
 
 class Outcome(Struct, kw_only=True):
@@ -63,29 +68,21 @@ def _judge(blow: Blow, outcome: Outcome, interruptions: int) -> str:
 
 async def _goes_on(world: World, job: str, blow: Blow, point: Point, before: int, struck: Struck) -> float | None:
     """Wait for what must come after this point, and return how many seconds it took; ``None``: the job ended first."""
-    match point:
-        case "finish":
-            return _since(struck.at, await _told(world, job, JobSucceeded))
-        case "evaluation":
-            return _since(struck.at, await _told(world, job, ReportReady, EvaluationFailed))
+    kinds: tuple[type[Event], ...] = AWAITED.get(point, (RunProgressed, RunFinished))
 
-    def went_on() -> Any:
-        return next((each for each in world.looks(job) if _is_new(each, blow, before, struck)), None) or world.facts(
-            job, RunFinished
-        )
+    def found() -> Told | None:
+        return next((each for each in world.told if _is_new(each, job, kinds, blow, before, struck)), None)
 
-    found = await world.until(went_on, "a new step")
-    return _since(struck.at, found) if isinstance(found, RunProgressed) else None
+    came: Told = await world.until(found, kinds[0].__name__)
+    return None if isinstance(came.event, RunFinished) else round((came.heard - struck.at).total_seconds(), 2)
 
 
-def _is_new(look: RunProgressed, blow: Blow, before: int, struck: Struck) -> bool:
-    return look.at > struck.at and (look.attempt > before or blow.loses != "always")
-
-
-async def _told(world: World, job: str, *kinds: Any) -> Any:
-    found = await world.until(lambda: [each for kind in kinds for each in world.facts(job, kind)], kinds[0].__name__)
-    return found[0]
-
-
-def _since(at: datetime, event: Any) -> float:
-    return round((event.at - at).total_seconds(), 2)
+def _is_new(told: Told, job: str, kinds: tuple[type[Event], ...], blow: Blow, before: int, struck: Struck) -> bool:
+    """Whether this was told of the job after the blow; of a look at a lost training, whether a later attempt's."""
+    event = told.event
+    if not isinstance(event, kinds) or getattr(event, "job_id", "") != job:
+        return False
+    if not isinstance(event, RunProgressed):
+        return True
+    later = event.attempt > before if blow.loses == "always" else event.at > struck.at
+    return later and told.heard > struck.at

@@ -15,10 +15,12 @@ from tests.faults.world import DidNotBite, World
 
 Point = Literal["submission", "loading", "step", "save", "upload", "finish", "evaluation"]
 
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 20.0
 STEP_SPREAD = 1.5
 LOADING_SPREAD = 3.0
 SAVE_SPREAD = 0.03
+SAVING = ("checkpoints/.staging-*/*", ".staging-*/*")
+UPLOADING = "checkpoints/step-*"
 
 
 async def moment(world: World, job: str, point: Point, random: Random) -> None:
@@ -33,10 +35,10 @@ async def moment(world: World, job: str, point: Point, random: Random) -> None:
             await world.training(job)
             await asyncio.sleep(random.uniform(0, STEP_SPREAD))
         case "save":
-            await _folder(world, job, ".staging-*/*")
+            await _folder(world, job, *SAVING)
             await asyncio.sleep(random.choice((0.0, random.uniform(0, SAVE_SPREAD))))
         case "upload":
-            await _folder(world, job, "step-*")
+            await _folder(world, job, UPLOADING)
         case "finish":
             await _stage(world, job, "saving")
             await asyncio.sleep(random.uniform(0, 0.5))
@@ -57,13 +59,13 @@ async def _stage(world: World, job: str, stage: str) -> None:
     await world.until(reached, f"the stage {stage}")
 
 
-async def _folder(world: World, job: str, pattern: str) -> None:
+async def _folder(world: World, job: str, *patterns: str) -> None:
     deadline = time.monotonic() + LONGEST_WAIT
     while time.monotonic() < deadline:
         for runner in world.runners():
-            if next(world.checkpoints(runner, pattern), None):
+            if world.checkpoints(runner, *patterns):
                 return
         if world.facts(job, RunFinished):
             break
         await asyncio.sleep(0.001)
-    raise DidNotBite(f"no {pattern} was seen")
+    raise DidNotBite(f"no {patterns[0]} was seen")

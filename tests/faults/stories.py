@@ -22,6 +22,9 @@ from tests.faults.world import DidNotBite, World
 
 SHORT = {"hyperparameters": {"n_epochs": 4, "batch_size": 1}}
 ENDS = (JobSucceeded, JobFailed, JobCancelled)
+LAST_STEPS = 20
+"""How many are left when the race begins: less than a second's."""
+
 STORM = 7
 """Preemptions in a row: more than a lost worker's budget of five allows."""
 
@@ -62,8 +65,8 @@ async def finish_races_stop(world: World, random: Random) -> str:
     job = await world.submit(**SHORT)
     await world.training(job)
     total = world.looks(job)[-1].total_steps
-    await world.until(lambda: world.looks(job)[-1].step >= total - 2 or _saving(world, job), "the last steps")
-    await asyncio.sleep(random.uniform(0, 1.0))
+    await world.until(lambda: world.looks(job)[-1].step >= total - LAST_STEPS or _saving(world, job), "the last steps")
+    await asyncio.sleep(random.uniform(0, 1.5))
     answer = "accepted"
     try:
         await world.api.post(f"/v1/fine_tuning/jobs/{job}/cancel")

@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,10 +34,11 @@ from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import CheckpointCommitted, LeaseGranted, RunInterrupted, RunProgressed, RunRecovered
 from deploy.installation import ports
 from deploy.provision import DATABASE, ROOT
-from deploy.up import Running, platform_up
+from deploy.up import RUNNER_ENVIRONMENT, Running, platform_up
 from libs.bus.permissions import ADMIN
 from libs.embedded.home import Home
 from libs.embedded.postgres import SUPERUSER
+from libs.embedded.supervisor import Program
 from libs.settings import HOME
 from libs.testing.models import tiny_model
 from services.cli.access import Access
@@ -56,7 +59,7 @@ EAR_PAUSE = 0.1
 PATIENCE = 90.0
 
 TOLD = {
-    "WOODSHED_TRAINER_MEAN_SECONDS_BETWEEN_LOSSES": "60",
+    "WOODSHED_TRAINER_MEAN_SECONDS_BETWEEN_LOSSES": "1000",
     "WOODSHED_TRAINER_RETRY_FIRST_SECONDS": "1",
     "WOODSHED_TRAINER_RETRY_LAST_SECONDS": "4",
     "WOODSHED_EVALUATOR_EXAMPLES": "2",
@@ -75,12 +78,13 @@ class DidNotBite(Exception):
 
 
 class Told(Struct, frozen=True):
-    """A message of a stream, in the order of its arrival there."""
+    """A message of a stream, in the order of its arrival there, and when it was ``heard`` here."""
 
     stream: str
     seq: int
     id: str
     event: Event
+    heard: datetime
 
 
 class World:
@@ -98,6 +102,11 @@ class World:
         self._next = {"EVENTS": 1, "TELEMETRY": 1}
         self._heard: set[str] = set()
         self._training_file = ""
+
+    @property
+    def proves(self) -> bool:
+        """Whether an evaluator runs, so that finished runs are measured."""
+        return "evaluator" in self.supervisor.programs
 
     # What was told ---------------------------------------------------------------------------------------------
 
@@ -128,7 +137,7 @@ class World:
             if headers.get("ce-id", "") in self._heard:
                 continue
             self._heard.add(headers.get("ce-id") or f"{stream}-{self._next[stream]}")
-            self.told.append(Told(stream, self._next[stream] - 1, headers.get("ce-id", ""), event))
+            self.told.append(Told(stream, self._next[stream] - 1, headers.get("ce-id", ""), event, datetime.now(UTC)))
 
     async def caught_up(self) -> None:
         """Wait until everything that is in the streams now has been read."""
@@ -179,7 +188,7 @@ class World:
             "training_file": self._training_file,
             "preset": "quick",
             "suffix": "faults",
-            "hyperparameters": {"n_epochs": 50, "batch_size": 1},
+            "hyperparameters": {"n_epochs": 35, "batch_size": 1},
         }
         job: Json = await self.api.post("/v1/fine_tuning/jobs", asked | wish)
         return str(job["id"])
@@ -222,7 +231,7 @@ class World:
 
         async def still() -> bool:
             count = len(self.facts(job, CheckpointCommitted))
-            local = [each for name in self.runners() for each in self.checkpoints(name, "step-*")]
+            local = [each for name in self.runners() for each in self.checkpoints(name, "checkpoints/step-*")]
             await asyncio.sleep(0.5)
             return not local and count == len(self.facts(job, CheckpointCommitted))
 
@@ -268,9 +277,13 @@ class World:
         """Return where a runner's attempts work."""
         return self.home.folder / "work" / runner
 
-    def checkpoints(self, runner: str, pattern: str) -> Iterator[Path]:
-        """Find what a runner's training keeps of its checkpoints on the local disk."""
-        return self.work_folder(runner).glob(f"runs/*/fence-*/checkpoints/{pattern}")
+    def checkpoints(self, runner: str, *patterns: str) -> list[Path]:
+        """Find what a runner's training keeps of its checkpoints in its work folder, which changes meanwhile."""
+        found: list[Path] = []
+        for pattern in patterns:
+            with contextlib.suppress(FileNotFoundError):
+                found += self.work_folder(runner).glob(f"runs/*/fence-*/{pattern}")
+        return found
 
     def log_says(self, name: str, words: str) -> bool:
         """Whether a program's log has these words."""
@@ -326,6 +339,15 @@ class World:
         }
         await self.supervisor.start(replace(first, name=SECOND, env=first.env | told, ready=self._online("second")))
 
+    async def pretend(self) -> None:
+        """Start a runner whose trainings only pretend, with what the platform would tell its own."""
+        lines = (self.home.folder / RUNNER_ENVIRONMENT).read_text().splitlines()
+        told = dict(line.split("=", 1) for line in lines)
+        told[_over_wire("runner")] = f"nats://127.0.0.1:{self.wires['runner'].port}"
+        command = [sys.executable, "-m", "tests.faults.pretend"]
+        first = Program(name="runner", command=command, env=told, ready=self._online("first"), options={"cwd": ROOT})
+        await self.supervisor.start(first)
+
     def _online(self, runner: str) -> Callable[[], Awaitable[bool]]:
         async def online() -> bool:
             found = await self.sql("SELECT count(*) FROM trainer.device WHERE runner = $1 AND online", runner)
@@ -357,31 +379,44 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world_up(say: Callable[[str], None] = lambda _: None) -> AsyncIterator[World]:
-    """Have a platform in a folder of its own; runner, control and scheduler reach the broker over a wire each."""
+async def world_up(say: Callable[[str], None] = lambda _: None, *, pretend: bool = False) -> AsyncIterator[World]:
+    """Have a platform in a folder of its own; runner, control and scheduler reach the broker over a wire each.
+
+    ``pretend``: trainings only pretend (:mod:`tests.faults.pretend`) and nothing is measured.
+    """
     folder = Path(tempfile.mkdtemp(prefix="woodshed-faults-"))
     folder.chmod(0o755)
     home = Home(folder / "home")
     try:
-        if not (home.models / SHIPPED_MODEL).exists():
+        if not pretend:
             await asyncio.to_thread(tiny_model, HOME / "models" / SHIPPED_MODEL, home.models / SHIPPED_MODEL)
         broker = ports(home)["nats"]
         async with contextlib.AsyncExitStack() as stack:
             wires = {name: await stack.enter_async_context(Wire(broker)) for name in WIRED}
             reached = {_over_wire(name): f"nats://127.0.0.1:{wires[name].port}" for name in WIRED if name != SECOND}
-            running = await stack.enter_async_context(platform_up(home, 0, say, told=TOLD | reached))
+            without = ("runner", "evaluator") if pretend else ()
+            running = await stack.enter_async_context(
+                platform_up(home, 0, say, without=without, told=TOLD | reached)
+            )
             client = await nats.connect(
                 f"nats://127.0.0.1:{broker}",
                 user=ADMIN, password=home.secrets()[ADMIN], max_reconnect_attempts=-1, reconnect_time_wait=0.2,
+                error_cb=_unmoved,
             )  # fmt: skip
             stack.push_async_callback(client.close)
             api = await stack.enter_async_context(Api(Access(running.url, running.key), pause=0.2))
             world = World(running, api, client, wires)
             ear = asyncio.create_task(world.listen())
             stack.callback(ear.cancel)
+            if pretend:
+                await world.pretend()
             yield world
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _unmoved(error: Exception) -> None:
+    """Let the broker be away: that is what this is about."""
 
 
 def _over_wire(name: str) -> str:

@@ -1,0 +1,71 @@
+"""A runner whose trainings only pretend, as a process: ``python -m tests.faults.pretend``. No torch, no model.
+
+Line, leases, checkpoints, storage and facts are real, and the child speaks the real protocol, so what is not about
+arithmetic can be broken in seconds: ``python -m tests.faults --pretend``. Its figures say nothing of real training.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from pyarrow.parquet import read_metadata
+
+from libs.bus import Bus
+from libs.settings import load
+from libs.telemetry import observe
+from services.trainer.line import DeviceFound
+from services.trainer.runner.app import live
+from services.trainer.settings import RunnerSettings
+from services.trainer.training import checkpoints
+from services.trainer.training.plan import steps_of
+from services.trainer.training.protocol import read_spec
+from tests.faults.world import CHILD
+
+SECONDS_A_STEP = 0.015
+SECONDS_A_SAVE = 0.05
+
+
+def command(spec: Path, device: DeviceFound) -> list[str]:
+    """Return what starts a child that pretends."""
+    return [sys.executable, "-m", "tests.faults.pretend", str(spec), CHILD]
+
+
+async def runner() -> None:
+    """Live as a runner with one device nobody measured."""
+    settings = load(RunnerSettings)
+    observe(settings, "runner")
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    name = settings.runner_name or "first"
+    device = DeviceFound(
+        device_id=f"{name}-cpu", kind="pretence", precision="float32", threads=1, memory_bytes=8_000_000_000,
+        flops=1e12, torch_device="cpu",
+    )  # fmt: skip
+    bus = await Bus.connect(settings, "runner")
+    await live(name, (device,), settings, bus, stop, command)
+    await bus.close()
+
+
+def child(path: Path) -> None:
+    """Pretend to train as many steps as the job has; a save takes long enough to be hit."""
+    os.environ["STAND_IN_STEP"] = str(SECONDS_A_STEP)
+    from tests.integration.trainer import stand_in
+
+    spec = read_spec(path.read_bytes())
+    steps = steps_of(spec.recipe, read_metadata(spec.train).num_rows)
+    recipe = msgspec.structs.replace(spec.recipe, max_steps=steps)
+    commit = checkpoints.commit
+    checkpoints.commit = lambda *given: (time.sleep(SECONDS_A_SAVE), commit(*given))[1]
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(spec, recipe=recipe)))
+    stand_in.main()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        child(Path(sys.argv[1]))
+    else:
+        asyncio.run(runner())
