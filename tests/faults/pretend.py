@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 from pyarrow.parquet import read_metadata
@@ -21,12 +22,15 @@ from services.trainer.line import DeviceFound
 from services.trainer.runner.app import live
 from services.trainer.settings import RunnerSettings
 from services.trainer.training import checkpoints
+from services.trainer.training.channel import Channel
+from services.trainer.training.checkpoints import Manifest
 from services.trainer.training.plan import steps_of
-from services.trainer.training.protocol import read_spec
+from services.trainer.training.protocol import AttemptSpec, Stage, read_spec
 from tests.faults.world import CHILD
 
 SECONDS_A_STEP = 0.015
 SECONDS_A_SAVE = 0.05
+SECONDS_A_LOAD = 0.5
 
 
 def command(spec: Path, device: DeviceFound) -> list[str]:
@@ -58,10 +62,31 @@ def child(path: Path) -> None:
     spec = read_spec(path.read_bytes())
     steps = steps_of(spec.recipe, read_metadata(spec.train).num_rows)
     recipe = msgspec.structs.replace(spec.recipe, max_steps=steps)
-    commit = checkpoints.commit
-    checkpoints.commit = lambda *given: (time.sleep(SECONDS_A_SAVE), commit(*given))[1]
+    _tell_stages(stand_in)
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(spec, recipe=recipe)))
     stand_in.main()
+
+
+def _tell_stages(stand_in: ModuleType) -> None:
+    """Let the stand-in load and save as long as it takes to hit it there."""
+    stage, commit, finish = Channel.stage, checkpoints.commit, stand_in.finish
+
+    def load_first(channel: Channel, name: Stage, detail: str = "") -> None:
+        if name == "training":
+            stage(channel, "loading_model")
+            time.sleep(SECONDS_A_LOAD)
+        stage(channel, name, detail)
+
+    def save_first(spec: AttemptSpec, step: int, channel: Channel) -> None:
+        stage(channel, "saving")
+        time.sleep(SECONDS_A_LOAD)
+        finish(spec, step, channel)
+
+    def slowly(staged: Path, final: Path, manifest: Manifest) -> Manifest:
+        time.sleep(SECONDS_A_SAVE)
+        return commit(staged, final, manifest)
+
+    Channel.stage, checkpoints.commit, stand_in.finish = load_first, slowly, save_first
 
 
 if __name__ == "__main__":
