@@ -84,6 +84,7 @@ class Attempt:
         self.workers = workers
         self.prefix = f"{launch.tenant}/runs/{launch.run_id}/fence-{launch.fence}"
         self.step = 0
+        self.resumed_at = 0
         self.memory = 0
         self._memory_kills = memory_kills()
         self._child: asyncio.subprocess.Process | None = None
@@ -183,7 +184,7 @@ class Attempt:
         for key in await self.storage.list(saved.uri):
             await self.storage.fetch(key, folder / Path(key).name)
         require_run(await asyncio.to_thread(verify, folder), self.launch.run_id)
-        self.step = saved.step
+        self.step = self.resumed_at = saved.step
         return folder
 
     async def _run(self, spec: AttemptSpec) -> None:
@@ -272,7 +273,7 @@ class Attempt:
         while (line := await queue.get()) is not None:
             match line:
                 case Staged():
-                    await self.reporter.tell(Reached(stage=line.stage, step=self.step))
+                    await self.reporter.tell(Reached(stage=line.stage, step=self.resumed_at))
                 case Saved():
                     await self._upload(Path(line.path), line.step)
                 case Remarked():
