@@ -1,7 +1,6 @@
 """An attempt whose control is away when it begins: what it tells late is what was true then. The child pretends."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +11,7 @@ from services.trainer.line import Launch, Reached, SavedBefore, Uploaded, What
 from services.trainer.runner.attempt import Attempt
 from services.trainer.runner.reporting import Reporter
 from services.trainer.training.protocol import Progressed
+from tests.faults.pretend import command
 from tests.integration.trainer.stand_in_runner import device
 from tests.integration.trainer.test_runs import store_dataset
 
@@ -19,14 +19,14 @@ STEPS = 12
 
 
 class Away:
-    """A control that answers nothing about training before it has seen the child take some steps."""
+    """A control that answers nothing from loading on before it has seen the child take all its steps."""
 
     def __init__(self) -> None:
         self.told: list[What] = []
         self.trained = asyncio.Event()
 
     async def tell(self, what: What) -> None:
-        if isinstance(what, Reached) and what.stage == "training":
+        if isinstance(what, Reached) and what.stage == "loading_model":
             await self.trained.wait()
         self.told.append(what)
 
@@ -64,7 +64,7 @@ def attempt(
         device("bench"),
         storage,
         cast(Reporter, control),
-        command=lambda spec, _: [sys.executable, "-m", "tests.integration.trainer.stand_in", str(spec)],
+        command=command,
         models=folder / "models",
         folder=folder / f"fence-{fence}",
     )
