@@ -99,8 +99,7 @@ async def resume(asked: JobResumeAsked, tx: Transaction, rate: Rate) -> None:
 async def follow_lease(lease: LeaseGranted, tx: Transaction, rate: Rate) -> None:
     """A run that recovers took a device: a more urgent job that waited for this one needs another to make way."""
     await queries.hold_matching(tx)
-    await queries.move(tx, lease)
-    if await queries.taken_again(tx, lease.device_id):
+    if await queries.move(tx, lease) and await queries.taken_again(tx, lease.device_id):
         await steps.match(tx, rate)
 
 

@@ -16,7 +16,7 @@ from contracts.runs import DeviceOffered, DeviceWithdrawn, LeaseGranted
 from libs.db import Transaction
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Device
 from services.scheduler.domain.job import Job, News, Queued
-from services.scheduler.domain.job_states import State
+from services.scheduler.domain.job_states import LETTING_GO, State
 from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting
 
 T = TypeVar("T")
@@ -113,48 +113,62 @@ URGENT = """
      ORDER BY array_position($1, priority), submitted_at
      LIMIT $2
 """
-AT_WORK = """
-    SELECT tenant, job_id, priority, dispatched_at AS started_at,
-           CASE WHEN count(*) OVER (PARTITION BY device_id) = 1 THEN (device->>'memory_bytes')::bigint
-                ELSE memory_bytes
+ON_DEVICE = """
+    SELECT job.state, job.tenant, job.job_id, job.priority, job.dispatched_at AS started_at,
+           CASE WHEN count(*) OVER (PARTITION BY job.device_id) = 1 THEN (job.device->>'memory_bytes')::bigint
+                ELSE job.memory_bytes + coalesce((known.offer->>'memory_bytes')::bigint, 0)
            END AS memory_bytes
       FROM scheduler.job
-     WHERE state IN ('dispatched', 'running')
+      LEFT JOIN scheduler.device AS known ON known.device_id = job.device_id AND known.state = 'open'
+     WHERE job.state IN ('dispatched', 'running', 'pausing', 'yielding')
 """
-COMING = """
-    SELECT (device->>'memory_bytes')::bigint AS memory_bytes
-      FROM scheduler.job
-     WHERE state IN ('pausing', 'yielding')
-     UNION ALL
-    SELECT (offer->>'memory_bytes')::bigint
-      FROM scheduler.device
-     WHERE state = 'coming' AND at > now() - interval '30 seconds'
-"""
+COMING = "SELECT coming_bytes FROM scheduler.device WHERE coming_at > now() - interval '30 seconds'"
 LET_GO = """
-    UPDATE scheduler.device
-       SET state = 'coming', at = now()
-     WHERE device_id = (SELECT device_id FROM scheduler.job WHERE tenant = $1 AND job_id = $2) AND state = 'taken'
+    UPDATE scheduler.device AS known
+       SET coming_at = now(), coming_bytes = freed.bytes
+      FROM (SELECT job.device_id,
+                   CASE WHEN EXISTS (
+                             SELECT FROM scheduler.job AS other
+                              WHERE other.device_id = job.device_id
+                                AND other.state IN ('dispatched', 'running', 'pausing', 'yielding')
+                                AND (other.tenant, other.job_id) <> (job.tenant, job.job_id))
+                        THEN job.memory_bytes + coalesce((
+                             SELECT (offer->>'memory_bytes')::bigint
+                               FROM scheduler.device AS rest
+                              WHERE rest.device_id = job.device_id AND rest.state = 'open'), 0)
+                        ELSE (job.device->>'memory_bytes')::bigint
+                   END AS bytes
+              FROM scheduler.job
+             WHERE tenant = $1 AND job_id = $2) AS freed
+     WHERE known.device_id = freed.device_id
+       AND NOT (known.state = 'open' AND (known.offer->>'memory_bytes')::bigint >= freed.bytes)
 """
-TAKEN_AGAIN = (
-    "UPDATE scheduler.device SET state = 'taken' WHERE device_id = $1 AND state = 'coming' RETURNING device_id"
-)
+TAKEN_AGAIN = """
+    UPDATE scheduler.device
+       SET coming_at = NULL
+     WHERE device_id = $1 AND coming_at IS NOT NULL
+ RETURNING device_id
+"""
 MOVE = """
     UPDATE scheduler.job
        SET device_id = $4, fence = $5
-     WHERE tenant = $1 AND job_id = $2 AND run_id = $3 AND fence < $5
+      FROM scheduler.job AS before
+     WHERE job.tenant = $1 AND job.job_id = $2 AND job.run_id = $3 AND job.fence < $5
+       AND before.tenant = job.tenant AND before.job_id = job.job_id
+ RETURNING before.device_id <> $4
 """
 OFFER = """
     INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at)
     VALUES ($1, $2, $3, 'open', $4, $5)
         ON CONFLICT (device_id) DO UPDATE
-       SET offer_id = $2, version = $3, state = 'open', offer = $4, at = $5
+       SET offer_id = $2, version = $3, state = 'open', offer = $4, at = $5, coming_at = NULL
      WHERE known.version < $3
 """
 WITHDRAW = """
     INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, at)
     VALUES ($1, $2, $3, 'withdrawn', $4)
         ON CONFLICT (device_id) DO UPDATE
-       SET offer_id = $2, version = $3, state = 'withdrawn', at = $4
+       SET offer_id = $2, version = $3, state = 'withdrawn', at = $4, coming_at = NULL
      WHERE known.version < $3
 """
 OPEN_OFFERS = """
@@ -284,17 +298,20 @@ async def urgent(tx: Transaction, priorities: list[str], most: int) -> list[Wait
     return [Waiting(**row) for row in await tx.fetch(URGENT, priorities, most)]
 
 
-async def at_work(tx: Transaction) -> list[AtWork]:
-    """Read every tenant's jobs that hold a device and have not been told to let it go, and what each would free.
+async def on_device(tx: Transaction) -> tuple[list[AtWork], list[int]]:
+    """Read every tenant's jobs at work, and the memory of devices that are being let go already.
 
-    A job alone on its device frees the whole of it, one that shares it frees its share.
+    A job alone on its device frees the whole of it; one that shares it frees its share beside what is on offer.
     """
-    return [AtWork(**row) for row in await tx.fetch(AT_WORK)]
+    rows = [dict(row) for row in await tx.fetch(ON_DEVICE)]
+    letting_go = [State(row.pop("state")) in LETTING_GO for row in rows]
+    at_work = [AtWork(**row) for row, going in zip(rows, letting_go, strict=True) if not going]
+    return at_work, [row["memory_bytes"] for row, going in zip(rows, letting_go, strict=True) if going]
 
 
 async def coming(tx: Transaction) -> list[int]:
-    """Return the memory of each device that is being let go or whose next offer is due (it is soon, or never)."""
-    return [row["memory_bytes"] for row in await tx.fetch(COMING)]
+    """Return the memory that was let go on each device and is not on offer yet (it is soon, or never)."""
+    return [row["coming_bytes"] for row in await tx.fetch(COMING)]
 
 
 async def let_go(tx: Transaction, job: Job) -> None:
@@ -307,9 +324,10 @@ async def taken_again(tx: Transaction, device_id: str) -> bool:
     return await tx.fetchval(TAKEN_AGAIN, device_id) is not None
 
 
-async def move(tx: Transaction, lease: LeaseGranted) -> None:
-    """Note which device a run is on now."""
-    await tx.execute(MOVE, lease.tenant, lease.job_id, lease.run_id, lease.device_id, lease.fence)
+async def move(tx: Transaction, lease: LeaseGranted) -> bool:
+    """Note which device a run is on now. ``True``: it is another one than before."""
+    moved = await tx.fetchval(MOVE, lease.tenant, lease.job_id, lease.run_id, lease.device_id, lease.fence)
+    return bool(moved)
 
 
 async def offer(tx: Transaction, offered: DeviceOffered) -> None:

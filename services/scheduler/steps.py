@@ -142,7 +142,8 @@ async def make_way(tx: Transaction) -> None:
     """Tell the least urgent jobs to let their devices go, one for each more urgent job that nothing else serves."""
     if not await queries.somebody_urgent(tx):
         return
-    at_work, coming = await queries.at_work(tx), await queries.coming(tx)
+    at_work, letting_go = await queries.on_device(tx)
+    coming = letting_go + await queries.coming(tx)
     above = more_urgent_than(each.priority for each in at_work)
     urgent = await queries.urgent(tx, above, len(at_work) + len(coming))
     for chosen in making_way(urgent, at_work, coming):

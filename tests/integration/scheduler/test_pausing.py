@@ -20,6 +20,7 @@ from contracts.jobs import (
 from tests.integration.scheduler.house import Scheduler
 from tests.unit.scheduler import facts
 
+GB = 1_000_000_000
 ENDS = (JobSucceeded, JobFailed, JobCancelled)
 
 
@@ -185,6 +186,27 @@ async def test_each_waiting_job_asks_for_one_device_only(scheduler: Scheduler) -
     assert len(await scheduler.told(JobStopping)) == 2
 
 
+async def test_one_job_of_a_shared_device_makes_way_and_the_other_stays(scheduler: Scheduler) -> None:
+    """Also in the moment when its share is free and only the small rest is on offer."""
+    await scheduler.hears(facts.ready())
+    whole = 12 * GB
+    for number in range(2):
+        await scheduler.hears(facts.submitted(job_id=f"low-{number}", priority="low"))
+        rest = facts.offered(offer_id=f"offer-{number}", version=_version(), memory_bytes=whole - number * 5 * GB)
+        await scheduler.hears(rest)
+    runs = {told.job_id: told.run_id for told in await scheduler.told(JobDispatched)}
+    await scheduler.hears(facts.offered(offer_id="rest", version=_version(), memory_bytes=2 * GB))
+    await scheduler.hears(facts.submitted(job_id="urgent", priority="high"))
+    [order] = await scheduler.told(JobStopping)
+    assert order.job_id == "low-1"
+    await scheduler.hears(facts.paused(runs["low-1"], job_id="low-1", why="preempt"))
+    await scheduler.hears(facts.submitted(job_id="another", priority="low"))
+    assert len(await scheduler.told(JobStopping)) == 1
+    await scheduler.hears(facts.offered(offer_id="more", version=_version(), memory_bytes=7 * GB))
+    urgent = (await scheduler.told(JobDispatched))[-1]
+    assert (urgent.job_id, urgent.offer_id, len(await scheduler.told(JobStopping))) == ("urgent", "more", 1)
+
+
 async def test_where_a_recovering_run_takes_the_device_that_was_let_go_another_job_makes_way(
     scheduler: Scheduler,
 ) -> None:
@@ -201,7 +223,7 @@ async def test_where_a_recovering_run_takes_the_device_that_was_let_go_another_j
     await scheduler.hears(moved, facts.lease_granted(runs[other][0], job_id=other, device_id="old", fence=3), moved)
     assert [each.job_id for each in await scheduler.told(JobStopping)] == [order.job_id, other]
     await scheduler.hears(facts.paused(runs[other][0], job_id=other, why="preempt"))
-    [device] = await scheduler.rows("SELECT device_id FROM scheduler.device WHERE state = 'coming'")
+    [device] = await scheduler.rows("SELECT device_id FROM scheduler.device WHERE coming_at IS NOT NULL")
     assert device["device_id"] == freed
 
 
