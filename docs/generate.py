@@ -106,12 +106,13 @@ submits it. The job's `error` has OpenAI's shape (`code`, `message`, `param`); `
 
 ## What happens by itself
 
-- **Memory runs out while training:** the tokens of one forward pass are halved, {out_of_memory} times; steps, data and
-  result stay what they were.
+- **Memory runs out while training:** the tokens of one forward pass are halved, {out_of_memory} times; steps and data
+  stay what they were, and so does the loss curve.
 - **Memory runs out while measuring:** smaller batches, then none. The validation loss of a run may be missing in
   places, or the report may fail; the model is untouched and the job succeeds.
-- **The process, machine or network is lost:** the run goes on from the newest checkpoint that verifies, up to
-  {lost_worker} times for lost processes and {infrastructure} times for storage and network; {barren} attempts in a row
+- **The process, machine, storage or network is lost:** the run goes on from the newest checkpoint that verifies:
+  without limit where a machine was taken away with notice, {lost_worker} times for lost processes, {infrastructure}
+  times for storage, network and full disks, each time after a longer wait. {barren} attempts of its own in a row
   without a new checkpoint end it.
 - **Time runs out:** the number of steps is planned to keep the limit. Where the plan was far off, training ends a
   quarter above the limit and the model keeps what it learned until then; the story says at which step.
