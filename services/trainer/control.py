@@ -391,7 +391,7 @@ class Control:
                 run,
                 fence=run["fence"],
                 cause=verdict.cause,
-                evidence=evidence[-2000:],
+                evidence=evidence,
                 step=resume,
                 lost_steps=lost_steps,
             )
@@ -406,7 +406,7 @@ class Control:
                 RunFailed,
                 run,
                 reason=failure.reason,
-                evidence=failure.evidence[-4000:],
+                evidence=failure.evidence,
                 message=failure.message,
                 fix=failure.fix,
                 device_seconds=spent,

@@ -18,6 +18,8 @@ Cause = Literal["lost_worker", "infrastructure", "out_of_memory"]
 
 KEPT_LINES = 20
 LONGEST_LINE = 300
+KEPT_CHARACTERS = 2000
+LONGEST_SAID = 1000
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -387,7 +389,8 @@ _SAID_BETTER = frozenset({"user_data", "nothing_to_learn", "diverged", "no_learn
 def explained(kind: str, evidence: str, message: str, *, times: int = 0) -> Failure:
     """Return the failure of this kind; an unknown kind is a bug. ``times`` adds how often it happened."""
     rule = RULES.get(kind, RULES["bug"])
-    said = message if message and kind in _SAID_BETTER else f"{rule.message} {message}".strip()
+    own = message[:LONGEST_SAID]
+    said = own if own and kind in _SAID_BETTER else f"{rule.message} {own}".strip()
     return Failure(
         reason=rule.reason,
         message=f"{said} (It happened {times} times.)" if times else said,
@@ -408,4 +411,4 @@ def evidence_of(exit_code: int | None, words: str, *, killed_for_memory: bool = 
     if killed_for_memory:
         how += "; the kernel's count of processes killed for memory rose meanwhile"
     tail = "\n".join(line[:LONGEST_LINE] for line in words.splitlines()[-KEPT_LINES:])
-    return f"{how}\n{tail}".strip()
+    return f"{how}\n{tail[-KEPT_CHARACTERS + len(how) + 1 :]}".strip()

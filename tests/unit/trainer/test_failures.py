@@ -152,3 +152,10 @@ def test_the_nearest_count_of_kills_for_memory_is_read(tmp_path: Path, files: di
 
 def test_a_long_line_of_evidence_is_cut() -> None:
     assert len(evidence_of(1, "x" * 10_000)) < 400
+
+
+def test_much_evidence_loses_its_beginning_but_never_how_the_process_ended() -> None:
+    kept = evidence_of(-9, "\n".join(f"{number:03} {'x' * 290}" for number in range(100)), killed_for_memory=True)
+    assert kept.startswith("killed by SIGKILL; the kernel's count")
+    assert len(kept) <= 2000
+    assert "\n099 x" in kept
