@@ -144,17 +144,17 @@ async def test_a_paused_run_frees_its_device_and_comes_back_from_its_last_save(b
 
 async def test_making_way_is_an_interruption_that_costs_time_but_no_step_and_no_budget(bench: Bench) -> None:
     job, launch = await bench.training()
-    for number in range(8):
+    for number in range(6):
         await bench.stop(job, "preempt")
         await bench.halts(launch, 10 + number)
         job = await bench.again(job, number=2 + number)
         launch = await bench.trains(job, step=10 + number)
-    recovered = (await bench.world.told(RunRecovered, count=8))[-1]
-    assert (recovered.interruptions, recovered.lost_steps) == (8, 0)
+    recovered = (await bench.world.told(RunRecovered, count=6))[-1]
+    assert (recovered.interruptions, recovered.lost_steps) == (6, 0)
     assert recovered.lost_seconds > 0
     assert await bench.runner.finishes(launch)
     [finished] = await bench.world.told(RunFinished)
-    assert (finished.interruptions, finished.lost_steps, finished.pauses) == (8, 0, 0)
+    assert (finished.interruptions, finished.lost_steps, finished.pauses) == (6, 0, 0)
 
 
 async def test_a_child_that_dies_while_stopping_is_paused_from_its_newest_save(bench: Bench) -> None:
@@ -194,6 +194,18 @@ async def test_a_run_that_waits_for_a_device_after_a_loss_is_paused_at_once(benc
     await bench.trains(job, step=12)
     [recovered] = await bench.world.told(RunRecovered)
     assert (recovered.interruptions, recovered.lost_steps) == (1, 3)
+
+
+async def test_a_run_that_waits_for_a_device_after_a_loss_is_cancelled_at_once(bench: Bench) -> None:
+    job, launch = await bench.training()
+    async with bench.no_device():
+        died = Broken(kind="", message="", exit_code=-9, stderr="", step=15)
+        assert await bench.runner.report(launch, died)
+        await bench.world.told(RunInterrupted)
+        await bench.world.tell(cancelled(job))
+        await bench.world.told(RunCancelled)
+    await bench.offer(2)
+    assert len(await bench.world.all_told(LeaseGranted)) == 1
 
 
 async def test_of_an_adapter_and_a_pause_the_adapter_wins(bench: Bench) -> None:
