@@ -35,6 +35,7 @@ from tests.simulation.scheduling import BEGAN, DIGEST, TENANT
 from tests.simulation.store import Checkpoint, Device, Lease, Run, TrainerSchema, Violation
 
 LEASE_SECONDS = 15.0
+TAKE_OVER = 5 * SECOND
 LOSSES = 3600.0
 BACKOFF = Backoff(first=2.0, last=20.0)
 
@@ -54,6 +55,7 @@ class Control(Loops):
     def start(self) -> None:
         self.silence: Silence[int] = Silence(LEASE_SECONDS)
         self.silent_runners: Silence[str] = Silence(LEASE_SECONDS)
+        self.living: dict[str, tuple[int, int]] = {}
         self.ticked = self.world.now
         self.at(self.world.between(0, POLL), self.tick)
 
@@ -127,6 +129,10 @@ class Control(Loops):
     def hello(self, runner: Runner, session: int) -> bool | None:
         if self._away():
             return None
+        living, at = self.living.get(runner.name, (session, 0))
+        if living != session and self.world.now - at < TAKE_OVER:
+            self.world.counts["names taken"] += 1
+            return False
         its_own = [device for device in self.schema.devices.values() if device.runner == runner.name]
         if not any(device.session == session and not device.leaving for device in its_own):
             for fence in self._leases_of(runner):
@@ -137,18 +143,23 @@ class Control(Loops):
             known = self.schema.devices.setdefault(device_id, fresh)
             known.online, known.leaving, known.session = True, False, session
         self.silent_runners.heard(runner.name)
+        self.living[runner.name] = (session, self.world.now)
         self.bus.relay(self.schema)
         return True
 
-    def beat(self, runner: Runner, holds: list[int], leaving: bool) -> tuple[list[int], bool] | None:
+    def beat(self, runner: Runner, session: int, holds: list[int], leaving: bool) -> tuple[list[int], bool] | None:
         if self._away():
             return None
+        devices = [device for device in self.schema.devices.values() if device.runner == runner.name]
+        if not any(device.session == session for device in devices):
+            return holds, False
         self.silent_runners.heard(runner.name)
+        self.living[runner.name] = (session, self.world.now)
         if leaving:
+            del self.living[runner.name]
             self._leave(runner, holds)
         its_own = self._leases_of(runner)
         stale = [fence for fence in holds if fence not in its_own]
-        devices = [device for device in self.schema.devices.values() if device.runner == runner.name]
         if not (stale or leaving):
             for device in devices:
                 device.online = device.online or not device.leaving
@@ -156,7 +167,7 @@ class Control(Loops):
             if fence in its_own:
                 self.silence.heard(fence)
         self.bus.relay(self.schema)
-        return stale, bool(devices)
+        return stale, True
 
     def _leave(self, runner: Runner, holds: list[int]) -> None:
         """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""
@@ -174,10 +185,12 @@ class Control(Loops):
                 device.online, device.leaving = False, leaving
                 self._withdraw(device)
 
-    def report(self, run_id: str, fence: int, what: tuple[Any, ...]) -> bool | None:
+    def report(self, run_id: str, fence: int, session: int, what: tuple[Any, ...]) -> bool | None:
         """Apply what happened to an attempt, if its fence still holds."""
         if self._away():
             return None
+        if self.schema.leases[fence].session != session:
+            return False
         run = self.schema.holder(fence)
         if run is None or run.run_id != run_id:
             return self._late(run_id, fence, what)

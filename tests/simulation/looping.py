@@ -61,7 +61,7 @@ class Loops(Service):
             runner = self.runners[lease.runner]
             if run.state == "starting" and not lease.launched:
                 saved = [(row.step, row.uri) for row in self.schema.resumable(run.run_id)]
-                launch = Launch(run.run_id, run.job_id, lease.fence, run.every, run.micro_tokens, saved)
+                launch = Launch(run.run_id, run.job_id, lease.fence, lease.session, run.every, run.micro_tokens, saved)
                 self.line.ask(self, runner, runner.launch, (launch,), lambda answer, lease=lease: _taken(lease, answer))
             if run.state in ("stopping", "pausing"):
                 order = (lease.fence, GRACE)

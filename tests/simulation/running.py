@@ -25,6 +25,7 @@ class Launch(NamedTuple):
     run_id: str
     job_id: str
     fence: int
+    session: int
     every: int
     micro_tokens: int
     saved: list[tuple[int, str]]
@@ -120,7 +121,7 @@ class Attempt:
             what = what[:3]
         runner = self.runner
         control = runner.world.rng.choice(runner.controls)
-        args = (self.launch.run_id, self.launch.fence, what)
+        args = (self.launch.run_id, self.launch.fence, runner.epoch, what)
         runner.line.ask(runner, control, control.report, args, self._answered)
 
     def _answered(self, accepted: bool | None) -> None:
@@ -174,14 +175,16 @@ class Runner(Actor):
         self.at(BEAT, self._beat)
 
     def _hello(self, answer: bool | None) -> None:
-        if not answer:
+        if answer is False:
+            self.at(BEAT // 4, self._hello, None)
+        elif answer is None:
             control = self.world.rng.choice(self.controls)
             self.line.ask(self, control, control.hello, (self, self.epoch), self._hello)
 
     def _beat(self) -> None:
         self.at(BEAT, self._beat)
         heard = [
-            control.beat(self, list(self.held), self.leaving)
+            control.beat(self, self.epoch, list(self.held), self.leaving)
             for control in self.controls
             if control.connected and self.connected and control.frozen_until <= self.world.now
         ]
@@ -198,9 +201,9 @@ class Runner(Actor):
             self._hello(None)
 
     def launch(self, launch: Launch) -> bool:
-        """Start an attempt; one that was begun is left alone. ``False``: not any more."""
+        """Start an attempt; one that was begun is left alone. ``False``: not here, or not any more."""
         if launch.fence not in self.begun:
-            if self.leaving:
+            if self.leaving or launch.session != self.epoch:
                 return False
             self.begun.add(launch.fence)
             self.held[launch.fence] = Attempt(self, launch)

@@ -115,15 +115,19 @@ class Run:
 class Lease:
     """A row of the trainer's leases. Times are what the clocks of the controls said, in microseconds."""
 
-    __slots__ = ("device_id", "ended_at", "ended_how", "fence", "granted_at", "launched", "memory", "run_id", "runner")
+    __slots__ = (
+        "device_id", "ended_at", "ended_how", "fence", "granted_at", "launched", "memory", "run_id", "runner",
+        "session",
+    )  # fmt: skip
 
-    def __init__(self, fence: int, run_id: str, device_id: str, runner: str, granted_at: int, memory: int) -> None:
+    def __init__(self, fence: int, run: Run, device: Device, granted_at: int) -> None:
         self.fence = fence
-        self.memory = memory
+        self.memory = run.memory
+        self.session = device.session
         self.ended_how = ""
-        self.run_id = run_id
-        self.device_id = device_id
-        self.runner = runner
+        self.run_id = run.run_id
+        self.device_id = device.device_id
+        self.runner = device.runner
         self.granted_at = granted_at
         self.ended_at: int | None = None
         self.launched = False
@@ -167,7 +171,7 @@ class TrainerSchema(Schema):
         if run.memory > self.free(device) or any(lease.run_id == run.run_id for lease in self.open.values()):
             return None
         self.fence += 1
-        lease = Lease(self.fence, run.run_id, device.device_id, device.runner, at, run.memory)
+        lease = Lease(self.fence, run, device, at)
         self.leases[lease.fence] = self.open[lease.fence] = lease
         self._fits(device)
         return lease

@@ -19,7 +19,7 @@ BITES = (
     "runner crash", "child killed", "runner frozen", "runner cut off", "spot notice", "control crash", "control frozen",
     "scheduler crash", "broker outage", "database outage", "clock step", "checkpoint lost", "bad checkpoints",
     "repeated facts", "published twice", "crashes after commit", "lost attempts", "silent leases", "stale reports",
-    "stale writes refused", "set aside", "made way", "preempted", "shared devices",
+    "stale writes refused", "set aside", "made way", "preempted", "shared devices", "names taken",
     "jobs succeeded", "jobs failed", "jobs cancelled",
 )  # fmt: skip
 

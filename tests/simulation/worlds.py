@@ -32,8 +32,8 @@ from tests.simulation.running import Runner, Task
 from tests.simulation.scheduling import BEGAN, DIGEST, RATE, TENANT, Scheduler, SchedulerSchema
 from tests.simulation.store import Guards, Schema, TrainerSchema, Violation
 
-CHAOS = 60 * SECOND
-SOONEST = 40 * SECOND
+CHAOS = 45 * SECOND
+SOONEST = 30 * SECOND
 LONGEST = 9000 * SECOND
 GIGABYTE = 10**9
 KINDS = ("lost_worker", "lost_worker", "infrastructure", "out_of_memory", "user_data", "bug")
@@ -151,7 +151,7 @@ class World(Clockwork):
         """Let one thing go wrong, whichever the dice say."""
         rng = self.rng
         runner, control = rng.choice(self.runners), rng.choice(self.controls)
-        short, long = self.between(SECOND, 8 * SECOND), self.between(8 * SECOND, 45 * SECOND)
+        short, long = self.between(SECOND, 8 * SECOND), self.between(8 * SECOND, 35 * SECOND)
         match rng.randrange(12):
             case 0:
                 self._bites("runner crash", runner)
