@@ -9,7 +9,10 @@ from contracts.recipes import Recipe
 
 
 class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person changed of the preset; ``None`` keeps the preset's value or lets Woodshed choose."""
+    """What a person changed of the preset; ``None`` keeps the preset's value or lets Woodshed choose.
+
+    ``method`` is one of :data:`contracts.recipes.METHODS`; readers expect more to come.
+    """
 
     epochs: int | None = None
     batch_size: int | None = None
@@ -18,6 +21,7 @@ class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rank: int | None = None
     time_limit: float | None = None
     max_length: int | None = None
+    method: str | None = None
 
 
 RemedyKind = Literal["change_settings", "change_data", "more_memory", "operator", "try_again", "report_bug"]

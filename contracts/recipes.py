@@ -8,6 +8,11 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+METHODS = ("lora", "full")
+"""What is trained: small matrices beside the base model's weights, or every weight."""
+FULL_RATE = 0.1
+"""Every weight moves at once where all are trained: the usual learning rate is this share of a LoRA's."""
+
 
 class Recipe(Struct, frozen=True, kw_only=True):
     """Base model, method and hyper-parameters.
@@ -43,6 +48,10 @@ class Preset(Struct, frozen=True, kw_only=True):
     learning_rate: float
     epochs: int
     time_limit: float
+
+    def rate_for(self, method: str | None) -> float:
+        """Return the learning rate for what is trained."""
+        return self.learning_rate * FULL_RATE if method == "full" else self.learning_rate
 
 
 PRESETS: tuple[Preset, ...] = (

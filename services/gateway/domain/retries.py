@@ -86,7 +86,7 @@ def _by_rate(overrides: Overrides, preset_name: str) -> Overrides:
     preset = preset_named(preset_name)
     if overrides.learning_rate_multiplier is None or preset is None:
         return overrides
-    rate = preset.learning_rate * overrides.learning_rate_multiplier
+    rate = preset.rate_for(overrides.method) * overrides.learning_rate_multiplier
     return msgspec.structs.replace(overrides, learning_rate=rate, learning_rate_multiplier=None)
 
 

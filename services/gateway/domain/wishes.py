@@ -54,11 +54,14 @@ class WishedMethod(Wish, frozen=True, kw_only=True):
     reinforcement: dict[str, Any] | None = None
 
 
+Training = Literal["lora", "full"]
+
+
 class JobWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST /v1/fine_tuning/jobs``.
 
     OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in
-    tokens of a conversation, of which the rest is cut off.
+    tokens of a conversation, of which the rest is cut off. ``training`` is "lora" unless every weight is to be trained.
     """
 
     model: ModelName
@@ -77,6 +80,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: TimeLimit | None = None
     max_length: MaxLength | None = None
+    training: Training | None = None
 
 
 class RetryWish(Wish, frozen=True, kw_only=True):
@@ -107,6 +111,7 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: TimeLimit | None = None
     max_length: MaxLength | None = None
+    training: Training | None = None
 
 
 class WishedSplit(Wish, frozen=True, kw_only=True):
@@ -148,6 +153,7 @@ def overrides_of(wish: JobWish | EstimateWish | RetryWish) -> Overrides:
         learning_rate=wish.learning_rate,
         rank=wish.rank,
         time_limit=wish.time_limit,
+        method=None if isinstance(wish, RetryWish) else wish.training,
         max_length=wish.max_length,
     )
 

@@ -177,5 +177,5 @@ def _shown(overrides: Overrides, preset: str) -> wishes.WishedHyperparameters:
     return wishes.WishedHyperparameters(
         n_epochs=overrides.epochs,
         batch_size=overrides.batch_size,
-        learning_rate_multiplier=None if rate is None else round(rate / chosen.learning_rate, 6),
+        learning_rate_multiplier=None if rate is None else round(rate / chosen.rate_for(overrides.method), 6),
     )

@@ -39,10 +39,12 @@ START_UP = 20.0
 
 PROCESS_BYTES = 600_000_000
 ADAM_BYTES = 16
+SAVED_BYTES = 12
 ACTIVATION_FACTOR = 68
 MICRO_BATCH_TOKENS = 768
 LONGEST_TO_MEAN = 2
-"""Memory: an interpreter with torch; fp32 weight, gradient and two moments of each LoRA parameter; and the activations
+"""Memory: an interpreter with torch; fp32 weight, gradient and two moments of each parameter that is trained, and, of a
+whole model, the copy that is written as a checkpoint (weight and moments); and the activations
 of the largest forward pass, which is a micro-batch or one example that is longer. Activations take 34 values a hidden
 unit and layer (Korthikanti et al. 2022, attention maps left out), and as much again for the inputs that a LoRA with
 dropout keeps: measured at 316, 610 and 1,310 tokens, 1.7, 2.5 and 4.0 GB. The longest example of real conversations is
@@ -118,7 +120,7 @@ def tokens_of(recipe: Recipe, data: Data) -> int:
 def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Estimate:
     """Estimate a training on one device."""
     tokens = tokens_of(recipe, data)
-    seconds = calculated_seconds(recipe.base_model, tokens, device) * math.exp(learned.log_ratio)
+    seconds = calculated_seconds(recipe.base_model, tokens, device, recipe.method) * math.exp(learned.log_ratio)
     factor = math.exp(NINE_IN_TEN * learned.spread)
     return Estimate(
         seconds=seconds,
@@ -132,20 +134,23 @@ def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, r
     )
 
 
-def calculated_seconds(base_model: str, tokens: int, device: Device) -> float:
-    """Return the seconds of training before anything was learned: 4·N·tokens ÷ (FLOP/s × efficiency)."""
+def calculated_seconds(base_model: str, tokens: int, device: Device, method: str = "lora") -> float:
+    """Return the seconds of training before anything was learned: 4·N·tokens ÷ (FLOP/s × efficiency), or 6·N."""
     model = known(base_model)
     measured = FLOAT32_EFFICIENCY if device.precision == "float32" else HALF_EFFICIENCY
     efficiency = min(MOST_EFFICIENCY, measured * model.hidden / MEASURED_HIDDEN)
-    return 4 * model.parameters * tokens / (device.flops * efficiency)
+    passes = 6 if method == "full" else 4
+    return passes * model.parameters * tokens / (device.flops * efficiency)
 
 
 def calculated_memory(recipe: Recipe, data: Data, device: Device) -> float:
-    """Return the peak bytes of training before anything was learned: weights, LoRA state, activations, process."""
+    """Return the peak bytes of training before anything was learned: weights, what is trained, activations, process."""
     model = known(recipe.base_model)
     width = 4 if device.precision == "float32" else 2
-    lora = model.lora_parameters(recipe.rank) * ADAM_BYTES
-    return PROCESS_BYTES + model.parameters * width + lora + _activations(model, width) * _largest_pass(recipe, data)
+    trained = model.lora_parameters(recipe.rank) * ADAM_BYTES + model.parameters * width
+    if recipe.method == "full":
+        trained = model.parameters * (ADAM_BYTES + SAVED_BYTES)
+    return PROCESS_BYTES + trained + _activations(model, width) * _largest_pass(recipe, data)
 
 
 def learn(known_so_far: Calibration, run: Observed, recipe: Recipe, data: Data, device: Device) -> Calibration:
@@ -156,7 +161,8 @@ def learn(known_so_far: Calibration, run: Observed, recipe: Recipe, data: Data, 
     """
     if not (run.tokens and run.train_seconds):
         return known_so_far
-    observed = math.log(run.train_seconds / calculated_seconds(recipe.base_model, run.tokens, device))
+    calculated = calculated_seconds(recipe.base_model, run.tokens, device, recipe.method)
+    observed = math.log(run.train_seconds / calculated)
     weight = max(NEWEST_WEIGHT, 1 / (known_so_far.runs + 1))
     memory = (
         run.memory_bytes / calculated_memory(recipe, data, device) if run.memory_bytes else known_so_far.memory_ratio

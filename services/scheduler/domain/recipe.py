@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from contracts.jobs import EstimateJob, JobSubmitted, Overrides
-from contracts.recipes import PRESETS, Preset, Recipe, preset_named
+from contracts.recipes import METHODS, PRESETS, Preset, Recipe, preset_named
 from libs.errors import Rejected
 from libs.lm.models import UnknownModel, known
 from services.scheduler.domain.queue import PRIORITIES
@@ -47,6 +47,7 @@ def wished(wish: JobSubmitted | EstimateJob) -> Recipe:
     rank = wish.overrides.rank or preset.rank
     return Recipe(
         base_model=wish.base_model,
+        method=_method(wish.overrides),
         rank=rank,
         alpha=2 * rank,
         learning_rate=_learning_rate(preset, wish.overrides),
@@ -113,6 +114,18 @@ def _context(base_model: str) -> int:
         ) from error
 
 
+def _method(overrides: Overrides) -> str:
+    method = overrides.method or METHODS[0]
+    if method not in METHODS:
+        raise Rejected(
+            f"There is no method {method!r} to train with.",
+            code="unknown_method",
+            field="method",
+            fix=f"Choose one of: {', '.join(METHODS)}.",
+        )
+    return method
+
+
 def _check_ranges(overrides: Overrides) -> None:
     for name, (low, high, unit) in RANGES.items():
         value = getattr(overrides, name)
@@ -134,7 +147,7 @@ def _learning_rate(preset: Preset, overrides: Overrides) -> float:
             field="learning_rate",
             fix="Send one of the two.",
         )
-    rate = overrides.learning_rate or preset.learning_rate * (overrides.learning_rate_multiplier or 1.0)
+    rate = overrides.learning_rate or preset.rate_for(overrides.method) * (overrides.learning_rate_multiplier or 1.0)
     low, high, _ = RANGES["learning_rate"]
     if not low <= rate <= high:
         raise Rejected(

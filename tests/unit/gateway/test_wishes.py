@@ -20,6 +20,11 @@ def test_auto_and_absent_leave_the_preset_as_it_is() -> None:
     assert (overrides.epochs, overrides.batch_size, overrides.rank) == (None, 8, None)
 
 
+def test_every_weight_is_trained_only_where_that_is_asked_for() -> None:
+    assert wishes.overrides_of(wish()).method is None
+    assert wishes.overrides_of(wish(training="full")).method == "full"
+
+
 def test_method_goes_before_the_older_field() -> None:
     asked = wish(
         hyperparameters={"n_epochs": 1},
@@ -40,6 +45,7 @@ def test_method_goes_before_the_older_field() -> None:
         {"metadata": {"k": "x" * 513}},
         {"metadata": {str(n): "" for n in range(17)}},
         {"learning_rate": 0},
+        {"training": "magic"},
     ],
 )
 def test_a_wish_of_the_wrong_shape_is_refused(changes: dict[str, Any]) -> None:

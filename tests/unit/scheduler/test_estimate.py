@@ -57,6 +57,14 @@ def test_the_first_estimate_of_memory_agrees_with_what_was_measured() -> None:
     assert 2.0e9 < calculated_memory(replace(RECIPE, rank=16), DATA, CPU) < 2.8e9
 
 
+def test_training_every_weight_takes_half_as_long_again_and_state_for_each() -> None:
+    whole = replace(RECIPE, method="full")
+    lora, full = (calculated_seconds(RECIPE.base_model, 10_000, CPU, each.method) for each in (RECIPE, whole))
+    assert full / lora == pytest.approx(1.5)
+    more = calculated_memory(whole, DATA, CPU) - calculated_memory(RECIPE, DATA, CPU)
+    assert 134_515_008 * 24 < more < 134_515_008 * 28
+
+
 def test_in_float32_the_first_estimate_agrees_with_what_was_measured_on_one_core() -> None:
     one_core = replace(CPU, precision="float32", flops=0.2e12)
     assert 10_000 / calculated_seconds(RECIPE.base_model, 10_000, one_core) == pytest.approx(95, rel=0.1)

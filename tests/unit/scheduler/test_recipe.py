@@ -30,6 +30,20 @@ def test_the_multiplier_scales_the_rate_of_the_preset() -> None:
     assert wished(submitted(overrides=Overrides(learning_rate_multiplier=2.0))).learning_rate == pytest.approx(2e-4)
 
 
+def test_a_whole_model_is_trained_with_a_tenth_of_the_rate_unless_a_rate_is_asked_for() -> None:
+    plain, whole = wished(submitted()), wished(submitted(overrides=Overrides(method="full")))
+    assert (plain.method, whole.method) == ("lora", "full")
+    assert whole.learning_rate == pytest.approx(plain.learning_rate / 10)
+    assert wished(submitted(overrides=Overrides(method="full", learning_rate=1e-4))).learning_rate == 1e-4
+
+
+def test_a_method_nobody_knows_is_refused_with_the_known_ones() -> None:
+    refusal = refusal_of(submitted(overrides=Overrides(method="magic")))
+    assert refusal is not None
+    assert (refusal.code, refusal.field) == ("unknown_method", "method")
+    assert "full" in str(refusal.fix)
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     refusal = refusal_of(submitted(preset="gigantic"))
     assert refusal is not None
