@@ -15,7 +15,7 @@ from libs.lm.sharing import SHARED_CORES
 from services.trainer.line import DeviceFound
 from services.trainer.runner.launching import SHUTDOWN, command
 from services.trainer.training import checkpoints, metrics
-from services.trainer.training.protocol import AttemptSpec, Finished, Line, Progressed, Saved, Stopped, read_line
+from services.trainer.training.protocol import AttemptSpec, Finished, Line, Saved, read_line
 from tests.integration.training.runs import carry_out, changed
 
 ROOT = Path(__file__).parents[3]
@@ -86,16 +86,9 @@ def test_two_processes_interrupted_give_the_bytes_of_two_undisturbed(pair: Attem
     _, alive = psutil.wait_procs(processes, 10)
     assert not alive, "a killed launcher takes its processes along"
 
-    asked = Launched(changed(pair, attempt=2, fence=2, resume_from=saved.path))
-    asked.until(Progressed)
-    asked.process.terminate()
-    stopped = asked.ends()
-    assert isinstance(stopped, Stopped), asked.errors.read_text()
-    assert saved.step < stopped.step < finished.step
-    manifest = checkpoints.verify(Path(str(stopped.path)))
+    manifest = checkpoints.verify(Path(saved.path))
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(manifest.files)
-
-    resumed = Launched(changed(pair, attempt=3, fence=3, resume_from=stopped.path)).ends()
+    resumed = Launched(changed(pair, attempt=2, fence=2, resume_from=saved.path)).ends()
     assert isinstance(resumed, Finished)
     assert _left(pair) == _left(calm)
 
@@ -106,6 +99,3 @@ def test_two_processes_interrupted_give_the_bytes_of_two_undisturbed(pair: Attem
     for point, other in zip(ours, theirs, strict=True):
         assert point.train_loss == pytest.approx(other.train_loss, rel=2e-3)
         assert point.grad_norm == pytest.approx(other.grad_norm, rel=2e-2)
-
-    carry_out(changed(alone, fence=4, resume_from=stopped.path))
-    assert metrics.read(Path(alone.work_dir) / "adapter")[-1].train_loss == pytest.approx(ours[-1].train_loss, rel=2e-3)
