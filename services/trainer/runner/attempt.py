@@ -11,7 +11,9 @@ import functools
 import os
 import shutil
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -89,7 +91,7 @@ class Attempt:
         self._memory_kills = memory_kills()
         self._child: asyncio.subprocess.Process | None = None
         self._gone = False
-        self._stop_asked = False
+        self._stop_asked = asyncio.Event()
         self._leaving = False
         self._too_late = False
         self._last: Line | None = None
@@ -97,8 +99,8 @@ class Attempt:
     async def carry_out(self) -> None:
         """Run the attempt to its end and report it; returns quietly when the lease is gone."""
         try:
-            spec = await self._prepare()
-            if self._stop_asked:
+            spec = await self._unless_stopped(self._prepare())
+            if spec is None:
                 await self.reporter.tell(Halted(step=self.step))
             else:
                 await self._run(spec)
@@ -107,17 +109,29 @@ class Attempt:
         except (UnknownModel, DamagedModel) as error:
             await self.reporter.tell(self._broken("unknown_model", str(error)))
 
+    async def _unless_stopped(self, preparing: Coroutine[Any, Any, AttemptSpec]) -> AttemptSpec | None:
+        """Return what is prepared; ``None`` as soon as a stop is asked, however much is still to be fetched."""
+        prepared = asyncio.ensure_future(preparing)
+        asked = asyncio.ensure_future(self._stop_asked.wait())
+        try:
+            await asyncio.wait((prepared, asked), return_when=asyncio.FIRST_COMPLETED)
+            return None if asked.done() else prepared.result()
+        finally:
+            prepared.cancel()
+            asked.cancel()
+            await asyncio.wait((prepared, asked))
+
     async def give_up(self, error: Exception) -> None:
         """Report an error of ours or of the storage; the control decides whether to try again."""
         self.kill()
         with contextlib.suppress(Stale):
-            await self.reporter.tell(self._broken("infrastructure", _said(error)))
+            await self.reporter.tell(self._broken("preempted" if self._leaving else "infrastructure", _said(error)))
 
     def ask_to_stop(self, grace: float) -> None:
         """SIGTERM now, SIGKILL after ``grace`` seconds. Safe to repeat."""
-        if self._stop_asked:
+        if self._stop_asked.is_set():
             return
-        self._stop_asked = True
+        self._stop_asked.set()
         self._signal(signal.SIGTERM)
         asyncio.get_running_loop().call_later(grace, self.kill)
 
@@ -197,7 +211,7 @@ class Attempt:
                 limit=LONGEST_LINE, process_group=0, env=os.environ | SHUTDOWN,
                 preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
             )  # fmt: skip
-        if self._stop_asked:
+        if self._stop_asked.is_set():
             self._signal(signal.SIGTERM)
         queue: asyncio.Queue[Line | None] = asyncio.Queue()
         alarm = self._wind_alarm(spec.seconds_left)

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from contracts.recipes import Recipe
-from services.trainer.line import Broken, Halted, What
+from services.trainer.line import Broken, Halted, Launch, Reached, SavedBefore, What
 from services.trainer.runner.attempt import Attempt
 from services.trainer.training.protocol import AttemptSpec
 
@@ -99,3 +99,37 @@ async def test_a_child_that_does_not_stop_is_killed_with_its_family_after_its_gr
     reporter = await carry_out(attempt, grace=0.2)
     assert [(type(each), each.exit_code) for each in reporter.told] == [(Broken, -9)]
     assert reporter.lived == [False]
+
+
+class SlowStorage:
+    """Never gives anything."""
+
+    async def fetch(self, *_: Any) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stop", ["ask_to_stop", "leave"])
+async def test_an_attempt_that_still_fetches_what_it_needs_stops_at_once(tmp_path: Path, stop: str) -> None:
+    told: list[What] = []
+    fetching = asyncio.Event()
+
+    class Quiet:
+        async def tell(self, what: What) -> None:
+            told.append(what)
+            fetching.set()
+
+    nothing: Any = None
+    storage: Any = SlowStorage()
+    reporter: Any = Quiet()
+    launch = Launch(
+        tenant="acme", run_id="run-1", job_id="job-1", attempt=1, fence=1, device_id="host-cpu",
+        recipe=Recipe(base_model="none"), dataset_uri="", dataset_digest="", checkpoint_every=1, micro_tokens=0,
+        checkpoints=(SavedBefore(step=30, uri="acme/runs/run-1/fence-0/step-30", sha256=""),),
+    )  # fmt: skip
+    attempt = Attempt(launch, nothing, storage, reporter, models=tmp_path, folder=tmp_path / "run")
+    running = asyncio.create_task(attempt.carry_out())
+    await fetching.wait()
+    getattr(attempt, stop)(3600.0)
+    async with asyncio.timeout(2):
+        await running
+    assert [type(each) for each in told] == [Reached, Halted]
