@@ -3,7 +3,7 @@
 The shipped model trains in the child; after a checkpoint the child is killed, and a new one started at once from what
 it saved. Named are the parts until the first new step: the interpreter and what the child imports before it speaks,
 reading and checking, libraries and model, the step itself. Leases and downloads are not in it: the fault suite measures
-those.
+those. Processor seconds stand beside: they say on a busy machine what an idle one would take.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from services.trainer.training.protocol import AttemptSpec, Progressed, Saved, Staged, read_line
 from tests.bench.training import ROOT, conversations, spec
@@ -26,6 +27,8 @@ PART_UNTIL = {
     "loading_model": "read and check",
     "training": "libraries and model",
 }
+Times = dict[str, list[tuple[float, float]]]
+"""Wall and processor seconds of each part, one for each life of the child."""
 
 
 def child(asked: AttemptSpec, file: Path) -> subprocess.Popen[bytes]:
@@ -35,25 +38,31 @@ def child(asked: AttemptSpec, file: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
 
 
-def one_life(asked: AttemptSpec, file: Path, times: dict[str, list[float]]) -> str:
+def one_life(asked: AttemptSpec, file: Path, times: Times) -> str:
     """Start a child, note its parts, kill it after it saved, and return where."""
-    last = began = time.perf_counter()
+    began = time.perf_counter()
     with child(asked, file) as process:
         assert process.stdout
-        stepped = False
+        last, stepped = (began, 0.0), False
         for raw in process.stdout:
-            line, now = read_line(raw), time.perf_counter()
+            line, now = read_line(raw), (time.perf_counter(), _processor_seconds(process.pid))
+            spent = (now[0] - last[0], now[1] - last[1])
             if isinstance(line, Staged):
-                times[PART_UNTIL[line.stage]].append(now - last)
+                times[PART_UNTIL[line.stage]].append(spent)
                 last = now
             elif isinstance(line, Progressed) and not stepped:
-                times["the step"].append(now - last)
-                times["in all"].append(now - began)
+                times["the step"].append(spent)
+                times["in all"].append((now[0] - began, now[1]))
                 stepped = True
             elif isinstance(line, Saved) and stepped:
                 process.send_signal(signal.SIGKILL)
                 return line.path
     raise RuntimeError("the child ended before it saved")
+
+
+def _processor_seconds(pid: int) -> float:
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
 
 
 def main() -> None:
@@ -62,7 +71,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--batch", type=int, default=1)
     given = parser.parse_args()
-    times: dict[str, list[float]] = defaultdict(list)
+    times: Times = defaultdict(list)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         asked = spec(conversations(folder / "train.parquet"), folder / "work", 10_000)
@@ -72,11 +81,15 @@ def main() -> None:
         for number in range(given.kills + 1):
             life = msgspec.structs.replace(asked, attempt=number + 1, fence=number + 1, resume_from=resume)
             resume = one_life(life, folder / "spec.json", times)
-            print(f"kill {number}: {times['in all'][-1]:.2f} s", file=sys.stderr, flush=True)
+            print(f"kill {number}: {times['in all'][-1][0]:.2f} s", file=sys.stderr, flush=True)
     for part, seconds in times.items():
-        after = sorted(seconds[1:])
+        after = sorted(wall for wall, _ in seconds[1:])
         p95 = after[min(len(after) - 1, round(0.95 * len(after)))]
-        print(f"{part}: p50 {statistics.median(after):.2f} s, p95 {p95:.2f} s ({after[0]:.2f}–{after[-1]:.2f})")
+        busy = statistics.median(processor for _, processor in seconds[1:])
+        print(
+            f"{part}: p50 {statistics.median(after):.2f} s, p95 {p95:.2f} s ({after[0]:.2f}–{after[-1]:.2f}), "
+            f"{busy:.2f} processor-seconds"
+        )
 
 
 if __name__ == "__main__":
