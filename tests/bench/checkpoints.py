@@ -1,4 +1,4 @@
-"""What saving costs a training: ``python -m tests.bench.checkpoints [--method lora|full] [--steps 8] [--batch 4]``.
+"""What saving costs a training: ``python -m tests.bench.checkpoints [--method lora|full] [--steps 8] [--batch 1]``.
 
 The shipped model trains in this process with the interval that the control would give this run. Named for each save:
 the copy (training stands still for it), and in the thread beside training: writing, bringing to disk, hashing, naming.
@@ -9,6 +9,7 @@ can have taken from training besides.
 import argparse
 import hashlib
 import io
+import math
 import statistics
 import tempfile
 import time
@@ -21,7 +22,7 @@ import msgspec
 import torch
 
 from contracts.jobs import Estimate
-from services.trainer.domain.saving import interval
+from services.trainer.domain.saving import SAVE_SECONDS, interval
 from services.trainer.training import attempt, checkpoints, state
 from services.trainer.training.channel import Channel
 from services.trainer.training.protocol import Progressed, Saved, read_line
@@ -68,7 +69,7 @@ class Timed(io.BytesIO):
         return len(data)
 
 
-def measure(method: str, steps: int, batch: int, seconds_a_step: float, folder: Path) -> None:
+def measure(method: str, steps: int, batch: int, seconds_a_step: float, at_most: float, folder: Path) -> None:
     """Train and print the table."""
     estimate = Estimate(
         seconds=seconds_a_step * steps,
@@ -84,19 +85,23 @@ def measure(method: str, steps: int, batch: int, seconds_a_step: float, folder: 
     asked = spec(conversations(folder / "train.parquet"), folder / "work", steps - 1)
     recipe = msgspec.structs.replace(asked.recipe, method=method, batch_size=batch, max_steps=steps)
     stream = Timed()
+    until = time.perf_counter() + at_most
     watch_parts()
     attempt.run(
         msgspec.structs.replace(asked, recipe=recipe, checkpoint_every=every),
         Channel(stream),  # type: ignore[arg-type]
-        lambda: False,
+        lambda: time.perf_counter() > until,
     )
     saved = [line for _, line in stream.heard if isinstance(line, Saved)]
     progress = [at for at, line in stream.heard if isinstance(line, Progressed)]
+    steps = len(progress)
     trained = (progress[-1] - progress[0]) * steps / (steps - 1)
+    usual = math.sqrt(2 * SAVE_SECONDS * MEAN_SECONDS_BETWEEN_LOSSES)
     blocked = [each.blocked for each in saved]
     print(f"{method}: {steps} steps in {trained:.1f} s, saved every {every} steps, {len(saved)} times")
     print(f"size {saved[-1].size / 1e6:.0f} MB; whole after {spread([each.seconds for each in saved])}")
     print(f"training stood still for {spread(blocked)}: {sum(blocked) / trained:.2%} of its time")
+    print(f"of the {usual:.0f} s between two saves of a long run that is {statistics.median(blocked) / usual:.3%}")
     for part, times in PARTS.items():
         print(f"  {part}: {sum(times) / len(saved):.3f} s a save")
     taken = sum(PARTS["the thread's CPU"])
@@ -113,11 +118,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", choices=("lora", "full"), default="lora")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--at-most", type=float, default=200.0, help="seconds after which it stops, saving once more")
     parser.add_argument("--seconds-a-step", type=float, default=6.0, help="as the estimate would say")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(asked.method, asked.steps, asked.batch, asked.seconds_a_step, Path(folder))
+        measure(asked.method, asked.steps, asked.batch, asked.seconds_a_step, asked.at_most, Path(folder))
 
 
 if __name__ == "__main__":
