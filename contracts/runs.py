@@ -130,7 +130,7 @@ class CheckpointCommitted(Event, frozen=True, kw_only=True, tag="run.checkpoint_
 
 
 class RunInterrupted(Event, frozen=True, kw_only=True, tag="run.interrupted.v1"):
-    """The attempt was lost (``cause``); the run goes on from ``step`` by itself."""
+    """The attempt was lost (``cause``); the run goes on from ``step`` by itself, ``wait_seconds`` from now or later."""
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.interrupted"
 
@@ -141,6 +141,7 @@ class RunInterrupted(Event, frozen=True, kw_only=True, tag="run.interrupted.v1")
     evidence: str
     step: Count
     lost_steps: Count
+    wait_seconds: Seconds = 0.0
 
 
 class RunRecovered(Event, frozen=True, kw_only=True, tag="run.recovered.v1"):

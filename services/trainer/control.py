@@ -394,6 +394,7 @@ class Control:
                 evidence=evidence,
                 step=resume,
                 lost_steps=lost_steps,
+                wait_seconds=verdict.wait,
             )
         )
 

@@ -86,7 +86,9 @@ def _about_run(fact: Event) -> Line | None:
             cause = fact.cause.replace("_", " ")
             if fact.cause == "out_of_memory":
                 cause += "; half as many tokens at once from now on"
-            return Line("warn", f"Interrupted ({cause}); resuming from step {fact.step}, {_lost(fact.lost_steps)}")
+            when = f" in {about(fact.wait_seconds)}" if fact.wait_seconds else ""
+            what = f"resuming{when} from step {fact.step}, {_lost(fact.lost_steps)}"
+            return Line("warn", f"Interrupted ({cause}); {what}")
         case runs.RunRecovered():
             return Line("info", f"Training again from step {fact.step}, after {about(fact.seconds)}")
         case runs.RunRemarked():

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.jobs import JobFailed, JobSubmitted, Overrides
 from contracts.runs import CheckpointCommitted, RunFinished, RunInterrupted, RunRemarked, WriteFenced
@@ -41,6 +42,9 @@ def test_an_interruption_says_what_is_lost_and_a_failure_what_to_do() -> None:
     )
     failed = JobFailed(tenant="studio", at=NOON, job_id="j", reason="bad_data", message="No text.", fix="Add some.")
     assert line_about(lost) == Line("warn", "Interrupted (lost worker); resuming from step 12, 3 steps to repeat")
+    later = line_about(replace(lost, cause="infrastructure", wait_seconds=300.0))
+    said = "Interrupted (infrastructure); resuming in about 5 minutes from step 12, 3 steps to repeat"
+    assert later == Line("warn", said)
     assert line_about(failed) == Line("error", "Failed: No text. Add some.")
 
 
