@@ -6,6 +6,7 @@ writes ``runs.jsonl``, ``faults.json`` and ``faults.md`` into the folder. Called
 
 import argparse
 import contextlib
+import re
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ async def campaign(given: argparse.Namespace) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     entries = plan(given.seed, given.runs, given.each)
     if given.only:
-        entries = [each for each in entries if given.only in f"{each.fault.name} × {each.fault.process}"]
+        entries = [each for each in entries if re.search(given.only, f"{each.fault.name} × {each.fault.process}")]
     if given.pretend:
         entries = without_proofs(entries)
     deadline = time.monotonic() + given.minutes * 60
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=600, help="stop then; the same command goes on")
     parser.add_argument("--out", type=Path, default=Path(".woodshed/faults"), help="folder of the results")
-    parser.add_argument("--only", default="", help="only faults whose name holds these words")
+    parser.add_argument("--only", default="", help="only faults whose line in --list this regular expression finds")
     parser.add_argument("--logs", action="store_true", help="keep the services' logs beside the results")
     parser.add_argument("--pretend", action="store_true", help="trainings only pretend: quick, to work on the suite")
     parser.add_argument("--list", action="store_true", help="print the faults and end")
