@@ -57,7 +57,7 @@ async def cancel_while_recovering(world: World, random: Random) -> str:
         raise DidNotBite("the job trained again")
     await _ends(world, job, JobCancelled)
     await _device_free(world, job)
-    return f"cancelled {len(world.facts(job, LeaseGranted))} leases and no recovery into the job"
+    return f"cancelled under lease {len(world.facts(job, LeaseGranted))}, before it trained again"
 
 
 async def finish_races_stop(world: World, random: Random) -> str:

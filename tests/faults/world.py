@@ -282,7 +282,7 @@ class World:
         found: list[Path] = []
         for pattern in patterns:
             with contextlib.suppress(FileNotFoundError):
-                found += self.work_folder(runner).glob(f"runs/*/fence-*/{pattern}")
+                found += self.work_folder(runner).glob(f"runs/*/*/fence-*/{pattern}")
         return found
 
     def log_says(self, name: str, words: str) -> bool:
