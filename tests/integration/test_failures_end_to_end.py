@@ -18,7 +18,10 @@ from rich.console import Console
 from contracts.runs import RunInterrupted, RunRemarked
 from libs.testing.platform import World
 from libs.testing.servers import PASSWORDS
-from services.cli import show
+from services.cli import retries, show
+from services.cli.access import Access
+from services.cli.client import Api
+from services.cli.session import Session
 from services.notifier import app as notifier
 from services.notifier.settings import Settings as NotifierSettings
 from services.scheduler import app as scheduler
@@ -231,6 +234,24 @@ async def test_a_retry_with_the_fix_is_what_the_runner_gets_and_ends_well(house:
     await house.runner.reports(second, Reached(stage="training"), done(second))
     job = await ended(house, again["id"], "succeeded")
     assert (job["woodshed"]["retry_of"], job["error"]) == (job_id, None)
+
+
+async def test_the_command_line_shows_the_difference_retries_and_prints_the_log(house: House) -> None:
+    job_id, launch = await running(house)
+    await house.runner.reports(launch, CASES["diverged"].broken)
+    await ended(house, job_id)
+    out = io.StringIO()
+    async with Api(Access(house.gateway.url, house.gateway.key)) as api:
+        here = Session(api, Console(file=out, width=160, highlight=False))
+        watching = asyncio.create_task(retries.retry(job_id, rank=8, yes=True, here=here))
+        second = await house.runner.ordered()
+        await retries.log(job_id, here=here)
+        watching.cancel()
+    assert (second.recipe.rank, second.recipe.learning_rate) == (8, launch.recipe.learning_rate / 2)
+    shown = [line.split()[:4] for line in out.getvalue().splitlines()]
+    assert ["learning", "rate", "0.0002", "0.0001"] in shown
+    assert ["rank", "16", "8", "You"] in shown
+    assert "    | Diverged: nan" in out.getvalue()
 
 
 async def test_masked_labels_are_retried_with_another_file_only(house: House) -> None:
