@@ -106,8 +106,10 @@ class Attempt:
                 await self._run(spec)
         except Stale:
             self.kill()
-        except (UnknownModel, DamagedModel) as error:
+        except UnknownModel as error:
             await self.reporter.tell(self._broken("unknown_model", str(error)))
+        except DamagedModel as error:
+            await self.reporter.tell(self._broken("damaged_model", str(error)))
 
     async def _unless_stopped(self, preparing: Coroutine[Any, Any, AttemptSpec]) -> AttemptSpec | None:
         """Return what is prepared; ``None`` as soon as a stop is asked, however much is still to be fetched."""

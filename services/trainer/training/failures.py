@@ -20,7 +20,7 @@ _KINDS: tuple[tuple[type[BaseException], FailureKind], ...] = (
     (BadAdapter, "bad_checkpoint"),
     (DiskFull, "disk_full"),
     (UnknownModel, "unknown_model"),
-    (DamagedModel, "unknown_model"),
+    (DamagedModel, "damaged_model"),
     (MemoryError, "out_of_memory"),
 )
 _NAMES: dict[str, FailureKind] = {

@@ -22,6 +22,7 @@ FailureKind = Literal[
     "bad_checkpoint",
     "disk_full",
     "unknown_model",
+    "damaged_model",
     "bug",
 ]
 
