@@ -4,6 +4,7 @@ The plan is the same for the same seed. Blows are dealt to jobs that train, as m
 stories bring jobs of their own. A campaign that was broken off goes on where it stood.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,10 @@ LOSSES_A_JOB = 4
 
 LONGEST_JOB = 240.0
 TRIES = 3
+A_BEAT = 2.5
+ON_THE_LINE = ("nats", "postgres", "trainer", "runner")
+"""Between whom heart-beats pass: two short silences with no beat between are one long silence, which ends a lease."""
+
 SHORT_EPOCHS = 6
 IN_TRAINING: tuple[Point, ...] = ("step", "save", "upload")
 
@@ -161,6 +166,8 @@ class Campaign:
         blow = entry.fault
         assert isinstance(blow, Blow)
         await self._note(entry, await deal(self.world, job, blow, entry.point, self._random(entry), entry.number))
+        if blow.process in ON_THE_LINE and blow.loses == "never":
+            await asyncio.sleep(A_BEAT)
 
     async def _see_to_its_end(self, job: str) -> None:
         try:
