@@ -3,8 +3,11 @@
 from services.evaluator.scoring.shapes import Failure
 
 OUT_OF_MEMORY = "out_of_memory"
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "bad_alloc")
-"""What allocators of PyTorch, CUDA and C++ say when they have no more."""
+NO_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "bad_alloc",
+    "could not create a primitive",
+)  # fmt: skip
+"""What allocators of PyTorch, CUDA and C++ say when they have no more, and oneDNN when its own gave it none."""
 
 
 class Failed(Exception):

@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
             r"Unable to allocate .* for an array with shape",
             r"std::bad_alloc",
             r"Cannot allocate memory",
+            r"could not create a primitive",
         ),
     ),
     "killed_for_memory": Rule(

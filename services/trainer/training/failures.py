@@ -31,6 +31,7 @@ _NAMES: dict[str, FailureKind] = {
 _TEXTS: tuple[tuple[str, FailureKind], ...] = (
     ("can't allocate memory", "out_of_memory"),
     ("not enough memory", "out_of_memory"),
+    ("could not create a primitive", "out_of_memory"),
     ("inline_container.cc", "disk_full"),
     ("No space left on device", "disk_full"),
 )

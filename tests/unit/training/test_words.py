@@ -63,6 +63,7 @@ def test_a_curve_comes_back_exactly(tmp_path: Path) -> None:
         (UnknownModel("none"), "unknown_model"),
         (MemoryError(), "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out_of_memory"),
+        (RuntimeError("could not create a primitive"), "out_of_memory"),
         (RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 64 vs 0"), "disk_full"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (ZeroDivisionError("division by zero"), "bug"),
