@@ -3,7 +3,8 @@
 The same small job is trained twice: on a machine of a simulated spot market that nobody wants back, and on that market
 when it takes its machines away three times. Both adapters are then compared byte for byte and both loss curves drawn
 into one picture. Everything is real but the market's customers: servers, services, API, training, checkpoints. It
-uses a folder of its own, ``.woodshed/demo-spot``, and stops what it started.
+uses a folder of its own, ``.woodshed/demo-spot``, leaves its cores to whatever else runs here, and stops what it
+started.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from deploy.spot_picture import Curve, draw
 from deploy.up import RUNNER_ENVIRONMENT, platform_up, until_told
 from libs.bus.permissions import RUNNER
 from libs.embedded.home import Home
+from libs.lm.sharing import SHARED_CORES
 from libs.settings import HOME
 from services.cli import datasets, files, jobs, results, show, watching
 from services.cli.access import Access
@@ -122,7 +124,7 @@ def _pool(home: Home, preemptions: int = 0, low: float = 0.0, high: float = 0.0)
 
 async def _trained(home: Home, console: Console, name: str, pool: Path) -> Told:
     """Start the platform without a runner of its own, train one job on the market's machines, stop everything."""
-    told = {"WOODSHED_TRAINER_POOLS": str(pool)}
+    told = {"WOODSHED_TRAINER_POOLS": str(pool)} | SHARED_CORES
     up = platform_up(home, 0, lambda text: console.print(f"  {text} …"), without=(RUNNER, "evaluator"), told=told)
     async with up as running, Api(Access(running.url, running.key)) as api:
         here = Session(api, console)
