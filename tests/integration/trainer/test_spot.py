@@ -3,7 +3,9 @@
 import asyncio
 import functools
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,9 @@ from services.trainer.providers.spot import Spot
 from tests.integration.trainer.house import BEAT, House
 
 COMMAND = (sys.executable, "-m", "tests.integration.trainer.stand_in_runner")
+NAME = f"m{os.getpid()}"
 POOL = """
-[market]
+[{name}]
 provider = "spot"
 environment = "{environment}"
 price = 0.02
@@ -45,8 +48,17 @@ def pools(house: House, folder: Path) -> str:
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
     (folder / "runner.env").write_text("".join(f"{name}={value}\n" for name, value in told.items()))
-    (folder / "pools.toml").write_text(POOL.format(environment=folder / "runner.env"))
+    (folder / "pools.toml").write_text(POOL.format(name=NAME, environment=folder / "runner.env"))
     return str(folder / "pools.toml")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """End what a failed test left running: these runners outlive whoever started them."""
+    yield
+    for pid, key, _ in processes.runners():
+        if f"-{NAME}-" in key:
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_run_outlives_the_machines_that_are_taken_away_under_it(
