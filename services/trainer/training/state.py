@@ -27,15 +27,19 @@ def trained(model: Any, method: str) -> dict[str, Tensor]:
     return dict(sorted(weights.items()))
 
 
-def copied(value: Any) -> Any:
-    """Copy nested tensors to main memory; sharded ones are gathered, so every process must ask for the same."""
+def copied(value: Any, over: Any = None) -> Any:
+    """Copy nested tensors to main memory; sharded ones are gathered, so every process must ask for the same.
+
+    ``over`` is an earlier copy of the same that may be overwritten: its memory need not be found again, which takes
+    longer than copying.
+    """
     if isinstance(value, Tensor):
         whole = value.full_tensor() if hasattr(value, "full_tensor") else value
-        return whole.detach().to("cpu", copy=True).contiguous()
+        return whole.detach().to("cpu", copy=True).contiguous() if over is None else over.copy_(whole.detach())
     if isinstance(value, dict):
-        return {name: copied(each) for name, each in value.items()}
+        return {name: copied(each, over and over[name]) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(copied(each) for each in value)
+        return type(value)(copied(each, over and over[at]) for at, each in enumerate(value))
     return value
 
 

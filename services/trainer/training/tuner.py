@@ -58,6 +58,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         self.checkpoints = checkpoints
         self.validation = validation
         self.fitting = plan.micro_tokens
+        self._copy: tuple[Any, Any] | None = None
         self.points: list[metrics.Point] = []
         self.tokens = 0
         self.trained_tokens = 0
@@ -146,10 +147,12 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
             self.checkpoints.prepare()
         self.gang.wait()
         self._save_rng_state(str(folder))
-        weights, optimizer = self.weights(), state.copied(self.optimizer.state_dict())
+        now = (state.trained(self.model, self.recipe.method), self.optimizer.state_dict())
+        copy = state.copied(now, self._copy)
         self.gang.wait()
         if not self.gang.leads:
             return
+        weights, optimizer = self._copy = copy
         torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
         self.state.save_to_json(str(folder / "trainer_state.json"))
         metrics.write(folder, self.points)
