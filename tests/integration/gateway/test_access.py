@@ -78,7 +78,7 @@ async def test_every_route_answers_404_for_every_id_of_another_organisation(gate
         for path in ("/v1/files", "/v1/datasets", "/v1/fine_tuning/jobs"):
             assert (await stranger.get(path)).json()["data"] == []
         assert [model["owned_by"] for model in (await stranger.get("/v1/models")).json()["data"]] == ["base"]
-    assert walked == 24
+    assert walked == 26
     assert (await gateway.http.get(f"/v1/files/{names['file_id']}/content")).status_code == 200
 
 
