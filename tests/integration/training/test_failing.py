@@ -145,3 +145,16 @@ def test_a_disk_that_fills_up_in_a_save_leaves_the_one_before_it_whole(spec: Att
     assert classified(failed.kind, 1, failed.traceback) == "disk_full"
     newest = checkpoints.newest(Path(spec.work_dir) / "checkpoints")[0]
     assert checkpoints.verify(newest).step >= saved.step
+
+
+def test_a_halved_forward_pass_leaves_the_loss_curve_as_it_was(spec: AttemptSpec) -> None:
+    """Without dropout nothing is drawn, so only the order of additions differs."""
+    curves = []
+    for micro_tokens in (256, 128, 64):
+        recipe = msgspec.structs.replace(spec.recipe, dropout=0.0)
+        halved = changed(spec, recipe=recipe, micro_tokens=micro_tokens, work_dir=f"{spec.work_dir}-{micro_tokens}")
+        finished = carry_out(halved)[-1]
+        assert isinstance(finished, Finished)
+        curves.append([point.train_loss for point in metrics.read(Path(finished.path))])
+    assert curves[1] == pytest.approx(curves[0], rel=2e-3)
+    assert curves[2] == pytest.approx(curves[0], rel=2e-3)
