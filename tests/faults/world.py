@@ -403,7 +403,7 @@ async def world_up(say: Callable[[str], None] = lambda _: None, *, pretend: bool
                 user=ADMIN, password=home.secrets()[ADMIN], max_reconnect_attempts=-1, reconnect_time_wait=0.2,
                 error_cb=_unmoved,
             )  # fmt: skip
-            stack.push_async_callback(client.close)
+            stack.push_async_callback(_close, client)
             api = await stack.enter_async_context(Api(Access(running.url, running.key), pause=0.2))
             world = World(running, api, client, wires)
             ear = asyncio.create_task(world.listen())
@@ -417,6 +417,11 @@ async def world_up(say: Callable[[str], None] = lambda _: None, *, pretend: bool
 
 async def _unmoved(error: Exception) -> None:
     """Let the broker be away: that is what this is about."""
+
+
+async def _close(client: Client) -> None:
+    with contextlib.suppress(*AWAY):
+        await client.close()
 
 
 def _over_wire(name: str) -> str:
