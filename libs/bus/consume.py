@@ -55,7 +55,7 @@ class Consumer:
         self.database = database
 
     async def start(self) -> None:
-        """Subscribe to the durable and to every question this service answers."""
+        """Subscribe to the durable and to every question this service answers; the broker knows of it on return."""
         if self.router.reactions:
             subscriber = self.bus.broker.subscriber(
                 "evt.>",
@@ -73,6 +73,7 @@ class Consumer:
             )
             asked(self._replier(answer))
         await self.bus.broker.start()
+        await self.bus.nc.flush()
 
     async def _hear(self, message: "NatsMessage") -> None:
         raw: Msg = message.raw_message

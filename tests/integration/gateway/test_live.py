@@ -163,6 +163,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_not_buffered_for(world
         assert await asyncio.to_thread(slow.recv, 15) == b"HTTP/1.1 200 OK"
         notes = msgspec.structs.replace(ESTIMATE, notes=("x" * 50_000,))
         async with _page(gateway.http, EVERYTHING) as reader:
+            await anext(reader)
             for number in range(400):
                 await gateway.world.tell(msgspec.structs.replace(story.queued(number), estimate=notes))
                 await _take(reader, 1, "job.queued")

@@ -259,7 +259,8 @@ async def test_data_without_its_hash_fails_with_a_reason(bench: Bench) -> None:
     await bench.dispatch(offer)
     [failed] = await bench.world.told(RunFailed, timeout=60)
     assert failed.reason == "infrastructure"
-    assert "sha256" in failed.message
+    assert "not what was written" in failed.message
+    assert "sha256" in failed.evidence
     assert len(await bench.world.all_told(RunInterrupted)) == 10
 
 
