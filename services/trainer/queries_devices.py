@@ -48,7 +48,8 @@ async def take_offline(tx: Transaction, runner: str, *, leaving: bool = False) -
     return list(await tx.fetch(OFFLINE, runner, leaving))
 
 
-DEVICES_WITH_ROOM = """
+LOCK_ONLINE = "SELECT device_id FROM trainer.device WHERE online ORDER BY device_id FOR UPDATE SKIP LOCKED"
+WITH_ROOM = """
     SELECT device.*, device.memory_bytes - held.bytes AS free_bytes
       FROM trainer.device
      CROSS JOIN LATERAL (
@@ -56,15 +57,18 @@ DEVICES_WITH_ROOM = """
              FROM trainer.lease
             WHERE lease.device_id = device.device_id AND ended_at IS NULL
            ) AS held
-     WHERE online AND (held.leases = 0 OR shared AND held.bytes < device.memory_bytes)
+     WHERE device_id = ANY($1) AND (held.leases = 0 OR shared AND held.bytes < device.memory_bytes)
      ORDER BY device_id
-       FOR UPDATE OF device SKIP LOCKED
 """
 
 
 async def devices_with_room(tx: Transaction) -> list[Any]:
-    """Lock and return the devices that nobody holds, and the shared ones with memory left, with what is free."""
-    return list(await tx.fetch(DEVICES_WITH_ROOM))
+    """Lock and return the devices that nobody holds, and the shared ones with memory left, with what is free.
+
+    Two statements: one that locks and counts would count the leases of its snapshot, taken before the lock.
+    """
+    locked = [row["device_id"] for row in await tx.fetch(LOCK_ONLINE)]
+    return list(await tx.fetch(WITH_ROOM, locked))
 
 
 SET_OFFER = "UPDATE trainer.device SET offer_id = $2, offered_bytes = $3 WHERE device_id = $1"
