@@ -1,9 +1,11 @@
 """What the platform itself costs: ``python -m tests.bench.overhead [--rounds 3]``.
 
-In turns: a job under a freshly started platform, and the very same attempt (spec, data, threads) by the child process
-alone with nothing else running. Compared is the wall time of training. The job's facts give the parts of the time
-from submitting to the first step. Before the first job the idle platform's memory is read, as proportional set size,
-so that shared pages count once.
+A job under a freshly started platform, and the very same attempt (spec, data, threads) by the child process alone with
+nothing else running; which goes first changes from round to round, and one round is thrown away before, so that no
+side always finds the files in memory. Compared is the wall time of training; beside it stands the processor time that
+the platform's own processes took meanwhile, which the machine's moods touch less. The job's facts give the parts of the
+time from submitting to the first step. Before each job the idle platform's memory is read, as proportional set size, so
+that shared pages count once.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from services.trainer.training.protocol import AttemptSpec, Finished, read_line,
 from tests.bench.training import ROOT, SAMPLE
 
 CONVERSATIONS = 24
-ENDS = ("evaluation.report_ready.v1", "evaluation.failed.v1", "job.failed.v1", "job.cancelled.v1")
+FAILED = ("job.failed.v1", "job.cancelled.v1")
 
 
 def idle_memory(running: Running) -> dict[str, float]:
@@ -41,6 +43,17 @@ def idle_memory(running: Running) -> dict[str, float]:
     return found
 
 
+def own_seconds(running: Running) -> float:
+    """Return the processor seconds that the platform's programs took until now, their trainings not counted."""
+    return sum(sum(_taken(process.pid)) for process in running.supervisor.running.values())
+
+
+def _taken(pid: int) -> tuple[float, ...]:
+    program = psutil.Process(pid)
+    server = [each for each in program.children(recursive=True) if each.name() == "postgres"]
+    return tuple(sum(each.cpu_times()[:2]) for each in (program, *server))
+
+
 def sample(folder: Path) -> Path:
     """Write the first sample conversations to a file of their own."""
     path = folder / "some.jsonl"
@@ -48,8 +61,8 @@ def sample(folder: Path) -> Path:
     return path
 
 
-async def told(api: Api, file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Submit a job and return its facts and measurements until its proof is made."""
+async def told(api: Api, file: Path, until: str) -> list[tuple[str, dict[str, Any]]]:
+    """Submit a job and return its facts and measurements up to the first of the type ``until``."""
     uploaded = await api.upload(file, lambda _: None)
     wish = {"training_file": uploaded["id"], "model": "SmolLM2-135M-Instruct", "preset": "balanced", "seed": 42}
     wish |= {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}
@@ -57,8 +70,10 @@ async def told(api: Api, file: Path) -> list[tuple[str, dict[str, Any]]]:
     heard = []
     async for event in api.live(f"/v1/fine_tuning/jobs/{job['id']}/stream", print):
         heard.append((event.type, json.loads(event.data)))
-        if event.type in ENDS:
+        if event.type == until:
             break
+        if event.type in FAILED:
+            raise SystemExit(f"the job did not finish: {heard[-1]}")
     return heard
 
 
@@ -73,7 +88,6 @@ async def keep_attempt(home: Home, folder: Path) -> AttemptSpec:
         shutil.copy(path, folder)
     return msgspec.structs.replace(
         spec,
-        work_dir=str(folder),
         train=str(folder / Path(spec.train).name),
         validation=str(folder / Path(str(spec.validation)).name),
     )
@@ -81,10 +95,11 @@ async def keep_attempt(home: Home, folder: Path) -> AttemptSpec:
 
 def alone(spec: AttemptSpec) -> float:
     """Carry an attempt out by the child process alone; return its seconds."""
-    path = Path(spec.work_dir) / "spec.json"
-    path.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", "services.trainer.training", str(path)]
-    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / "spec.json"
+        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(spec, work_dir=work)))
+        command = [sys.executable, "-m", "services.trainer.training", str(path)]
+        done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     [finished] = [line for line in map(read_line, done.stdout.splitlines()) if isinstance(line, Finished)]
     return finished.seconds
 
@@ -104,35 +119,55 @@ def _since(began: datetime, fact: dict[str, Any]) -> float:
     return (datetime.fromisoformat(fact["at"]) - began).total_seconds()
 
 
-async def one_round(folder: Path) -> tuple[float, AttemptSpec, list[tuple[str, float]]]:
-    """Run a job on a fresh platform; return its training seconds, its attempt, and the way to its first step."""
-    async with platform_up(Home(folder / "home"), 0) as running:
-        await asyncio.sleep(10)
-        memory = idle_memory(running)
-        print("idle memory, MB:", {name: round(size) for name, size in memory.items()}, round(sum(memory.values())))
-        async with Api(Access(running.url, running.key)) as api:
-            keeping = asyncio.create_task(keep_attempt(running.home, folder / "alone"))
-            heard = await told(api, sample(folder))
-        [finished] = [fact for kind, fact in heard if kind == "run.finished.v1"]
-        return finished["train_seconds"], await keeping, parts(heard)
+class Job(msgspec.Struct, frozen=True):
+    """A job under the platform: its training seconds, the platform's own processor seconds, its way to a first step."""
+
+    seconds: float
+    own: float
+    way: list[tuple[str, float]]
+
+
+async def under_platform(spec_into: Path | None = None) -> tuple[Job, AttemptSpec | None]:
+    """Run a job on a fresh platform; keep its attempt in the folder ``spec_into``."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o755)
+        async with platform_up(Home(folder / "home"), 0) as running:
+            await asyncio.sleep(10)
+            memory = idle_memory(running)
+            print("idle memory, MB:", {name: round(size) for name, size in memory.items()}, round(sum(memory.values())))
+            began = own_seconds(running)
+            async with Api(Access(running.url, running.key)) as api:
+                keeping = asyncio.create_task(keep_attempt(running.home, spec_into)) if spec_into else None
+                heard = await told(api, sample(folder), until="run.finished.v1")
+                own = own_seconds(running) - began
+                spec = await keeping if keeping else None
+    return Job(heard[-1][1]["train_seconds"], own, parts(heard)), spec
 
 
 async def bench(rounds: int) -> None:
     """Print the figures of every round, then the medians."""
-    under, bare = [], []
-    for number in range(rounds):
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            folder.chmod(0o755)
-            seconds, spec, way = await one_round(folder)
-            under.append(seconds)
-            bare.append(alone(spec))
-        print(f"round {number + 1}: platform {under[-1]:.1f} s, alone {bare[-1]:.1f} s", flush=True)
-        for what, after in way:
-            print(f"  {after:7.3f} s  {what}", flush=True)
-    ratios = [one / other for one, other in zip(under, bare, strict=True)]
-    print(f"training: platform {statistics.median(under):.1f} s, alone {statistics.median(bare):.1f} s")
+    under: list[Job] = []
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory() as kept:
+        thrown_away, spec = await under_platform(Path(kept) / "attempt")
+        assert spec is not None
+        print(f"thrown away: platform {thrown_away.seconds:.1f} s, alone {alone(spec):.1f} s", flush=True)
+        for number in range(rounds):
+            if number % 2:
+                bare.append(alone(spec))
+            under.append((await under_platform())[0])
+            if not number % 2:
+                bare.append(alone(spec))
+            job = under[-1]
+            print(f"round {number + 1}: platform {job.seconds:.1f} s, alone {bare[-1]:.1f} s, own {job.own:.2f} s")
+            for what, after in job.way:
+                print(f"  {after:7.3f} s  {what}", flush=True)
+    ratios = [one.seconds / other for one, other in zip(under, bare, strict=True)]
+    print(f"training: platform {statistics.median(job.seconds for job in under):.1f} s, ", end="")
+    print(f"alone {statistics.median(bare):.1f} s")
     print(f"overhead: median {statistics.median(ratios) - 1:+.1%} of {[f'{each - 1:+.1%}' for each in ratios]}")
+    print(f"the platform's own processes: median {statistics.median(job.own for job in under):.2f} s of processor time")
 
 
 def main() -> None:
