@@ -30,7 +30,7 @@ from services.cli.client import Api
 from services.trainer.training.protocol import AttemptSpec, Finished, read_line, read_spec
 from tests.bench.training import ROOT, SAMPLE
 
-CONVERSATIONS = 24
+CONVERSATIONS = 48
 FAILED = ("job.failed.v1", "job.cancelled.v1")
 
 
