@@ -219,7 +219,9 @@ class World:
 
     def saved(self, job: str) -> CheckpointCommitted | None:
         """Return the newest checkpoint of the attempt that holds the device now, if it has one."""
-        fence = self.facts(job, LeaseGranted)[-1].fence
+        if not (leases := self.facts(job, LeaseGranted)):
+            return None
+        fence = leases[-1].fence
         return next((each for each in reversed(self.facts(job, CheckpointCommitted)) if each.fence == fence), None)
 
     def recovered(self, job: str, fence: int) -> RunRecovered | None:
