@@ -163,7 +163,7 @@ class JobResumed(Event, frozen=True, kw_only=True, tag="job.resumed.v1"):
 class JobSucceeded(Event, frozen=True, kw_only=True, tag="job.succeeded.v1"):
     """The end a person hoped for: an adapter is in storage under the model's name.
 
-    ``cost`` is the run's device time × ``device_rate`` (currency per hour), to the millionth.
+    ``cost`` is the rent of machines and, for other device time, ``device_rate`` (currency per hour), to the millionth.
     ``lost_steps`` were trained twice and ``lost_seconds`` passed without training, all ``interruptions`` together.
     """
 

@@ -199,7 +199,9 @@ class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
 class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     """The adapter is whole on storage under ``adapter_uri``; ``sha256`` is of its weights file.
 
-    ``train_seconds`` is of the last attempt alone where ``interruptions`` or ``pauses`` divided the run.
+    ``train_seconds`` is of the last attempt alone where ``interruptions`` or ``pauses`` divided the run. Of
+    ``device_seconds``, ``rented_seconds`` were held on rented machines, whose price for that time is ``rent``, to the
+    millionth of the currency.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.finished"
@@ -227,6 +229,8 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     pauses: Count = 0
     lost_steps: Count = 0
     lost_seconds: Seconds = 0.0
+    rented_seconds: Seconds = 0.0
+    rent: float = 0.0
 
 
 class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):

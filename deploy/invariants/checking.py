@@ -65,7 +65,10 @@ INVARIANTS: tuple[Invariant, ...] = (
         runs.accounted,
         "The leases are right: correct the bill by them. Look whether the clock of the control's machine was set back.",
     ),
-    Invariant("cost = device time × rate", "G6", jobs.paid, "The leases are right: correct the bill by them."),
+    Invariant("rent adds up", "G6", runs.rented, "The leases are right: correct the bill by them."),
+    Invariant(
+        "cost = rent + own device time × rate", "G6", jobs.paid, "The leases are right: correct the bill by them."
+    ),
     Invariant(
         "objects are whole",
         "G7",

@@ -79,7 +79,7 @@ def noticed(look: Look) -> Iterator[Offence]:
 
 
 def paid(look: Look) -> Iterator[Offence]:
-    """What a job cost is the device time of its run × the rate, to the millionth; people see the same figure."""
+    """What a job cost is its run's rent and other device time × the rate, to the millionth; people see the same."""
     finished = {fact.run_id: fact for fact in look.of(RunFinished)}
     shown = {row["job_id"]: row["cost"] for row in look.rows["gateway.job"]}
     for fact in look.of(JobSucceeded):
@@ -87,8 +87,8 @@ def paid(look: Look) -> Iterator[Offence]:
         if run is None:
             yield Offence(fact.job_id, f"was paid for the run {fact.run_id}, which never finished")
             continue
-        owed = charge(run.device_seconds, fact.device_rate)
-        if fact.device_rate and _micro(fact.cost) != owed:
+        owed = charge(run.device_seconds - run.rented_seconds, fact.device_rate) + _micro(run.rent)
+        if (fact.device_rate or run.rent) and _micro(fact.cost) != owed:
             yield Offence(fact.job_id, f"cost {fact.cost:.6f}, its device time comes to {owed / 10**6:.6f}")
         seen = shown.get(fact.job_id)
         if seen is not None and _micro(seen) != _micro(fact.cost):

@@ -23,6 +23,7 @@ LEASES = """
       FROM trainer.lease
      ORDER BY fence
 """
+MACHINES = "SELECT key, price, devices FROM trainer.machine"
 CHECKPOINTS = """
     SELECT uri, run_id, tenant, fence, step, size, sha256, quarantined
       FROM trainer.checkpoint
@@ -40,6 +41,7 @@ TABLES = {
     "trainer.run": RUNS,
     "trainer.device": DEVICES,
     "trainer.lease": LEASES,
+    "trainer.machine": MACHINES,
     "trainer.checkpoint": CHECKPOINTS,
     "evaluator.evaluation": EVALUATIONS,
     "notifier.notice": NOTICES,

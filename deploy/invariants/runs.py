@@ -5,6 +5,8 @@ makes them true, so no clock is needed to say what came before what.
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from contracts.base import Event
@@ -24,6 +26,7 @@ from deploy.invariants.offences import Offence, grouped
 from services.trainer.domain.run_states import FINAL
 
 ENDS: dict[str, type[Event]] = {"succeeded": RunFinished, "failed": RunFailed, "cancelled": RunCancelled}
+HALF_A_MILLIONTH = Fraction(1, 2_000_000)
 HOLDING = frozenset({"starting", "running", "stopping", "pausing"})
 LETTING_GO = (RunInterrupted, RunPaused, RunFinished, RunFailed, RunCancelled)
 WRITES = (CheckpointCommitted, RunStarted, RunRecovered, RunFinished)
@@ -124,6 +127,29 @@ def accounted(look: Look) -> Iterator[Offence]:
         told = round(fact.device_seconds * 1_000_000)
         if told != spent:
             yield Offence(fact.run_id, f"told {told} µs of device time, its leases add up to {spent}")
+
+
+def rented(look: Look) -> Iterator[Offence]:
+    """What a run told of rented machines is what its leases on them come to, to the millionth of the currency."""
+    machines = {machine["key"]: machine for machine in look.rows["trainer.machine"]}
+    leases = grouped(look.rows["trainer.lease"], lambda lease: lease["run_id"])
+    for fact in look.of(RunFinished):
+        held = [
+            (lease["microseconds"] or 0, machine)
+            for lease in leases.get(fact.run_id, ())
+            if (machine := machines.get(lease["runner"]))
+        ]
+        owed = (
+            sum(
+                (Fraction(Decimal(str(machine["price"]))) * time / machine["devices"] for time, machine in held),
+                Fraction(),
+            )
+            / 3_600_000_000
+        )
+        if round(fact.rented_seconds * 1_000_000) != (time := sum(time for time, _ in held)):
+            yield Offence(fact.run_id, f"told {fact.rented_seconds} s on rented machines, its leases say {time} µs")
+        if abs(Fraction(Decimal(str(fact.rent))) - owed) > HALF_A_MILLIONTH:
+            yield Offence(fact.run_id, f"told a rent of {fact.rent:.6f}, its leases come to {float(owed):.6f}")
 
 
 def _stories(look: Look) -> dict[str, list[Event]]:

@@ -122,7 +122,7 @@ async def succeed(run: RunFinished, tx: Transaction, rate: Rate) -> None:
                 model=model_name(run.base_model, run.tenant, job.wish.suffix, run.job_id),
                 trained_tokens=run.trained_tokens,
                 seconds=run.train_seconds,
-                cost=rate.cost(run.device_seconds),
+                cost=rate.bill(run.device_seconds - run.rented_seconds, run.rent),
                 interruptions=run.interruptions,
                 device_rate=rate.per_hour,
                 lost_steps=run.lost_steps,

@@ -269,6 +269,7 @@ class Control:
             return await self._cancelled(tx, run)
         await queries.set_state(tx, run["run_id"], state)
         recipe = msgspec.json.decode(run["recipe"], type=Recipe)
+        rented_seconds, rent = await queries_machines.rented(tx, run["run_id"], now())
         await tx.tell(
             self._of(
                 RunFinished,
@@ -293,6 +294,8 @@ class Control:
                 pauses=run["pauses"],
                 lost_steps=run["lost_steps"],
                 lost_seconds=run["lost_seconds"],
+                rented_seconds=rented_seconds,
+                rent=rent,
                 seed=recipe.seed,
             )
         )

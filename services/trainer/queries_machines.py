@@ -179,6 +179,24 @@ async def barren(tx: Transaction, pool: str) -> tuple[int, datetime | None]:
     return row["times"], row["last"]
 
 
+RENTED = """
+    SELECT coalesce(sum(seconds), 0)::double precision AS seconds,
+           round(coalesce(sum(seconds * price / devices), 0) / 3600, 6)::double precision AS rent
+      FROM (
+           SELECT extract(epoch FROM coalesce(lease.ended_at, $2) - lease.granted_at) AS seconds,
+                  machine.price::numeric AS price, machine.devices
+             FROM trainer.lease JOIN trainer.machine ON machine.key = lease.runner
+            WHERE lease.run_id = $1
+           ) AS held
+"""
+
+
+async def rented(tx: Transaction, run_id: str, at: datetime) -> tuple[float, float]:
+    """Return the seconds a run's leases held rented machines, and what that comes to at their price."""
+    row = await tx.fetchrow(RENTED, run_id, at)
+    return row["seconds"], row["rent"]
+
+
 COST = """
     SELECT coalesce(sum(extract(epoch FROM coalesce(lease.ended_at, $2) - lease.granted_at) / 3600
                         * coalesce(machine.price / machine.devices, $3)), 0)::double precision

@@ -33,9 +33,11 @@ E = TypeVar("E", bound=Event)
 TENANT = "acme"
 JOB, RUN, FILE, DATASET, EVALUATION = "ftjob-1", "run-1", "file-1", "ds-1", "eval-1"
 BEGAN = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-LEASES = ((7, 0.0, 90.25), (9, 120.0, 200.125))
-"""Fence, and the seconds of its grant and its end."""
-RATE = 0.06
+LEASES = ((7, 0.0, 90.25, "host"), (9, 120.0, 200.125, "rented"))
+"""Fence, the seconds of its grant and its end, and whose device it held."""
+RATE, PRICE = 0.06, 0.5
+COST = 0.012632
+"""90.25 s at the rate, 0.001504, and 80.125 s at the machine's price, 0.011128."""
 
 
 class Healthy:
@@ -155,7 +157,7 @@ async def _job(house: Healthy) -> None:
     await house.run(
         "INSERT INTO gateway.job (job_id, tenant, model, training_file, dataset_id, preset, priority, suffix, seed,"
         " asked, metadata, status, run_id, cost) VALUES ($1, $2, 'm', $3, $4, 'quick', 'medium', '', 1, '{}', '{}',"
-        " 'succeeded', $5, 0.002840)",
+        " 'succeeded', $5, 0.012632)",
         JOB, TENANT, FILE, DATASET, RUN,
     )  # fmt: skip
     await house.run(
@@ -176,11 +178,16 @@ async def _training(house: Healthy) -> None:
         " checkpoint_every) VALUES ($1, $2, $3, 'succeeded', '{}', $4, 'd', 'u', 10)",
         RUN, TENANT, JOB, DATASET,
     )  # fmt: skip
-    for attempt, (fence, start, end) in enumerate(LEASES, 1):
+    await house.run(
+        "INSERT INTO trainer.machine (key, pool, provider, kind, devices, price, ask_at, asked_at, busy_at)"
+        " VALUES ('rented', 'spot', 'spot', 'cpu', 1, $1, $2, $2, $2)",
+        PRICE, BEGAN,
+    )  # fmt: skip
+    for attempt, (fence, start, end, runner) in enumerate(LEASES, 1):
         await house.run(
             "INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at, ended_at)"
-            " VALUES ($1, $2, $3, 'cpu-1', 'host', $4, $5, $6)",
-            fence, TENANT, RUN, attempt, BEGAN + timedelta(seconds=start), BEGAN + timedelta(seconds=end),
+            " VALUES ($1, $2, $3, 'cpu-1', $4, $5, $6, $7)",
+            fence, TENANT, RUN, runner, attempt, BEGAN + timedelta(seconds=start), BEGAN + timedelta(seconds=end),
         )  # fmt: skip
     await house.tell(LeaseGranted, fence=7, attempt=1)
     await house.tell(RunStarted, fence=7)
@@ -214,9 +221,12 @@ async def _adapter(house: Healthy) -> None:
         "INSERT INTO gateway.artifact (job_id, name, tenant, size, sha256, uri) VALUES ($1, 'a', $2, 7, $3, $4)",
         JOB, TENANT, sha256, f"{uri}/adapter_model.safetensors",
     )  # fmt: skip
-    spent = sum(end - start for _, start, end in LEASES)
-    await house.tell(RunFinished, fence=9, steps=35, adapter_uri=uri, sha256=sha256, device_seconds=spent)
-    await house.tell(JobSucceeded, cost=0.002840, device_rate=RATE)
+    spent = sum(end - start for _, start, end, _ in LEASES)
+    await house.tell(
+        RunFinished, fence=9, steps=35, adapter_uri=uri, sha256=sha256, device_seconds=spent,
+        rented_seconds=80.125, rent=0.011128,
+    )  # fmt: skip
+    await house.tell(JobSucceeded, cost=COST, device_rate=RATE)
 
 
 async def _proof(house: Healthy) -> None:

@@ -112,7 +112,11 @@ BROKEN: dict[str, tuple[Break, ...]] = {
             CHECKPOINT,
             sql("UPDATE trainer.checkpoint SET fence = 8 WHERE step = 30"),
         ),
-        ("cost = device time × rate", "people see 0.002841", sql("UPDATE gateway.job SET cost = 0.002841")),
+        (
+            "cost = rent + own device time × rate",
+            "people see 0.012633",
+            sql("UPDATE gateway.job SET cost = 0.012633"),
+        ),
         ("one record per notice", "notice-report", sql("UPDATE notifier.notice SET state = 'failed'")),
     ),
     "a microsecond too much": (
@@ -120,6 +124,20 @@ BROKEN: dict[str, tuple[Break, ...]] = {
             "device time adds up",
             "told 170375000 µs of device time, its leases add up to 170375001",
             sql("UPDATE trainer.lease SET ended_at = ended_at + interval '1 microsecond' WHERE fence = 7"),
+        ),
+    ),
+    "a price that changed": (
+        (
+            "rent adds up",
+            "told a rent of 0.011128, its leases come to 0.011151",
+            sql("UPDATE trainer.machine SET price = 0.501"),
+        ),
+    ),
+    "a machine nobody rented": (
+        (
+            "rent adds up",
+            "told 80.125 s on rented machines, its leases say 0 µs",
+            sql("UPDATE trainer.lease SET runner = 'host' WHERE fence = 9"),
         ),
     ),
     "a clock set back": (

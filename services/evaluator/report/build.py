@@ -71,9 +71,14 @@ def build(spec: ReportSpec, measured: Measured) -> ReportData:
         method=_method(spec.scoring, measured),
         machine=measured.machine,
         seconds=measured.seconds,
-        cost=spec.rate * spec.run.device_seconds / 3600 if spec.rate else None,
+        cost=_cost(spec.rate, spec.run),
         currency=spec.currency,
     )
+
+
+def _cost(rate: float, run: RunFinished) -> float | None:
+    own = rate * (run.device_seconds - run.rented_seconds) / 3600
+    return own + run.rent if rate or run.rent else None
 
 
 def _big(score: Score) -> BigFigure:

@@ -81,7 +81,7 @@ class Method(Struct, frozen=True, kw_only=True):
 
 
 class ReportData(Struct, frozen=True, kw_only=True):
-    """Everything a report says. ``run`` is the fact it rests on; ``cost`` is None when no rate is set."""
+    """Everything a report says. ``run`` is the fact it rests on; ``cost`` is None with no rate and no rent."""
 
     version: int = VERSION
     evaluation_id: str

@@ -79,7 +79,12 @@ class Rate(Struct, frozen=True, kw_only=True):
 
     def cost(self, seconds: float) -> float:
         """Return the price of holding a device, to the millionth."""
-        return charge(round(seconds * MILLION), round(self.per_hour * MILLION)) / MILLION
+        return self.bill(seconds, 0.0)
+
+    def bill(self, seconds: float, rent: float) -> float:
+        """Return the price of holding own devices for ``seconds`` and others for ``rent``, to the millionth."""
+        own = charge(round(seconds * MILLION), round(self.per_hour * MILLION))
+        return (own + round(rent * MILLION)) / MILLION
 
 
 class Calibration(Struct, frozen=True, kw_only=True):

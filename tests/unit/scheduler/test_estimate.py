@@ -82,6 +82,11 @@ def test_cost_is_device_time_with_start_up_at_the_rate() -> None:
     assert told.currency == "EUR"
 
 
+def test_a_bill_is_own_device_time_at_the_rate_and_the_rent_to_the_millionth() -> None:
+    assert RATE.bill(10.0, 0.0111284) == 0.021128
+    assert RATE.bill(0.0, 0.25) == 0.25
+
+
 def test_before_the_first_run_the_interval_is_wide() -> None:
     told = estimate(RECIPE, DATA, CPU, Calibration(), RATE)
     assert told.seconds_high / told.seconds == pytest.approx(2.5)
