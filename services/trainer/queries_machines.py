@@ -193,7 +193,7 @@ RENTED = """
 
 async def rented(tx: Transaction, run_id: str, at: datetime) -> tuple[float, float]:
     """Return the seconds a run's leases held rented machines, and what that comes to at their price."""
-    row = await tx.fetchrow(RENTED, run_id, at)
+    [row] = await tx.fetch(RENTED, run_id, at)
     return row["seconds"], row["rent"]
 
 
