@@ -1,5 +1,6 @@
 """A person's wish to train, from submission to its one end."""
 
+import re
 from typing import ClassVar, Literal
 
 from msgspec import Struct
@@ -202,6 +203,16 @@ class JobCancelled(Event, frozen=True, kw_only=True, tag="job.cancelled.v1"):
     offer_id: str = ""
 
 
+class ModelDeleted(Event, frozen=True, kw_only=True, tag="job.model_deleted.v1"):
+    """A person deleted what the job made; the files under ``adapter_uri`` are gone from storage."""
+
+    subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.model_deleted"
+
+    job_id: Token
+    model: str
+    adapter_uri: str
+
+
 class EstimateJob(Question, frozen=True, kw_only=True, tag="job.estimate.v1"):
     """What would this job take, if it were submitted now?"""
 
@@ -218,3 +229,13 @@ class JobEstimated(Struct, frozen=True, kw_only=True, tag="job.estimate_answer.v
 
     recipe: Recipe
     estimate: Estimate
+
+
+def model_name(base_model: str, tenant: str, suffix: str, job_id: str) -> str:
+    """Name the trained model in OpenAI's shape: ``ft:base:organisation:suffix:8 characters of the job's id``.
+
+    A suffix keeps its letters and digits; what else a person typed becomes one hyphen, so the
+    name always has five parts.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", suffix.lower()).strip("-")
+    return f"ft:{base_model}:{tenant}:{plain}:{job_id[-8:]}"

@@ -4,10 +4,13 @@ OUTBOX = "SELECT seq, id, subject, headers, body FROM {schema}.outbox ORDER BY s
 VERSIONS = "SELECT aggregate, version FROM {schema}.aggregate_version"
 
 GATEWAY_JOBS = """
-    SELECT job_id, tenant, status, run_id, cost, seconds, adapter_uri, adapter_sha256, collected_at
+    SELECT job_id, tenant, status, run_id, cost, seconds, adapter_uri, adapter_sha256, collected_at,
+           model_deleting_at, model_deleted_at
       FROM gateway.job
 """
 FILES = "SELECT file_id, tenant, uri, size, sha256, deleting_at, deleted_at FROM gateway.file"
+UPLOADS = "SELECT upload_id, tenant, status, swept_at FROM gateway.upload"
+PARTS = "SELECT part_id, upload_id, uri, size, sha256 FROM gateway.upload_part"
 ARTIFACTS = "SELECT job_id, name, uri, size, sha256 FROM gateway.artifact"
 REPORTS = "SELECT job_id, format, evaluation_id, uri, sha256 FROM gateway.report"
 SCHEDULER_JOBS = "SELECT job_id, tenant, state, run_id, wish IS NOT NULL AS wished FROM scheduler.job"
@@ -34,6 +37,8 @@ NOTICES = "SELECT notice_id, tenant, job_id, channel, about, state, reason FROM 
 TABLES = {
     "gateway.job": GATEWAY_JOBS,
     "gateway.file": FILES,
+    "gateway.upload": UPLOADS,
+    "gateway.upload_part": PARTS,
     "gateway.artifact": ARTIFACTS,
     "gateway.report": REPORTS,
     "scheduler.job": SCHEDULER_JOBS,

@@ -1,8 +1,9 @@
 """Objects against rows: what a row names is there, byte for byte, and what is there is named by a row.
 
-Who vouches for an object: an upload's row, a dataset's manifest, a checkpoint's manifest, the fact of a finished run
-and the rows of its adapter's files, a report's row. Work that was killed leaves objects nobody names; they were never
-acknowledged to anybody, so they are leftovers to sweep, and counted as broken only when they are old.
+Who vouches for an object: a file's row, a part's of an open upload, a dataset's manifest, a checkpoint's manifest, the
+fact of a finished run and the rows of its adapter's files, a report's row. Work that was killed leaves objects nobody
+names; they were never acknowledged to anybody, so they are leftovers to sweep, and counted as broken only when they are
+old.
 """
 
 import hashlib
@@ -64,6 +65,10 @@ async def vouched(storage: Storage, look: Look) -> AsyncIterator[tuple[str, str,
     for row in look.rows["gateway.file"]:
         if row["deleting_at"] is None:
             yield row["uri"], row["sha256"], row["file_id"]
+    opened = {row["upload_id"] for row in look.rows["gateway.upload"] if row["status"] == "pending"}
+    for row in look.rows["gateway.upload_part"]:
+        if row["upload_id"] in opened:
+            yield row["uri"], row["sha256"], row["part_id"]
     for row in look.rows["dataset.dataset"]:
         if row["state"] == "ready":
             key = f"{row['uri']}/{DATASET_MANIFEST}"
@@ -78,8 +83,10 @@ async def vouched(storage: Storage, look: Look) -> AsyncIterator[tuple[str, str,
                 await _manifest(storage, key, CheckpointManifest) or CheckpointManifest({})
             ).files.items():
                 yield f"{row['uri']}/{name}", file.sha256, row["run_id"]
+    deleted = {row["adapter_uri"] for row in look.rows["gateway.job"] if row["model_deleting_at"] is not None}
     for fact in look.of(RunFinished):
-        yield _weights(look, fact.adapter_uri), fact.sha256, fact.run_id
+        if fact.adapter_uri not in deleted:
+            yield _weights(look, fact.adapter_uri), fact.sha256, fact.run_id
     for row in look.rows["gateway.artifact"]:
         yield row["uri"], row["sha256"], row["job_id"]
     for row in look.rows["gateway.report"]:
@@ -110,6 +117,9 @@ def _tolerated(look: Look) -> Iterator[str]:
     for row in look.rows["gateway.file"]:
         if row["deleting_at"] is not None and row["deleted_at"] is None:
             yield row["uri"]
+    for row in look.rows["gateway.upload"]:
+        if row["swept_at"] is None:
+            yield f"{row['tenant']}/uploads/{row['upload_id']}/"
     for fact in look.of(RunFinished):
         yield f"{fact.adapter_uri}/"
 
@@ -124,6 +134,11 @@ def whole(look: Look) -> Iterator[Offence]:
     for row in look.rows["gateway.file"]:
         if row["deleted_at"] is not None and row["uri"] in look.objects:
             yield Offence(row["uri"], f"{row['file_id']} was deleted and its bytes are there")
+    for row in look.rows["gateway.job"]:
+        if row["model_deleted_at"] is not None:
+            for key in look.objects:
+                if key.startswith(f"{row['adapter_uri']}/"):
+                    yield Offence(key, f"the model of {row['job_id']} was deleted and its bytes are there")
 
 
 def owned(look: Look) -> Iterator[Offence]:

@@ -16,10 +16,23 @@ from services.gateway import openapi, problems
 from services.gateway.auth import KeyAuth
 from services.gateway.collecting import Collector
 from services.gateway.dependencies import provided
+from services.gateway.expiring import Expirer
 from services.gateway.handlers import router
 from services.gateway.live import Hub
 from services.gateway.progress import Progress
-from services.gateway.routes import datasets, estimates, events, files, health, jobs, models, reports, retries
+from services.gateway.routes import (
+    checkpoints,
+    datasets,
+    estimates,
+    events,
+    files,
+    health,
+    jobs,
+    models,
+    reports,
+    retries,
+    uploads,
+)
 from services.gateway.settings import Settings
 from services.gateway.tracing import traced
 
@@ -30,10 +43,11 @@ async def build(settings: Settings, platform: Platform) -> App:
     hub = Hub(platform.bus, settings.stream_backlog)
     progress = Progress(platform.bus, platform.db, hub)
     collector = Collector(platform.db, platform.storage, collecting)
+    expirer = Expirer(platform.db, platform.storage)
     http = HttpServer(api(settings, platform, hub), settings)
     return App(
         router=router,
-        work=[hub.run, progress.read, progress.write, collector.run, http.run],
+        work=[hub.run, progress.read, progress.write, collector.run, expirer.run, http.run],
         resources={"collecting": collecting},
     )
 
@@ -43,8 +57,10 @@ def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
     return Litestar(
         route_handlers=[
             files.router(settings),
+            uploads.router(settings),
             datasets.router,
             jobs.router,
+            checkpoints.router,
             retries.router,
             reports.router,
             estimates.create_estimate,

@@ -16,12 +16,14 @@ import structlog
 from asyncpg import Record
 
 from contracts.files import FileDeleted, FileUploaded
+from contracts.jobs import ModelDeleted
 from libs.db import Database
 from libs.errors import WoodshedError
 from libs.storage import Storage, Stored
 from services.gateway.domain.naming import result_file_id
 from services.gateway.queries import files as file_queries
 from services.gateway.queries import jobs as job_queries
+from services.gateway.queries import models as model_queries
 from services.gateway.queries import results as queries
 
 log = structlog.get_logger()
@@ -79,6 +81,10 @@ class Collector:
             files = await file_queries.half_deleted(tx, HALF_DELETED_AFTER)
         for file in files:
             await delete_bytes(self._db, self._storage, file["tenant"], file["file_id"], file["uri"])
+        async with self._db.across_tenants() as tx:
+            models = await model_queries.half_deleted(tx, HALF_DELETED_AFTER)
+        for model in models:
+            await delete_model_bytes(self._db, self._storage, model)
 
     async def _collect(self, job: Record) -> None:
         found = [await self._hash(job, key) for key in await self._storage.list(job["adapter_uri"])]
@@ -129,3 +135,19 @@ async def delete_bytes(db: Database, storage: Storage, tenant: str, file_id: str
     async with db.transaction(tenant) as tx:
         if await file_queries.end_deletion(tx, file_id):
             await tx.tell(FileDeleted(tenant=tenant, at=datetime.now(UTC), file_id=file_id))
+
+
+async def delete_model_bytes(db: Database, storage: Storage, model: Record) -> None:
+    """Delete the files of a hidden model's adapter, and tell it once they are gone."""
+    await storage.delete_prefix(model["adapter_uri"])
+    async with db.transaction(model["tenant"]) as tx:
+        if await model_queries.end_deletion(tx, model["job_id"]):
+            await tx.tell(
+                ModelDeleted(
+                    tenant=model["tenant"],
+                    at=datetime.now(UTC),
+                    job_id=model["job_id"],
+                    model=model["fine_tuned_model"],
+                    adapter_uri=model["adapter_uri"],
+                )
+            )

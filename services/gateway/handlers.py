@@ -188,6 +188,12 @@ async def job_cancelled(fact: jobs.JobCancelled, tx: Transaction) -> None:
     await _move(tx, fact, fact.job_id)
 
 
+@router.on(jobs.ModelDeleted)
+async def model_deleted(fact: jobs.ModelDeleted, tx: Transaction) -> None:
+    """Somebody deleted what the job made."""
+    await _tell(tx, fact, fact.job_id)
+
+
 @router.on(evaluations.EvaluationStarted)
 async def evaluation_started(fact: evaluations.EvaluationStarted, tx: Transaction) -> None:
     """The proof has begun."""

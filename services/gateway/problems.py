@@ -16,14 +16,18 @@ from msgspec import Struct
 from opentelemetry import trace
 
 from libs.errors import Busy, TooLarge, WoodshedError
+from services.gateway.domain.wishes import NOT_OFFERED
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
+OPENAIS_WIRE = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/models")
+
 EXPLAINED = {
     400: "The request does not have the shape this call needs.",
     401: "No API key, or one that does not hold.",
+    403: "The caller is known and may not do this.",
     404: "There is no such thing, or it belongs to somebody else.",
     409: "It contradicts what already stands.",
     413: "The body is larger than this installation accepts.",
@@ -93,10 +97,16 @@ def answer(
     return Response(msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def from_error(_: Request[Any, Any, Any], error: WoodshedError) -> Response[bytes]:
+def from_error(request: Request[Any, Any, Any], error: WoodshedError) -> Response[bytes]:
     """Translate what was foreseen."""
     after = error.after if isinstance(error, Busy) else None
-    return answer(error.status, error.message, error.code, field=error.field, fix=error.fix, after=after)
+    status = status_for(request.url.path, error.status)
+    return answer(status, error.message, error.code, field=error.field, fix=error.fix, after=after)
+
+
+def status_for(path: str, status: int) -> int:
+    """Return the status a client of this path expects: on OpenAI's wire what cannot work is 400, never 422."""
+    return 400 if status == 422 and path.startswith(OPENAIS_WIRE) else status
 
 
 def from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -136,7 +146,8 @@ def _first_misfit(error: ValidationException) -> tuple[str | None, str]:
     first: dict[str, Any] = extra[0] if extra and isinstance(extra[0], dict) else {}
     message = str(first.get("message") or error.detail)
     if unknown := _UNKNOWN_FIELD.search(message):
-        return unknown[1], f"{message}. Is it misspelt? /docs shows what there is."
+        name = unknown[1]
+        return name, NOT_OFFERED.get(name, f"{message}. Is it misspelt? /docs shows what there is.")
     key = first.get("key")
     return key, f"{message} (in {key})." if key else message
 

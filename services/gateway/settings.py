@@ -31,6 +31,10 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
         str, Meta(description="Base models that may be trained, by their names in libs.lm.models, with commas between.")
     ] = SHIPPED_MODEL
     max_upload_bytes: Annotated[int, Meta(description="Largest upload in bytes.", ge=1)] = 2 * 1024**3
+    max_part_bytes: Annotated[int, Meta(description="Largest part of an upload in bytes.", ge=1)] = 64 * 1024**2
+    upload_seconds: Annotated[
+        float, Meta(description="Seconds after which an upload in parts that nobody completed is thrown away.", gt=0)
+    ] = 3600.0
     max_body_bytes: Annotated[int, Meta(description="Largest JSON body in bytes.", ge=1)] = 1_000_000
     heartbeat_seconds: Annotated[
         float, Meta(description="Seconds of silence after which a live stream sends a comment.", gt=0)

@@ -24,34 +24,35 @@ class Form(Struct):
     stored: Stored | None = None
 
 
-async def receive(request: Request[Any, Any, Any], storage: Storage, key_for: Callable[[str], str]) -> Form:
-    """Read the form, writing its part ``file`` under the key that ``key_for`` gives its filename."""
+async def receive(
+    request: Request[Any, Any, Any], storage: Storage, key_for: Callable[[str], str], *, part: str = "file"
+) -> Form:
+    """Read the form, writing the bytes of ``part`` under the key that ``key_for`` gives its filename."""
     form = Form(fields={})
     events = _events(request)
     try:
         async for event in events:
             if isinstance(event, MultipartSegment):
-                await _take(event, events, form, storage, key_for)
+                await _take(event, events, form, storage, key_for, part)
     except MultipartError as error:
         raise Rejected(
-            f"The form cannot be read: {error}. Send multipart/form-data with the parts purpose and file.",
-            code="bad_form",
+            f"The form cannot be read: {error}. Send multipart/form-data as /docs shows it.", code="bad_form"
         ) from error
     return form
 
 
 async def _take(
-    part: MultipartSegment, events: Events, form: Form, storage: Storage, key_for: Callable[[str], str]
+    part: MultipartSegment, events: Events, form: Form, storage: Storage, key_for: Callable[[str], str], wanted: str
 ) -> None:
-    if part.name == "file" and part.filename and form.stored is None:
-        form.filename = part.filename
-        form.key = key_for(part.filename)
+    if part.name == wanted and form.stored is None:
+        form.filename = part.filename or ""
+        form.key = key_for(form.filename)
         form.stored = await storage.put_stream(form.key, _body(events))
     elif part.filename is None and part.name:
         form.fields[part.name] = await _text(part.name, events)
     else:
         raise Rejected(
-            "The form has a part that is neither a field nor the one file. Send purpose and file, each once.",
+            f"The form has a part that is neither a field nor its one {wanted}. Send each once.",
             code="bad_form",
             field=part.name,
         )

@@ -15,6 +15,7 @@ from contracts.jobs import (
     JobResumeAsked,
     JobSubmitted,
     JobSucceeded,
+    model_name,
 )
 from contracts.runs import (
     DeviceOffered,
@@ -32,7 +33,6 @@ from libs.db.database import now
 from services.scheduler import queries, steps
 from services.scheduler.domain.estimate import Rate
 from services.scheduler.domain.job_states import State
-from services.scheduler.domain.recipe import model_name
 
 router = Router("scheduler")
 

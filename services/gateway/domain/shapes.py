@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from contracts.jobs import Remedy
 from contracts.recipes import Recipe, preset_named
 from services.gateway.domain import wire
+from services.gateway.domain.checkpoints import checkpoint_name
 from services.gateway.domain.statuses import Row, stage_of
+from services.gateway.domain.uploads import status_of
 from services.gateway.domain.wishes import WishedHyperparameters
 
 PARAM_OF_REASON = {
@@ -35,7 +38,27 @@ def file_of(row: Row) -> wire.File:
         filename=row["filename"],
         purpose=row["purpose"],
         sha256=row["sha256"],
+        expires_at=seconds(row["expires_at"]) if row["expires_at"] else UNSET,
     )
+
+
+def upload_of(row: Row, at: datetime, file: Row | None = None) -> wire.Upload:
+    """Show an upload as it is at a time, with the file it became."""
+    return wire.Upload(
+        id=row["upload_id"],
+        bytes=row["size"],
+        created_at=seconds(row["created_at"]),
+        expires_at=seconds(row["expires_at"]),
+        filename=row["filename"],
+        purpose=row["purpose"],
+        status=status_of(row, at),
+        file=file and file_of(file),
+    )
+
+
+def part_of(row: Row) -> wire.UploadPart:
+    """Show a part of an upload."""
+    return wire.UploadPart(id=row["part_id"], created_at=seconds(row["created_at"]), upload_id=row["upload_id"])
 
 
 def dataset_of(row: Row) -> wire.Dataset:
@@ -91,14 +114,27 @@ def job_event_of(row: Row) -> wire.JobEvent:
 
 
 def checkpoint_of(row: Row) -> wire.Checkpoint:
-    """Show a checkpoint. Its name as a model is the one it would have if training had ended there."""
+    """Show a checkpoint, with what was measured at its step."""
     return wire.Checkpoint(
         id=row["checkpoint_id"],
         created_at=seconds(row["at"]),
-        fine_tuned_model_checkpoint=f"{row['job_id']}:step-{row['step']}",
+        fine_tuned_model_checkpoint=checkpoint_name(row),
         step_number=row["step"],
-        metrics=wire.CheckpointMetrics(step=row["step"], train_loss=row["loss"], valid_loss=row["eval_loss"]),
+        metrics=wire.CheckpointMetrics(
+            step=row["step"],
+            train_loss=_measured(row["loss"]),
+            train_mean_token_accuracy=_measured(row["token_accuracy"]),
+            valid_loss=_measured(row["eval_loss"]),
+            full_valid_loss=_measured(row["eval_loss"]),
+        ),
         fine_tuning_job_id=row["job_id"],
+    )
+
+
+def permission_of(row: Row) -> wire.CheckpointPermission:
+    """Show who may use a checkpoint."""
+    return wire.CheckpointPermission(
+        id=row["permission_id"], created_at=seconds(row["created_at"]), project_id=row["project_id"]
     )
 
 
@@ -209,6 +245,10 @@ def _estimated_finish(row: Row) -> int | None:
     if progress and row["progress_at"] > row["dispatched_at"]:
         return seconds(row["progress_at"] + timedelta(seconds=progress["eta_seconds"]))
     return seconds(row["dispatched_at"] + timedelta(seconds=_json(row["estimate"])["seconds"]))
+
+
+def _measured(value: float | None) -> float | UnsetType:
+    return UNSET if value is None else value
 
 
 def _maybe_seconds(at: datetime | None) -> int | None:

@@ -69,6 +69,8 @@ def _about_wish(fact: Event) -> Line | None:
             return Line("info", f"Succeeded: the model is called {fact.model}")
         case jobs.JobFailed():
             return Line("error", f"Failed: {fact.message} {fact.fix}".strip())
+        case jobs.ModelDeleted():
+            return Line("info", f"The model {fact.model} was deleted with its files")
     return None
 
 

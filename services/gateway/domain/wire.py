@@ -6,31 +6,68 @@ otherwise). Times are whole seconds since 1970, as on OpenAI's wire.
 
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 Auto = Literal["auto"]
 
 
+FilePurpose = Literal[
+    "assistants",
+    "assistants_output",
+    "batch",
+    "batch_output",
+    "evals",
+    "fine-tune",
+    "fine-tune-results",
+    "user_data",
+    "vision",
+]
+
+
 class File(Struct, kw_only=True):
-    """An upload, or a file a job left behind. ``bytes`` is its size."""
+    """An upload, or a file a job left behind. ``bytes`` is its size; after ``expires_at`` it is gone, else it stays."""
 
     id: str
     bytes: int
     created_at: int
     filename: str
-    purpose: str
+    purpose: FilePurpose
     sha256: str
+    expires_at: int | UnsetType = UNSET
     object: Literal["file"] = "file"
     status: Literal["processed"] = "processed"
     status_details: None = None
 
 
-class Deleted(Struct, kw_only=True):
-    """What was deleted is gone, its bytes too."""
+class DeletedFile(Struct, kw_only=True):
+    """The file is gone, its bytes too."""
 
     id: str
-    object: str
+    object: Literal["file"] = "file"
     deleted: bool = True
+
+
+class Upload(Struct, kw_only=True):
+    """A file that comes in parts. ``file`` is what it became; after ``expires_at`` nothing can be added to it."""
+
+    id: str
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: FilePurpose
+    status: Literal["pending", "completed", "cancelled", "expired"]
+    file: File | None = None
+    object: Literal["upload"] = "upload"
+
+
+class UploadPart(Struct, kw_only=True):
+    """A part of an upload; it is safe in storage."""
+
+    id: str
+    created_at: int
+    upload_id: str
+    object: Literal["upload.part"] = "upload.part"
 
 
 class Model(Struct, kw_only=True):
@@ -40,8 +77,17 @@ class Model(Struct, kw_only=True):
     created: int
     owned_by: str
     object: Literal["model"] = "model"
+    shutdown_date: str | None = None
     job: str | None = None
     base_model: str | None = None
+
+
+class DeletedModel(Struct, kw_only=True):
+    """The model is gone, with the files of its adapter."""
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: bool = True
 
 
 class Hyperparameters(Struct, kw_only=True):
@@ -155,6 +201,9 @@ class JobDetails(Struct, kw_only=True):
     retried_as: str | None = None
 
 
+Status = Literal["validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
+
+
 class Job(Struct, kw_only=True):
     """A person's wish to train, in the shape of OpenAI's ``fine_tuning.job``."""
 
@@ -165,7 +214,7 @@ class Job(Struct, kw_only=True):
     fine_tuned_model: str | None
     organization_id: str
     result_files: list[str]
-    status: str
+    status: Status
     training_file: str
     validation_file: str | None
     trained_tokens: int | None
@@ -192,12 +241,14 @@ class JobEvent(Struct, kw_only=True):
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
 
 
-class CheckpointMetrics(Struct, kw_only=True, omit_defaults=True):
-    """What is known of the model at a checkpoint."""
+class CheckpointMetrics(Struct, kw_only=True):
+    """What is known of the model at a checkpoint; the rest is left out. Validation is always over all held-out data."""
 
     step: int
-    train_loss: float | None = None
-    valid_loss: float | None = None
+    train_loss: float | UnsetType = UNSET
+    train_mean_token_accuracy: float | UnsetType = UNSET
+    valid_loss: float | UnsetType = UNSET
+    full_valid_loss: float | UnsetType = UNSET
 
 
 class Checkpoint(Struct, kw_only=True):
@@ -210,6 +261,23 @@ class Checkpoint(Struct, kw_only=True):
     metrics: CheckpointMetrics
     fine_tuning_job_id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+
+
+class CheckpointPermission(Struct, kw_only=True):
+    """A project that may use a checkpoint."""
+
+    id: str
+    created_at: int
+    project_id: str
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+
+
+class DeletedPermission(Struct, kw_only=True):
+    """The permission does not hold any more."""
+
+    id: str
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+    deleted: bool = True
 
 
 class Metric(Struct, kw_only=True):

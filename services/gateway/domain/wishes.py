@@ -12,6 +12,7 @@ from contracts.datasets import SplitPlan
 from contracts.jobs import Overrides
 from contracts.recipes import PRESETS, SHIPPED_MODEL, Preset, preset_named
 from libs.errors import Rejected
+from services.gateway.domain.purposes import LONGEST, SHORTEST, Purpose
 
 Auto = Literal["auto"]
 Epochs = Annotated[int, Meta(ge=1, le=50)]
@@ -81,6 +82,36 @@ class JobWish(Wish, frozen=True, kw_only=True):
     time_limit: TimeLimit | None = None
     max_length: MaxLength | None = None
     training: Training | None = None
+
+
+class ExpiryWish(Wish, frozen=True, kw_only=True):
+    """When a file goes by itself: ``seconds`` after it was made."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Meta(ge=SHORTEST, le=LONGEST)]
+
+
+class UploadWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST /v1/uploads``: a file that will come in parts. ``mime_type`` is taken and not looked at."""
+
+    filename: Annotated[str, Meta(min_length=1, max_length=1000)]
+    purpose: Purpose
+    bytes: Annotated[int, Meta(ge=1)]
+    mime_type: Annotated[str, Meta(max_length=255)]
+    expires_after: ExpiryWish | None = None
+
+
+class CompletionWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST …/complete``: the parts in the order of the file, and its MD5 sum to check them with."""
+
+    part_ids: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(min_length=1, max_length=10_000)]
+    md5: str | None = None
+
+
+class PermissionWish(Wish, frozen=True, kw_only=True):
+    """The body of ``POST …/permissions``: the projects that may use a checkpoint."""
+
+    project_ids: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=100)]
 
 
 class RetryWish(Wish, frozen=True, kw_only=True):
@@ -162,25 +193,50 @@ def asked_hyperparameters(wish: JobWish | EstimateWish | RetryWish) -> WishedHyp
     """Return OpenAI's three from where they are: ``method`` first, else the older field."""
     if isinstance(wish, JobWish) and wish.method and wish.method.supervised:
         inner = wish.method.supervised.hyperparameters
-        return inner or WishedHyperparameters()
+        if inner is not None:
+            return inner
     return wish.hyperparameters or WishedHyperparameters()
+
+
+NOT_OFFERED = {
+    "budget": "No budget is kept for a single job: leave it out; time_limit bounds what a job can cost.",
+    "device_class": "Devices are chosen by what fits the job, not by class: leave it out.",
+}
+"""Fields that people try and this version does not honour, and what to do instead."""
+
+SUPERVISED = "supervised"
 
 
 def check_job(wish: JobWish) -> None:
     """Refuse what this version cannot do, and two wishes that contradict each other."""
-    if wish.method and wish.method.type != "supervised":
-        raise Rejected(
-            f"The method {wish.method.type!r} is not available. Use 'supervised', or leave method out.",
-            code="unsupported_method",
-            field="method",
-        )
+    if wish.method:
+        _check_method(wish.method)
     if wish.integrations:
         raise Rejected(
-            "Integrations are not available yet. Leave integrations out; figures are at …/metrics.",
+            "No tracker can be connected to a job. Leave integrations out; the figures are at …/metrics, and in the "
+            "job's result file when it ends.",
             code="unsupported_integration",
             field="integrations",
         )
     check_overrides(overrides_of(wish))
+
+
+def _check_method(method: WishedMethod) -> None:
+    """Refuse a method the trainer does not know, and settings of another method than the one that is named."""
+    if method.type != SUPERVISED:
+        raise Rejected(
+            f"The method {method.type[:100]!r} is not available: models learn here from examples of good replies.",
+            code="unsupported_method",
+            field="method.type",
+            fix="Send method.type=supervised or leave method out; of preference pairs, upload the preferred replies.",
+        )
+    other = next((name for name in ("dpo", "reinforcement") if getattr(method, name) is not None), None)
+    if other is not None:
+        raise Rejected(
+            f"method.{other} is set though method.type is supervised. Leave it out.",
+            code="contradiction",
+            field=f"method.{other}",
+        )
 
 
 def check_overrides(overrides: Overrides) -> None:

@@ -1,4 +1,6 @@
-"""Files: rows of what lies in storage. A row being deleted is seen by nobody."""
+"""Files: rows of what lies in storage. A row being deleted, or whose time is over, is seen by nobody."""
+
+from datetime import datetime
 
 from asyncpg import Record
 
@@ -6,15 +8,22 @@ from contracts.files import FileUploaded
 from libs.db import Transaction
 
 ADD = """
-    INSERT INTO gateway.file (file_id, tenant, purpose, filename, size, sha256, uri, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    INSERT INTO gateway.file (file_id, tenant, purpose, filename, size, sha256, uri, created_at, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
  RETURNING *
 """
-GET = "SELECT * FROM gateway.file WHERE file_id = $1 AND deleting_at IS NULL"
+GET = """
+    SELECT *
+      FROM gateway.file
+     WHERE file_id = $1
+       AND deleting_at IS NULL
+       AND (expires_at IS NULL OR expires_at > now())
+"""
 NEWEST_FIRST = """
     SELECT *
       FROM gateway.file
      WHERE deleting_at IS NULL
+       AND (expires_at IS NULL OR expires_at > now())
        AND ($1::text IS NULL OR purpose = $1)
        AND ($2::text IS NULL OR file_id < $2)
   ORDER BY file_id DESC
@@ -24,6 +33,7 @@ OLDEST_FIRST = """
     SELECT *
       FROM gateway.file
      WHERE deleting_at IS NULL
+       AND (expires_at IS NULL OR expires_at > now())
        AND ($1::text IS NULL OR purpose = $1)
        AND ($2::text IS NULL OR file_id > $2)
   ORDER BY file_id
@@ -44,6 +54,18 @@ BEGIN_DELETION = """
        AND deleting_at IS NULL
  RETURNING uri
 """
+BEGIN_EXPIRY = """
+    UPDATE gateway.file
+       SET deleting_at = now()
+     WHERE expires_at <= now()
+       AND deleting_at IS NULL
+       AND NOT EXISTS (
+               SELECT
+                 FROM gateway.dataset
+                WHERE state IN ('asked', 'importing')
+                  AND file.file_id IN (dataset.file_id, dataset.validation_file))
+ RETURNING tenant, file_id, uri
+"""
 END_DELETION = """
     UPDATE gateway.file
        SET deleted_at = now()
@@ -60,10 +82,19 @@ HALF_DELETED = """
 """
 
 
-async def add(tx: Transaction, file: FileUploaded) -> Record:
+async def add(tx: Transaction, file: FileUploaded, expires_at: datetime | None = None) -> Record:
     """Enter a file that is whole in storage."""
     row: Record | None = await tx.fetchrow(
-        ADD, file.file_id, file.tenant, file.purpose, file.filename, file.size, file.sha256, file.uri, file.at
+        ADD,
+        file.file_id,
+        file.tenant,
+        file.purpose,
+        file.filename,
+        file.size,
+        file.sha256,
+        file.uri,
+        file.at,
+        expires_at,
     )
     assert row is not None
     return row
@@ -93,6 +124,11 @@ async def begin_deletion(tx: Transaction, file_id: str) -> str | None:
     """Hide a file and return where its bytes are; ``None``: there is no such file."""
     uri: str | None = await tx.fetchval(BEGIN_DELETION, file_id)
     return uri
+
+
+async def begin_expiry(tx: Transaction) -> list[Record]:
+    """Hide the files whose time is over and that no import needs; return where their bytes are."""
+    return await tx.fetch(BEGIN_EXPIRY)
 
 
 async def end_deletion(tx: Transaction, file_id: str) -> bool:

@@ -31,6 +31,7 @@ NEWEST_FIRST = """
       FROM gateway.job
      WHERE ($1::text IS NULL OR job_id < $1)
        AND metadata @> $2
+       AND (NOT $4 OR metadata = '{}')
   ORDER BY job_id DESC
      LIMIT $3
 """
@@ -44,6 +45,7 @@ FINE_TUNED = """
     SELECT job_id, tenant, model, fine_tuned_model, finished_at
       FROM gateway.job
      WHERE fine_tuned_model IS NOT NULL
+       AND model_deleting_at IS NULL
        AND ($1::text IS NULL OR fine_tuned_model = $1)
   ORDER BY job_id DESC
 """
@@ -135,9 +137,11 @@ async def hold(tx: Transaction, job_id: str) -> None:
     await tx.execute(HOLD, job_id)
 
 
-async def newest_first(tx: Transaction, after: str | None, metadata: dict[str, str], limit: int) -> list[Record]:
-    """List jobs that carry this metadata, the latest first."""
-    return await tx.fetch(NEWEST_FIRST, after, _json(metadata), limit)
+async def newest_first(
+    tx: Transaction, after: str | None, metadata: dict[str, str], limit: int, *, bare: bool = False
+) -> list[Record]:
+    """List jobs that carry this metadata, the latest first; ``bare`` ones carry none."""
+    return await tx.fetch(NEWEST_FIRST, after, _json(metadata), limit, bare)
 
 
 async def of_dataset(tx: Transaction, dataset_id: str) -> list[str]:

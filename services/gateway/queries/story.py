@@ -40,9 +40,11 @@ ADD_CHECKPOINT = """
         ON CONFLICT DO NOTHING
 """
 CHECKPOINTS = """
-    SELECT *
+    SELECT checkpoint.*, job.model, job.suffix, metric.train_mean_token_accuracy AS token_accuracy
       FROM gateway.checkpoint
-     WHERE job_id = $1
+      JOIN gateway.job USING (job_id)
+ LEFT JOIN gateway.metric ON metric.job_id = checkpoint.job_id AND metric.step = checkpoint.step
+     WHERE checkpoint.job_id = $1
        AND ($2::text IS NULL OR checkpoint_id < $2)
   ORDER BY checkpoint_id DESC
      LIMIT $3

@@ -17,15 +17,15 @@ from services.gateway.domain.wishes import DatasetWish, chosen_model, split_of
 from services.gateway.problems import documented
 from services.gateway.queries import datasets as queries
 from services.gateway.questions import ask
-from services.gateway.routes.found import the_dataset, the_file
+from services.gateway.routes.found import the_dataset, the_training_file
 
 
 @post("/", operation_id="createDataset", summary="Ask for a dataset", status_code=200, responses=documented(404, 422))
 async def create_dataset(data: JSONBody[DatasetWish], tx: Tx, settings: TheSettings) -> wire.Dataset:
     """Check a file and make it a dataset for a base model; watch its ``state`` for the outcome."""
     base_model = chosen_model(data.base_model or settings.models[0], settings.models, "base_model")
-    file = await the_file(tx, data.file, "file")
-    validation = await the_file(tx, data.validation_file, "validation_file") if data.validation_file else None
+    file = await the_training_file(tx, data.file, "file")
+    validation = await the_training_file(tx, data.validation_file, "validation_file") if data.validation_file else None
     split = split_of(data.split, has_validation_file=validation is not None)
     name = await ask_for(tx, file, validation, base_model, split=split, format=data.format, max_length=data.max_length)
     return shapes.dataset_of(await the_dataset(tx, name))

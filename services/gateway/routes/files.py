@@ -1,5 +1,6 @@
 """Files: upload, list, read, delete. Uploads stream to storage; the row and its fact come after the bytes are safe."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -18,22 +19,32 @@ from services.gateway.dependencies import Db, TheCaller, TheStorage, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import safe_filename, shown_filename
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.domain.purposes import LONGEST, PURPOSES, SHORTEST, chosen_purpose, expiry_of, lifetime_of
 from services.gateway.problems import documented
 from services.gateway.queries import files as queries
 from services.gateway.routes.found import the_file
 from services.gateway.settings import Settings
 
-PURPOSE = "fine-tune"
 
-
+@dataclass
 class UploadOperation(Operation):
     """Says in OpenAPI what the form carries; the handler reads it as a stream."""
 
     def __post_init__(self) -> None:
-        text = Schema(type=OpenAPIType.STRING, enum=[PURPOSE])
+        text = Schema(type=OpenAPIType.STRING, enum=list(PURPOSES))
         binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        anchor = Schema(type=OpenAPIType.STRING, enum=["created_at"])
+        seconds = Schema(type=OpenAPIType.INTEGER, minimum=SHORTEST, maximum=LONGEST)
+        expiry = Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"anchor": anchor, "seconds": seconds},
+            required=["anchor", "seconds"],
+            description="Sent as the fields expires_after[anchor] and expires_after[seconds].",
+        )
         form = Schema(
-            type=OpenAPIType.OBJECT, properties={"purpose": text, "file": binary}, required=["purpose", "file"]
+            type=OpenAPIType.OBJECT,
+            properties={"purpose": text, "file": binary, "expires_after": expiry},
+            required=["purpose", "file"],
         )
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
 
@@ -44,25 +55,26 @@ class UploadOperation(Operation):
     summary="Upload a file",
     status_code=200,
     operation_class=UploadOperation,
-    responses=documented(413, 422, 507),
+    responses=documented(413, 507),
 )
 async def create_file(request: Request[Any, Any, Any], caller: TheCaller, db: Db, storage: TheStorage) -> wire.File:
-    """Store a file of conversations or lessons. Once answered, it can be read back byte for byte until deleted."""
+    """Store a file. Once answered, it can be read back byte for byte until it is deleted or expires."""
     file_id = new_id("file")
     folder = f"{caller.tenant}/files/{file_id}"
     try:
         form = await uploads.receive(request, storage, lambda name: f"{folder}/{safe_filename(name)}")
+        lifetime = lifetime_of(form.fields)
         fact = _uploaded(caller.tenant, file_id, form)
     except BaseException:
         await storage.delete_prefix(folder)
         raise
     async with db.transaction(caller.tenant) as tx:
-        row = await queries.add(tx, fact)
+        row = await queries.add(tx, fact, expiry_of(fact.purpose, lifetime, fact.at))
         await tx.tell(fact)
     return shapes.file_of(row)
 
 
-@get("/", operation_id="listFiles", summary="List files", responses=documented(422))
+@get("/", operation_id="listFiles", summary="List files", responses=documented())
 async def list_files(
     tx: Tx,
     purpose: FromQuery[str | None] = None,
@@ -107,12 +119,12 @@ async def download_file(
     status_code=200,
     responses=documented(404, 409),
 )
-async def delete_file(file_id: FromPath[str], caller: TheCaller, db: Db, storage: TheStorage) -> wire.Deleted:
+async def delete_file(file_id: FromPath[str], caller: TheCaller, db: Db, storage: TheStorage) -> wire.DeletedFile:
     """Delete a file and its bytes. Datasets and models that were made of it stay."""
     async with db.transaction(caller.tenant) as tx:
         uri = await _hide(tx, file_id)
     await delete_bytes(db, storage, caller.tenant, file_id, uri)
-    return wire.Deleted(id=file_id, object="file")
+    return wire.DeletedFile(id=file_id)
 
 
 def router(settings: Settings) -> Router:
@@ -130,14 +142,12 @@ def _uploaded(tenant: str, file_id: str, form: uploads.Form) -> FileUploaded:
     purpose = form.fields.pop("purpose", None)
     if form.fields:
         name = next(iter(form.fields))
-        raise Rejected(f"The form field {name!r} means nothing here. Send purpose and file.", field=name)
+        raise Rejected(f"The form field {name!r} means nothing here. Send purpose, file, expires_after.", field=name)
     if form.stored is None:
         raise Rejected("The form has no file.", code="missing_file", field="file", fix="Send it as the part `file`.")
-    if purpose != PURPOSE:
-        said = "The form has no purpose." if purpose is None else f"Files of purpose {purpose!r} are not taken."
-        raise Rejected(said, code="bad_purpose", field="purpose", fix=f"Send purpose={PURPOSE}.")
+    purpose = chosen_purpose(purpose)
     if form.stored.size == 0:
-        raise Rejected("The file is empty: there is nothing to learn from.", code="empty_file", field="file")
+        raise Rejected("The file is empty: there is nothing in it to use.", code="empty_file", field="file")
     return FileUploaded(
         tenant=tenant,
         at=datetime.now(UTC),

@@ -4,12 +4,26 @@ from asyncpg import Record
 
 from libs.db import Transaction
 from libs.errors import NotFound
-from services.gateway.queries import datasets, files, jobs
+from services.gateway.domain.purposes import check_training_file
+from services.gateway.queries import datasets, files, jobs, uploads
 
 
 async def the_file(tx: Transaction, file_id: str, field: str | None = None) -> Record:
     """Find a file."""
     return _row(await files.get(tx, file_id), "file", file_id, field, "Upload it with POST /v1/files.")
+
+
+async def the_training_file(tx: Transaction, file_id: str, field: str) -> Record:
+    """Find a file that was uploaded to train on."""
+    row = await the_file(tx, file_id, field)
+    check_training_file(row, field)
+    return row
+
+
+async def the_upload(tx: Transaction, upload_id: str, *, hold: bool = False) -> Record:
+    """Find an upload in parts; with ``hold`` nobody else changes it until the transaction ends."""
+    row = await (uploads.hold if hold else uploads.get)(tx, upload_id)
+    return _row(row, "upload", upload_id, "upload_id", "Begin one with POST /v1/uploads.")
 
 
 async def the_dataset(tx: Transaction, dataset_id: str, field: str | None = None) -> Record:

@@ -1,12 +1,15 @@
 """Fine-tuning jobs on OpenAI's wire. A job is accepted with its facts in one transaction, whoever else is down."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
 from asyncpg import Record
 from litestar import Request, Router, get, post
+from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from contracts.base import new_id
@@ -23,7 +26,7 @@ from services.gateway.problems import documented
 from services.gateway.queries import jobs as queries
 from services.gateway.queries import story as story_queries
 from services.gateway.routes.datasets import ask_for
-from services.gateway.routes.found import the_dataset, the_file, the_job
+from services.gateway.routes.found import the_dataset, the_job, the_training_file
 from services.gateway.settings import Settings
 
 DEFAULT_SEED = 42
@@ -34,7 +37,7 @@ DEFAULT_SEED = 42
     operation_id="createFineTuningJob",
     summary="Submit a job",
     status_code=200,
-    responses=documented(404, 422),
+    responses=documented(404),
 )
 async def create_job(
     data: JSONBody[wishes.JobWish], request: Request[Any, Any, Any], caller: TheCaller, tx: Tx, settings: TheSettings
@@ -47,16 +50,42 @@ async def create_job(
     return await once(tx, claim, wire.Job, partial(_submit, data, tx, settings))
 
 
-@get("/", operation_id="listPaginatedFineTuningJobs", summary="List jobs", responses=documented(422))
+@dataclass
+class ListOperation(Operation):
+    """Says in OpenAPI how a list is narrowed by metadata; the handler reads the query string."""
+
+    def __post_init__(self) -> None:
+        text = Schema(type=OpenAPIType.STRING)
+        by_key = Schema(type=OpenAPIType.OBJECT, additional_properties=text)
+        metadata = Parameter(
+            name="metadata",
+            param_in="query",
+            required=False,
+            style="deepObject",
+            explode=True,
+            schema=Schema(one_of=[by_key, Schema(type=OpenAPIType.NULL)]),
+            description="`metadata[key]=value` keeps jobs that carry it, `metadata=null` those that carry none.",
+        )
+        self.parameters = [*(self.parameters or []), metadata]
+
+
+@get(
+    "/",
+    operation_id="listPaginatedFineTuningJobs",
+    summary="List jobs",
+    operation_class=ListOperation,
+    responses=documented(),
+)
 async def list_jobs(
     request: Request[Any, Any, Any],
     tx: Tx,
     after: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
 ) -> Page[wire.Job]:
-    """List jobs, the latest first; ``metadata[key]=value`` keeps those that carry it."""
+    """List jobs, the latest first; ``metadata[key]=value`` keeps those that carry it, ``metadata=null`` bare ones."""
     checked_limit(limit, 100)
-    rows = await queries.newest_first(tx, after, _metadata(request.query_params), limit + 1)
+    bare = request.query_params.get("metadata") == "null"
+    rows = await queries.newest_first(tx, after, _metadata(request.query_params), limit + 1, bare=bare)
     return page_of([shapes.job_of(row) for row in rows], [row["job_id"] for row in rows], limit)
 
 
@@ -112,7 +141,7 @@ async def resume_job(job: FromPath[str], tx: Tx) -> wire.Job:
     return shapes.job_of(row)
 
 
-@get("/{job:str}/events", operation_id="listFineTuningEvents", summary="A job's story", responses=documented(404, 422))
+@get("/{job:str}/events", operation_id="listFineTuningEvents", summary="A job's story", responses=documented(404))
 async def list_events(
     job: FromPath[str],
     tx: Tx,
@@ -130,7 +159,7 @@ async def list_events(
     "/{job:str}/checkpoints",
     operation_id="listFineTuningJobCheckpoints",
     summary="A job's checkpoints",
-    responses=documented(404, 422),
+    responses=documented(404),
 )
 async def list_checkpoints(
     job: FromPath[str],
@@ -172,8 +201,8 @@ async def _submit(wish: wishes.JobWish, tx: Transaction, settings: Settings) -> 
     wishes.check_job(wish)
     preset = wishes.chosen_preset(wish.preset)
     base_model = wishes.chosen_model(wish.model, settings.models)
-    file = await the_file(tx, wish.training_file, "training_file")
-    validation = await the_file(tx, wish.validation_file, "validation_file") if wish.validation_file else None
+    file = await the_training_file(tx, wish.training_file, "training_file")
+    validation = await the_training_file(tx, wish.validation_file, "validation_file") if wish.validation_file else None
     fact = JobSubmitted(
         tenant=tx.tenant,
         at=datetime.now(UTC),

@@ -120,7 +120,7 @@ async def report_html(
     operation_id="askFineTunedModel",
     summary="One reply of base and tuned model",
     status_code=200,
-    responses=documented(404, 409, 422, 503),
+    responses=documented(404, 409, 503),
 )
 async def ask_model(
     job: FromPath[str], data: JSONBody[AskWish], caller: TheCaller, db: Db, bus: TheBus
@@ -128,6 +128,8 @@ async def ask_model(
     """Ask both models the same thing and see the difference."""
     async with db.transaction(caller.tenant) as tx:
         row = await the_job(tx, job)
+    if row["model_deleting_at"] is not None:
+        raise NotFound("The job's model was deleted.", field="job", fix="Train it again to ask it.")
     if row["adapter_uri"] is None:
         raise Conflict("The job has no model yet.", code="no_model_yet", fix="Ask again when its status is succeeded.")
     question = AskModel(tenant=caller.tenant, job_id=job, prompt=data.prompt)

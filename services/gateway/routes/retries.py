@@ -23,7 +23,7 @@ from services.gateway.queries import evidence as evidence_queries
 from services.gateway.queries import jobs as queries
 from services.gateway.queries import story as story_queries
 from services.gateway.routes.datasets import ask_for
-from services.gateway.routes.found import the_dataset, the_file, the_job
+from services.gateway.routes.found import the_dataset, the_file, the_job, the_training_file
 
 LONGEST_STORY = 10_000
 
@@ -84,7 +84,7 @@ async def preview_retry(
     operation_id="retryFineTuningJob",
     summary="Try a failed job again, with its fix",
     status_code=200,
-    responses=documented(404, 409, 422),
+    responses=documented(404, 409),
 )
 async def retry_job(
     job: FromPath[str],
@@ -151,7 +151,7 @@ async def _dataset(tx: Transaction, row: Record, training_file: str) -> str:
     """Return the dataset as it was, though its file may be deleted by now; or one made of another in the same way."""
     if training_file == row["training_file"]:
         return str(row["dataset_id"])
-    file = await the_file(tx, training_file, "training_file")
+    file = await the_training_file(tx, training_file, "training_file")
     before = await the_dataset(tx, row["dataset_id"])
     validation = await the_file(tx, row["validation_file"], "validation_file") if row["validation_file"] else None
     split = msgspec.json.decode(before["split"], type=SplitPlan)

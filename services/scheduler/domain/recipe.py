@@ -4,7 +4,6 @@ What can never be trained is refused with the field at fault and a value that wo
 nobody chose is chosen here, by rule, so that the same wish and data always give the same recipe.
 """
 
-import re
 from typing import NamedTuple
 
 import msgspec
@@ -80,16 +79,6 @@ def refusal_of(wish: JobSubmitted) -> Rejected | None:
     except Rejected as refusal:
         return refusal
     return None
-
-
-def model_name(base_model: str, tenant: str, suffix: str, job_id: str) -> str:
-    """Name the trained model in OpenAI's shape: ``ft:base:organisation:suffix:8 characters of the job's id``.
-
-    A suffix keeps its letters and digits; what else a person typed becomes one hyphen, so the
-    name always has five parts.
-    """
-    plain = re.sub(r"[^a-z0-9]+", "-", suffix.lower()).strip("-")
-    return f"ft:{base_model}:{tenant}:{plain}:{job_id[-8:]}"
 
 
 def _preset(name: str) -> Preset:

@@ -130,8 +130,9 @@ def now() -> datetime:
 class Story:
     """The facts of a job's life, as their owners would tell them."""
 
-    def __init__(self, job: dict[str, Any], tenant: str = "studio") -> None:
+    def __init__(self, job: dict[str, Any], tenant: str = "studio", model: str = "ft:coach") -> None:
         self.tenant = tenant
+        self.model = model
         self.job_id = job["id"]
         self.dataset_id = job["woodshed"]["dataset"]
         self.run_id = f"run-{self.job_id.removeprefix('ftjob-')}"
@@ -235,7 +236,7 @@ class Story:
             version=version,
             job_id=self.job_id,
             run_id=self.run_id,
-            model="ft:coach",
+            model=self.model,
             trained_tokens=3000,
             seconds=100.0,
             cost=0.01,

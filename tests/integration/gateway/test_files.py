@@ -89,9 +89,11 @@ async def test_a_client_that_holds_the_file_gets_304_and_one_that_resumes_anothe
     ("request_of", "code", "field"),
     [
         ({"data": FORM, "files": {"file": ("a.jsonl", b"")}}, "empty_file", "file"),
-        ({"data": {"purpose": "vision"}, "files": {"file": ("a.jsonl", LINES)}}, "bad_purpose", "purpose"),
+        ({"data": {"purpose": "music"}, "files": {"file": ("a.jsonl", LINES)}}, "bad_purpose", "purpose"),
         ({"files": {"file": ("a.jsonl", LINES)}}, "bad_purpose", "purpose"),
         ({"files": {"purpose": (None, b"fine-tune")}}, "missing_file", "file"),
+        ({"data": FORM | {"expires_after[anchor]": "created_at", "expires_after[seconds]": "60"},
+          "files": {"file": ("a.jsonl", LINES)}}, "bad_expiry", "expires_after.seconds"),
         ({"data": FORM | {"expires": "1"}, "files": {"file": ("a.jsonl", LINES)}}, "rejected", "expires"),
         ({"data": {"purpose": "x" * 2000}, "files": {"file": ("a.jsonl", LINES)}}, "bad_form", "purpose"),
         ({"files": [("file", ("a", LINES)), ("file", ("b", LINES))]}, "bad_form", "file"),
@@ -107,7 +109,7 @@ async def test_a_bad_form_is_refused_and_leaves_nothing_behind(
     gateway: Gateway, request_of: dict[str, Any], code: str, field: str | None
 ) -> None:
     answer = await gateway.http.post("/v1/files", **request_of)
-    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["error"]["param"] == field
     assert _objects(gateway) == []
     assert (await gateway.http.get("/v1/files")).json()["data"] == []

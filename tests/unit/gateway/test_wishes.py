@@ -33,6 +33,11 @@ def test_method_goes_before_the_older_field() -> None:
     assert wishes.overrides_of(asked).epochs == 5
 
 
+def test_the_older_field_counts_where_the_method_says_nothing_of_it() -> None:
+    for method in ({"type": "supervised"}, {"type": "supervised", "supervised": {}}):
+        assert wishes.overrides_of(wish(hyperparameters={"n_epochs": 7}, method=method)).epochs == 7
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -56,7 +61,9 @@ def test_a_wish_of_the_wrong_shape_is_refused(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"method": {"type": "dpo"}}, "method"),
+        ({"method": {"type": "dpo"}}, "method.type"),
+        ({"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}}, "method.type"),
+        ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
         ({"integrations": [{"type": "wandb"}]}, "integrations"),
         ({"learning_rate": 1e-4, "hyperparameters": {"learning_rate_multiplier": 2.0}}, "learning_rate"),
     ],

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.jobs import Overrides
+from contracts.jobs import Overrides, model_name
 from contracts.recipes import PRESETS, Preset
 from libs.errors import Rejected
-from services.scheduler.domain.recipe import RANGES, for_data, model_name, refusal_of, suitable_batch, wished
+from services.scheduler.domain.recipe import RANGES, for_data, refusal_of, suitable_batch, wished
 from tests.unit.scheduler.facts import submitted
 
 
