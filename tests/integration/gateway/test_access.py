@@ -9,20 +9,24 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
+from contracts.runs import CheckpointCommitted
 from services.gateway.bootstrap import bootstrap
 from services.gateway.openapi import document
 from services.gateway.queries import keys as key_queries
-from tests.integration.gateway.conftest import PEPPER, Gateway, Story
+from tests.integration.gateway.conftest import PEPPER, Gateway, Story, now
 
 BODIES: dict[str, Any] = {
     "/v1/fine_tuning/jobs/{job}/ask": {"prompt": "Hello?"},
     "/v1/estimates": {"dataset": "{dataset}"},
     "/v1/datasets": {"file": "{file_id}"},
     "/v1/fine_tuning/jobs": {"model": "SmolLM2-135M-Instruct", "training_file": "{file_id}"},
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {"project_ids": ["proj_a"]},
+    "/v1/uploads/{upload_id}/complete": {"part_ids": ["part-1"]},
 }
 NAMES_NOTHING = {
     "get /v1/files",
     "post /v1/files",
+    "post /v1/uploads",
     "get /v1/datasets",
     "get /v1/fine_tuning/jobs",
     "get /v1/models",
@@ -43,17 +47,29 @@ async def _owned(gateway: Gateway) -> dict[str, str]:
     pages = {"pdf": b"%PDF", "html": b"<p>", "json": b"{}"}
     for name, page in pages.items():
         await gateway.platform.storage.put_bytes(f"studio/reports/eval-1/report.{name}", page)
-    facts = (story.dispatched(), story.finished(weights), story.succeeded(), story.report(pages))
+    saved = CheckpointCommitted(
+        tenant="studio", at=now(), version=1, run_id=story.run_id, job_id=story.job_id,
+        fence=1, step=12, uri="u", size=1, sha256="a" * 64,
+    )  # fmt: skip
+    facts = (story.dispatched(), saved, story.finished(weights), story.succeeded(), story.report(pages))
     for fact in facts:
         await gateway.world.tell(fact)
     await gateway.until(f"/v1/fine_tuning/jobs/{story.job_id}/artifacts", lambda found: found["data"])
     job = await gateway.until(f"/v1/fine_tuning/jobs/{story.job_id}", lambda job: job["woodshed"]["verdict"])
+    checkpoints = (await gateway.http.get(f"/v1/fine_tuning/jobs/{story.job_id}/checkpoints")).json()["data"]
+    checkpoint = checkpoints[0]["fine_tuned_model_checkpoint"]
+    place = f"/v1/fine_tuning/checkpoints/{checkpoint}/permissions"
+    permission = (await gateway.http.post(place, json={"project_ids": ["proj_a"]})).json()["data"][0]["id"]
+    upload = {"filename": "a", "purpose": "fine-tune", "bytes": 1, "mime_type": "text/plain"}
     return {
         "job": story.job_id,
         "file_id": job["training_file"],
         "dataset": story.dataset_id,
         "model": job["fine_tuned_model"],
         "name": "adapter_model.safetensors",
+        "checkpoint": checkpoint,
+        "permission": permission,
+        "upload_id": (await gateway.http.post("/v1/uploads", json=upload)).json()["id"],
     }
 
 
@@ -78,7 +94,7 @@ async def test_every_route_answers_404_for_every_id_of_another_organisation(gate
         for path in ("/v1/files", "/v1/datasets", "/v1/fine_tuning/jobs"):
             assert (await stranger.get(path)).json()["data"] == []
         assert [model["owned_by"] for model in (await stranger.get("/v1/models")).json()["data"]] == ["base"]
-    assert walked == 26
+    assert walked == 33
     assert (await gateway.http.get(f"/v1/files/{names['file_id']}/content")).status_code == 200
 
 

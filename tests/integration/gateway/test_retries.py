@@ -105,7 +105,7 @@ async def test_refused_data_is_retried_with_a_mended_file_only(gateway: Gateway)
     assert not shown["possible"]
     assert "Line 3 has no reply." in shown["hindrance"]
     refused = await gateway.http.post(f"{JOBS}/{story.job_id}/retry")
-    assert (refused.status_code, refused.json()["code"]) == (422, "data_must_change")
+    assert (refused.status_code, refused.json()["code"]) == (400, "data_must_change")
     mended = await gateway.upload(LINES + LINES[:100], "mended.jsonl")
     again = await retry(gateway, story, training_file=mended["id"])
     assert again["training_file"] == mended["id"]

@@ -50,10 +50,31 @@ def test_operations_that_openai_has_carry_openais_ids(described: dict[str, Any])
         ("/v1/fine_tuning/jobs/{job}/resume", "post"): "resumeFineTuningJob",
         ("/v1/fine_tuning/jobs/{job}/events", "get"): "listFineTuningEvents",
         ("/v1/fine_tuning/jobs/{job}/checkpoints", "get"): "listFineTuningJobCheckpoints",
+        ("/v1/fine_tuning/checkpoints/{checkpoint}/permissions", "get"): "listFineTuningCheckpointPermissions",
+        ("/v1/fine_tuning/checkpoints/{checkpoint}/permissions", "post"): "createFineTuningCheckpointPermission",
+        ("/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}", "delete"): (
+            "deleteFineTuningCheckpointPermission"
+        ),
+        ("/v1/uploads", "post"): "createUpload",
+        ("/v1/uploads/{upload_id}/parts", "post"): "addUploadPart",
+        ("/v1/uploads/{upload_id}/complete", "post"): "completeUpload",
+        ("/v1/uploads/{upload_id}/cancel", "post"): "cancelUpload",
         ("/v1/models", "get"): "listModels",
         ("/v1/models/{model}", "get"): "retrieveModel",
+        ("/v1/models/{model}", "delete"): "deleteModel",
     }
     assert {key: described["paths"][key[0]][key[1]]["operationId"] for key in wanted} == wanted
+
+
+def test_forms_say_what_they_carry(described: dict[str, Any]) -> None:
+    for path, wanted in (("/v1/files", {"purpose", "file"}), ("/v1/uploads/{upload_id}/parts", {"data"})):
+        form = described["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+        assert set(form["required"]) == wanted <= set(form["properties"])
+
+
+def test_a_list_of_jobs_says_how_it_is_narrowed(described: dict[str, Any]) -> None:
+    names = [each["name"] for each in described["paths"]["/v1/fine_tuning/jobs"]["get"]["parameters"]]
+    assert {"after", "limit", "metadata"} <= set(names)
 
 
 def test_everything_but_health_needs_a_key(described: dict[str, Any]) -> None:
