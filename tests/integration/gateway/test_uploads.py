@@ -1,4 +1,4 @@
-"""Uploads in parts: what was acknowledged becomes one file, in the order its owner says; what is thrown away is gone."""
+"""Uploads in parts: what was acknowledged becomes one file in the order its owner says; what is thrown away is gone."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,9 @@
 """OpenAI's own Python client, as it is published, through everything it can ask of files, fine-tuning and models."""
 
+import asyncio
 import hashlib
+import re
+from pathlib import Path
 
 import openai
 import pytest
@@ -10,6 +13,7 @@ from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import CheckpointCommitted
 from tests.integration.gateway.conftest import LINES, Gateway, Story, now
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "use-openais-clients.md"
 WEIGHTS = b"weights" * 1000
 CURVE = b"step,train_loss\n1,2.0\n"
 PAGES = {"pdf": b"%PDF", "html": b"<p>", "json": b"{}"}
@@ -35,6 +39,18 @@ async def _trained(gateway: Gateway) -> Story:
     path = f"/v1/fine_tuning/jobs/{story.job_id}"
     await gateway.until(path, lambda job: job["woodshed"]["stage"] == "done" and job["result_files"])
     return story
+
+
+async def test_the_program_on_the_page_runs(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    here = program.replace("http://127.0.0.1:8080", gateway.url).replace("wsk-…", gateway.key)
+    assert here != program
+    (tmp_path / "chats.jsonl").write_bytes(LINES)
+    monkeypatch.chdir(tmp_path)
+    await asyncio.to_thread(exec, here, {})
+    (job,) = (await gateway.openai.fine_tuning.jobs.list()).data
+    ours = job.model_extra["woodshed"]
+    assert (job.metadata, ours["suffix"], ours["priority"]) == ({"team": "money"}, "coach", "high")
 
 
 async def test_files(gateway: Gateway) -> None:
