@@ -20,6 +20,7 @@ from contracts.jobs import ModelDeleted
 from libs.db import Database
 from libs.errors import WoodshedError
 from libs.storage import Storage, Stored
+from services.gateway.domain.curve import as_result
 from services.gateway.domain.naming import result_file_id
 from services.gateway.queries import files as file_queries
 from services.gateway.queries import jobs as job_queries
@@ -110,13 +111,14 @@ class Collector:
         return Found(name, key, Stored(size, digest.hexdigest()))
 
     async def _copy_metrics(self, job: Record, found: list[Found]) -> FileUploaded | None:
-        """Copy the figures by step, so that the file may be deleted and the adapter stays whole."""
+        """Write the figures by step down as a file of their own, which may be deleted while the adapter stays whole."""
         metrics = next((file for file in found if file.name == METRICS), None)
         if metrics is None:
             return None
         file_id = result_file_id(job["job_id"])
         key = f"{job['tenant']}/files/{file_id}/{RESULT_NAME}"
-        stored = await self._storage.put_stream(key, self._storage.stream(metrics.key))
+        curve = (await self._storage.get_bytes(metrics.key)).decode(errors="replace")
+        stored = await self._storage.put_bytes(key, as_result(curve).encode())
         return FileUploaded(
             tenant=job["tenant"],
             at=datetime.now(UTC),

@@ -73,6 +73,17 @@ async def lost_fact(house: Healthy) -> None:
     await house.run("DELETE FROM scheduler.outbox")
 
 
+async def lost_part(house: Healthy) -> None:
+    await house.run(
+        "INSERT INTO gateway.upload (upload_id, tenant, filename, purpose, size, created_at, expires_at)"
+        " VALUES ('upload-1', 'acme', 'a', 'fine-tune', 1, now(), now())"
+    )
+    await house.run(
+        "INSERT INTO gateway.upload_part (part_id, tenant, upload_id, uri, size, sha256, created_at)"
+        " VALUES ('part-1', 'acme', 'upload-1', 'acme/uploads/upload-1/part-1', 1, 'a', now())"
+    )
+
+
 async def more_holders(house: Healthy, shared: bool, memory_bytes: int) -> None:
     await house.run("DROP INDEX trainer.lease_one_holder")
     await house.run("DROP INDEX trainer.lease_one_device")
@@ -168,6 +179,15 @@ BROKEN: dict[str, tuple[Break, ...]] = {
             f"{FILE} was deleted",
             sql("UPDATE gateway.file SET deleting_at = now(), deleted_at = now()"),
         ),
+        (
+            "objects are whole",
+            f"the model of {JOB} was deleted and its bytes are there",
+            sql(
+                f"UPDATE gateway.job SET adapter_uri = '{CHECKPOINT}', model_deleting_at = now(), "
+                "model_deleted_at = now()"
+            ),
+        ),
+        ("objects are whole", "part-1 names it and it is not there", lost_part),
         ("objects are whole", "report.pdf", changed("acme/reports/eval-1/report.pdf")),
     ),
 }

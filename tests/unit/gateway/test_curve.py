@@ -1,0 +1,15 @@
+"""The result file of a job."""
+
+from services.gateway.domain.curve import as_result
+
+
+def test_openais_columns_come_first_and_by_their_names() -> None:
+    curve = "step,train_loss,eval_loss,lr,token_accuracy\r\n1,2.5,,0.0002,0.5\r\n2,2.25,1.75,0.0001,0.625\r\n"
+    assert as_result(curve) == (
+        "step,train_loss,train_accuracy,valid_loss,lr\n1,2.5,0.5,,0.0002\n2,2.25,0.625,1.75,0.0001\n"
+    )
+
+
+def test_a_column_the_run_did_not_write_is_not_made_up() -> None:
+    assert as_result("step,train_loss\n1,2.0\n") == "step,train_loss\n1,2.0\n"
+    assert as_result("") == "\n"
