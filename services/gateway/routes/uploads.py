@@ -175,11 +175,16 @@ async def _make_file(
         uri=key,
     )
     async with gone_if_refused(storage, key), db.transaction(tenant) as tx:
-        domain.check_unfinished(await the_upload(tx, upload["upload_id"], hold=True))
-        file = await file_queries.add(tx, fact, expiry_of(upload["purpose"], upload["lifetime"], fact.at))
-        done = await queries.complete(tx, upload["upload_id"], file_id)
-        await tx.tell(fact)
-        return shapes.upload_of(done, fact.at, file)
+        now = await the_upload(tx, upload["upload_id"], hold=True)
+        if now["status"] != "completed":
+            domain.check_unfinished(now)
+            file = await file_queries.add(tx, fact, expiry_of(upload["purpose"], upload["lifetime"], fact.at))
+            done = await queries.complete(tx, upload["upload_id"], file_id)
+            await tx.tell(fact)
+            return shapes.upload_of(done, fact.at, file)
+        before = await _completed(tx, now)
+    await storage.delete(key)
+    return before
 
 
 async def _completed(tx: Transaction, upload: Record) -> wire.Upload:
