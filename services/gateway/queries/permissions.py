@@ -54,7 +54,11 @@ async def checkpoints(tx: Transaction, job_ends_with: str, step: int) -> list[Re
 
 async def add(tx: Transaction, checkpoint_id: str, projects: Sequence[str]) -> list[Record]:
     """Let projects use a checkpoint; one that may already keeps the permission it has."""
-    rows = [await tx.fetchrow(ADD, new_id("cp"), tx.tenant, checkpoint_id, project) for project in projects]
+    names = sorted(new_id("cp") for _ in projects)
+    rows = [
+        await tx.fetchrow(ADD, name, tx.tenant, checkpoint_id, project)
+        for name, project in zip(names, projects, strict=True)
+    ]
     return [row for row in rows if row is not None]
 
 

@@ -76,6 +76,8 @@ async def _owned(gateway: Gateway) -> dict[str, str]:
 def _fill(template: Any, names: dict[str, str]) -> Any:
     if isinstance(template, dict):
         return {key: _fill(value, names) for key, value in template.items()}
+    if isinstance(template, list):
+        return [_fill(value, names) for value in template]
     return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], template)
 
 
