@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from asyncpg import Record
-
 from libs.errors import WoodshedError
 from libs.storage import Storage, Stored
 from libs.storage.store import Corrupted
+from services.gateway.domain.statuses import Row
 
 
 class Joined(NamedTuple):
@@ -19,14 +18,14 @@ class Joined(NamedTuple):
     md5: str
 
 
-async def join(storage: Storage, key: str, parts: Sequence[Record]) -> Joined:
+async def join(storage: Storage, key: str, parts: Sequence[Row]) -> Joined:
     """Write the parts, one after the other, under ``key``; ``Corrupted`` if one is not what was acknowledged."""
     md5 = hashlib.md5(usedforsecurity=False)
     stored = await storage.put_stream(key, _joined(storage, parts, md5))
     return Joined(stored, md5.hexdigest())
 
 
-async def _joined(storage: Storage, parts: Sequence[Record], md5: Any) -> AsyncIterator[bytes]:
+async def _joined(storage: Storage, parts: Sequence[Row], md5: Any) -> AsyncIterator[bytes]:
     for part in parts:
         digest = hashlib.sha256()
         async for chunk in storage.stream(part["uri"]):

@@ -52,7 +52,7 @@ def upload_of(row: Row, at: datetime, file: Row | None = None) -> wire.Upload:
         filename=row["filename"],
         purpose=row["purpose"],
         status=status_of(row, at),
-        file=file and file_of(file),
+        file=None if file is None else file_of(file),
     )
 
 

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from libs.errors import Rejected
 from services.gateway.domain.statuses import Row
+
+Status = Literal["pending", "completed", "cancelled", "expired"]
 
 REPEATS = 4
 """A part may come again when its answer was lost: all parts together may be this many times the file."""
@@ -13,9 +16,9 @@ REPEATS = 4
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-def status_of(upload: Row, at: datetime) -> str:
+def status_of(upload: Row, at: datetime) -> Status:
     """Return pending, completed, cancelled or expired."""
-    status: str = upload["status"]
+    status: Status = upload["status"]
     return "expired" if status == "pending" and upload["expires_at"] <= at else status
 
 

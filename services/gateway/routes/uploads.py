@@ -4,6 +4,7 @@ A part that was answered is safe in storage. Making the file reads the parts as 
 hash, and holds a few megabytes at a time. Asked for again, a completed upload answers the same once more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,6 +28,7 @@ from services.gateway.domain import uploads as domain
 from services.gateway.domain.naming import safe_filename, shown_filename
 from services.gateway.domain.purposes import expiry_of
 from services.gateway.domain.repeats import claim_of
+from services.gateway.domain.statuses import Row
 from services.gateway.joining import gone_if_refused, gone_unless_kept, join
 from services.gateway.once import once
 from services.gateway.problems import documented
@@ -139,7 +141,7 @@ async def _announce(wish: wishes.UploadWish, tx: Transaction, settings: Settings
         shown_filename(wish.filename),
         wish.purpose,
         wish.bytes,
-        wish.expires_after and wish.expires_after.seconds,
+        wish.expires_after.seconds if wish.expires_after else None,
         at,
         at + timedelta(seconds=settings.upload_seconds),
     )
@@ -156,7 +158,7 @@ async def _enter(tx: Transaction, upload_id: str, part_id: str, form: uploads.Fo
 
 
 async def _make_file(
-    db: Database, storage: Storage, upload: Record, parts: list[Record], md5: str | None
+    db: Database, storage: Storage, upload: Record, parts: Sequence[Row], md5: str | None
 ) -> wire.Upload:
     """Write the file under a key of its own, then let one transaction decide whether it counts."""
     tenant, file_id = upload["tenant"], new_id("file")
