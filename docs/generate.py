@@ -111,7 +111,8 @@ submits it. The job's `error` has OpenAI's shape (`code`, `message`, `param`); `
 - **Memory runs out while measuring:** smaller batches, then none. The validation loss of a run may be missing in
   places, or the report may fail; the model is untouched and the job succeeds.
 - **The process, machine, storage or network is lost:** the run goes on from the newest checkpoint that verifies:
-  without limit where a machine was taken away with notice, {lost_worker} times for lost processes, {infrastructure}
+  without limit where a machine was taken away with notice, {lost_worker} times for lost processes, {hung}
+  for those that hang, {infrastructure}
   times for storage, network and full disks, each time after a longer wait. {barren} attempts of its own in a row
   without a new checkpoint end it.
 - **Time runs out:** the number of steps is planned to keep the limit. Where the plan was far off, training ends a

@@ -92,6 +92,15 @@ class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):
             le=16,
         ),
     ] = 1
+    hung_seconds: Annotated[
+        float,
+        Meta(
+            description="Least seconds without a word from training after which it is taken for hung: its stacks are "
+            "kept, it is ended and goes on from its newest checkpoint. Thrice as long while it reads, loads and writes "
+            "its result; longer, too, where it was slow before.",
+            gt=0,
+        ),
+    ] = 600.0
     loader_workers: Annotated[
         int, Meta(description="Processes that prepare batches ahead; 0: training does it itself.", ge=0, le=64)
     ] = 0

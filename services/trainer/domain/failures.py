@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from contracts.jobs import Remedy, RemedyKind
 
-Cause = Literal["lost_worker", "infrastructure", "out_of_memory"]
+Cause = Literal["lost_worker", "hung", "infrastructure", "out_of_memory"]
 """The retry budgets of ``recovery``: what may come back by itself, and how often."""
 
 KEPT_LINES = 20
@@ -116,6 +116,15 @@ RULES: dict[str, Rule] = {
         fix="Train again with a longer time limit, or on a faster device.",
         remedy="change_settings",
         button="Train again with twice the time",
+    ),
+    "hung": Rule(
+        reason="hung",
+        cause="hung",
+        message="The training process stopped making progress and said nothing more, again and again.",
+        fix="Look at the log: it keeps where the process stood each time. Look at the disk and the network of the "
+        "machine that trains, then train again.",
+        remedy="try_again",
+        button="Try again",
     ),
     "storage_full": Rule(
         reason="disk_full",

@@ -1,6 +1,6 @@
 """What to do after an attempt was lost: go on from the newest checkpoint, or give up, and why.
 
-Budgets by cause: preemption without limit, a lost worker 5 times, an infrastructure error 10
+Budgets by cause: preemption without limit, a lost worker 5 times, one that hung 3, an infrastructure error 10
 (each after a longer wait), out of memory 2 (each halves the tokens of a forward pass;
 accumulation grows to match, so the optimiser's steps stay what they were), a user's error 0.
 Three attempts in a row without a new checkpoint make no progress; one that its machine or the
@@ -16,7 +16,7 @@ from services.trainer.domain.failures import RULES, Cause, Failure, explained
 
 PREEMPTED: Literal["preempted"] = "preempted"
 """The machine was taken away with notice: no failure, so no row in the table of failures."""
-BUDGETS: dict[Cause, int] = {"lost_worker": 5, "infrastructure": 10, "out_of_memory": 2}
+BUDGETS: dict[Cause, int] = {"lost_worker": 5, "hung": 3, "infrastructure": 10, "out_of_memory": 2}
 """How often a run survives each cause."""
 BARREN_ATTEMPTS = 3
 NAMELESS = frozenset({"lost_worker", "unexplained"})

@@ -19,6 +19,7 @@ from libs.telemetry import observe
 from services.trainer.line import DeviceFound
 from services.trainer.runner.attempts import Attempts
 from services.trainer.runner.dial import Dial
+from services.trainer.runner.family import adopted
 from services.trainer.runner.launching import Command, command, together
 from services.trainer.settings import RunnerSettings
 
@@ -55,6 +56,7 @@ async def live(
 
     ``command`` says what carries out an attempt.
     """
+    adopted.adopt()
     attempts = Attempts(name, devices, settings, bus, Storage.open(settings.storage_url), command)
     dial = Dial(name, devices, settings, bus, attempts)
     async with asyncio.TaskGroup() as tasks:

@@ -14,6 +14,7 @@ import structlog
 from contracts.base import new_id
 from libs.bus import Bus
 from libs.storage import Storage
+from services.trainer.domain.hanging import Patience
 from services.trainer.line import DeviceFound, Held, Launch, mark_of
 from services.trainer.runner.attempt import Attempt
 from services.trainer.runner.launching import Command, command
@@ -25,6 +26,9 @@ log = structlog.get_logger()
 
 CUT_OFF_GRACE = 3.0
 """Seconds to save in once the control is unheard: the lease ends five after a runner stops itself."""
+
+FIRST_TIMES = 3.0
+"""How much longer than in training a child may be silent before its first forward pass and after its last."""
 
 LAST_WORDS = 0.3
 SHORTEST_LAST_WORDS, LONGEST_LAST_WORDS = 1.0, 10.0
@@ -80,6 +84,7 @@ class Attempts:
             models=Path(self.settings.models_dir),
             workers=self.settings.loader_workers,
             folder=self.folder / launch.run_id / f"fence-{launch.fence}",
+            patience=Patience(least=self.settings.hung_seconds, first=FIRST_TIMES * self.settings.hung_seconds),
         )
         self.held[launch.fence] = attempt
         assert self.tasks

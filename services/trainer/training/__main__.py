@@ -1,5 +1,6 @@
 """The training child: ``python -m services.trainer.training SPEC.json``. See ``protocol`` for what it says."""
 
+import faulthandler
 import os
 import signal
 import sys
@@ -19,8 +20,10 @@ from services.trainer.training.protocol import read_spec  # noqa: E402
 def main() -> int:
     """Run one attempt; the exit code is 0 when it finished or stopped as asked, 1 when it failed.
 
-    A process of a gang has a session of its own: it asks the kernel to be killed with its launcher.
+    SIGUSR1 asks for every thread's stack on standard error. A process of a gang has a session of its own: it asks the
+    kernel to be killed with its launcher.
     """
+    faulthandler.register(signal.SIGUSR1)
     gang = Gang.of(os.environ)
     if gang.size > 1:
         die_with_parent(signal.SIGKILL)

@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from services.trainer.training.protocol import Failed, Progressed, Stage, Staged, Told
+from services.trainer.training.protocol import Alive, Failed, Progressed, Stage, Staged, Told
 
 PROGRESS_SECONDS = 0.5
+ALIVE_SECONDS = 5.0
 
 
 class Channel:
@@ -30,11 +31,13 @@ class Channel:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._progressed = 0.0
+        self._told = 0.0
 
     def tell(self, line: Told) -> None:
         """Write one line and flush it; a parent that is gone ends this process (exit code 1)."""
         if not self._speaks and not isinstance(line, Failed):
             return
+        self._told = time.monotonic()
         try:
             with self._lock:
                 self._stream.write(msgspec.json.encode(line) + b"\n")
@@ -53,6 +56,11 @@ class Channel:
             return
         self._progressed = now
         self.tell(line)
+
+    def alive(self) -> None:
+        """Tell that work goes on, unless something was told in the last five seconds."""
+        if time.monotonic() - self._told >= ALIVE_SECONDS:
+            self.tell(Alive())
 
     @property
     def seconds(self) -> float:

@@ -91,6 +91,13 @@ class Progressed(Told, frozen=True, kw_only=True, tag="progressed"):
     device_bytes: int = 0
 
 
+class Alive(Told, frozen=True, kw_only=True, tag="alive"):
+    """A forward pass is over, in training or evaluation; told where nothing else was for some seconds.
+
+    Who hears nothing for far longer than this takes the child for hung.
+    """
+
+
 class Saved(Told, frozen=True, kw_only=True, tag="saved"):
     """A checkpoint is whole on the local disk: ``path`` holds its manifest.
 
@@ -146,7 +153,7 @@ class Failed(Told, frozen=True, kw_only=True, tag="failed"):
     traceback: str
 
 
-Line = Staged | Progressed | Saved | Remarked | Finished | Stopped | Failed
+Line = Staged | Progressed | Alive | Saved | Remarked | Finished | Stopped | Failed
 
 
 def read_line(line: bytes) -> Line:

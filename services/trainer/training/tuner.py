@@ -7,7 +7,7 @@ committed. The short version: ``tests/bench/plain_trl.py``.
 """
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         self.points: list[metrics.Point] = []
         self.tokens = 0
         self.trained_tokens = 0
+        self.after_pass: Callable[[], None] = lambda: None
 
     def carry_on(self, points: list[metrics.Point]) -> None:
         """Go on counting where an earlier attempt's checkpoint stood."""
@@ -90,6 +91,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
             with self._products():
                 total, guessed = model.row_loss(row)
             self.accelerator.backward(total * (self.gang.size * counts) / taught)
+            self.after_pass()
             loss += total.detach().cpu() * counts / taught
             right += int(guessed) * counts
         self.tokens += sum(len(row.ids) for row in rows)
@@ -121,6 +123,7 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         with torch.no_grad(), self._products():
             for row, counts in self.gang.share(rows):
                 total, guessed = self.model.row_loss(row)
+                self.after_pass()
                 loss, right = loss + float(total) * counts, right + int(guessed) * counts
         loss, right = self.gang.sum(loss, right)
         taught = sum(_taught(row) for row in rows)

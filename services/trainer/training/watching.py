@@ -36,6 +36,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._tuner = tuner
         self._plan = plan
         self._channel = channel
+        tuner.after_pass = channel.alive
         self._stop_asked = stop_asked
         self._began = time.monotonic()
         self._from = (0, 0)

@@ -167,7 +167,7 @@ async def test_each_damaged_checkpoint_is_told_and_the_one_before_is_used(
         bad = msgspec.structs.replace(bad, sha256=stored.sha256)
     heard = Heard()
     attempt = machine.attempt(heard, 1, (bad, whole))
-    found = await attempt._fetch_checkpoint()
+    found = await attempt._fetching.checkpoint()
     assert found
     assert found.name == "step-5"
     [told] = heard.only(Quarantined)

@@ -1,5 +1,6 @@
 """Children that hang, and storage that fails beside a healthy child: what the runner reports of them."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import cast
@@ -11,15 +12,33 @@ from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.storage import Storage
 from libs.storage.store import StorageFull, Stored
 from services.trainer.domain.classifying import classified
-from services.trainer.line import Broken, DeviceFound, Launch, Remark
+from services.trainer.domain.failures import evidence_of
+from services.trainer.domain.hanging import USUAL, Patience
+from services.trainer.domain.recovery import GoOn, History, after_loss
+from services.trainer.line import Broken, DeviceFound, Launch, Reached, Remark
 from services.trainer.runner.attempt import Attempt
 from services.trainer.runner.reporting import Reporter
-from services.trainer.training.protocol import AttemptSpec, Line, Remarked, Saved
+from services.trainer.training.protocol import Alive, AttemptSpec, Line, Remarked, Saved
 
 CPU = DeviceFound(
     device_id="bench-cpu", kind="cpu", precision="float32", threads=1, memory_bytes=1, flops=1.0, torch_device="cpu"
 )
 HANGS = "import sys, time; print(sys.argv[1], flush=True); time.sleep(600)"
+
+STUCK = """
+import sys, threading
+from services.trainer.training import __main__ as child
+from services.trainer.training.protocol import Alive
+def waits_for_a_lock():
+    threading.Event().wait()
+def run(spec, channel, *_):
+    channel.stage("training")
+    channel.tell(Alive())
+    waits_for_a_lock()
+child.run = run
+sys.argv[1] = sys.argv[2]
+sys.exit(child.main())
+"""
 
 
 class Heard:
@@ -41,7 +60,15 @@ class Full(Storage):
         raise StorageFull("No room is left on the disk.")
 
 
-def attempt(heard: Heard, folder: Path, says: Line, storage: Storage | None = None) -> Attempt:
+def attempt(
+    heard: Heard,
+    folder: Path,
+    says: Line,
+    storage: Storage | None = None,
+    *,
+    patience: Patience = USUAL,
+    command: str = HANGS,
+) -> Attempt:
     """Prepare an attempt whose child says one line and then hangs."""
     launch = Launch(
         tenant="acme",
@@ -63,9 +90,10 @@ def attempt(heard: Heard, folder: Path, says: Line, storage: Storage | None = No
         CPU,
         cast(Storage, storage),
         cast(Reporter, heard),
-        command=lambda spec, device: [sys.executable, "-c", HANGS, line],
+        command=lambda spec, device: [sys.executable, "-c", command, line, str(spec)],
         models=folder,
         folder=folder,
+        patience=patience,
     )
 
 
@@ -79,7 +107,7 @@ def spec(folder: Path, seconds_left: float) -> AttemptSpec:
 async def test_a_child_that_hangs_beyond_its_time_is_ended_and_said_to_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.trainer.runner.attempt.PATIENCE", 1.0)
+    monkeypatch.setattr("services.trainer.runner.overdue.PATIENCE", 1.0)
     heard, folder = Heard(), tmp_path / "work"
     said = Remarked(step=3, code="loss_spike", level="warn", message="It jumped.")
     await attempt(heard, folder, said)._run(spec(folder, seconds_left=0.5))
@@ -87,6 +115,23 @@ async def test_a_child_that_hangs_beyond_its_time_is_ended_and_said_to_have(
     assert remark == Remark(step=3, code="loss_spike", level="warn", message="It jumped.")
     assert isinstance(broken, Broken)
     assert (broken.kind, broken.exit_code) == ("time_limit", -9)
+
+
+async def test_a_child_that_stops_making_progress_is_ended_and_its_stack_is_kept(tmp_path: Path) -> None:
+    """The real child's main, with a training that waits for a lock for ever after its first forward pass."""
+    heard, folder = Heard(), tmp_path / "work"
+    hangs = attempt(heard, folder, Alive(), patience=Patience(least=0.5, first=300.0), command=STUCK)
+    async with asyncio.timeout(300):
+        await hangs._run(spec(folder, seconds_left=0.0))
+    [reached, broken] = heard.told
+    assert reached == Reached(stage="training")
+    assert isinstance(broken, Broken)
+    assert (broken.kind, broken.exit_code) == ("hung", -9)
+    evidence = evidence_of(broken.exit_code, broken.stderr)
+    assert "in waits_for_a_lock" in evidence
+    verdict = after_loss(broken.kind, evidence, "", History(losses={}, barren=0, micro_tokens=768))
+    assert isinstance(verdict, GoOn)
+    assert verdict.cause == "hung"
 
 
 async def test_a_storage_that_fails_beside_a_child_is_named_and_not_the_child(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from services.trainer.domain.remedies import LONGEST_SECONDS, SHORTEST, SMALLEST
 from services.trainer.runner.machine import memory_kills
 
 CORPUS = Path(__file__).parent / "corpus"
-DECIDED_ELSEWHERE = {"no_progress", "time_limit"}
+DECIDED_ELSEWHERE = {"no_progress", "time_limit", "hung"}
 RECIPE = Recipe(base_model=SHIPPED_MODEL, rank=16, learning_rate=2e-4, max_length=2048, time_limit=1800.0)
 
 

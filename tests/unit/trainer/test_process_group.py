@@ -1,7 +1,9 @@
 """A child and everything it leaves behind end together, before its end is reported."""
 
 import asyncio
+import ctypes
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,21 @@ import pytest
 from contracts.recipes import Recipe
 from services.trainer.line import Broken, Halted, Launch, Reached, SavedBefore, What
 from services.trainer.runner.attempt import Attempt
+from services.trainer.runner.family import PR_SET_CHILD_SUBREAPER, adopted
 from services.trainer.training.protocol import AttemptSpec
 
 CHILD = """#!{python}
 import os, signal, subprocess, sys, time
 {prepares}
-family = subprocess.Popen(["sleep", "1000"])
-print(family.pid, file=open(r"{folder}/family", "w"), flush=True)
+{starts}
+print(pid, file=open(r"{folder}/family", "w"), flush=True)
 {does}
+"""
+STARTS = 'pid = subprocess.Popen(["sleep", "1000"]).pid'
+ESCAPES = 'pid = subprocess.Popen(["sleep", "1000"], start_new_session=True).pid'
+IS_ORPHANED = """
+escaping = "import subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=2).pid)"
+pid = int(subprocess.run(["{python}", "-c", escaping], stdout=subprocess.PIPE).stdout)
 """
 STOPPED = '{"type":"stopped","step":3,"path":null}'
 STOPS = (f"signal.signal(signal.SIGTERM, lambda *_: (print('{STOPPED}', flush=True), sys.exit(0)))", "signal.pause()")
@@ -54,12 +63,21 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.fixture(autouse=True)
+def adopting() -> Iterator[None]:
+    """Let this process be the parent of orphans, as a runner is."""
+    adopted.adopt()
+    yield
+    adopted.adopts = False
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
 @pytest.fixture
 def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Attempt:
+    prepares, does, starts = (*request.param, STARTS)[:3]
+    starts = starts.replace("{python}", sys.executable)
     child = tmp_path / "child"
-    child.write_text(
-        CHILD.format(python=sys.executable, folder=tmp_path, prepares=request.param[0], does=request.param[1])
-    )
+    child.write_text(CHILD.format(python=sys.executable, folder=tmp_path, prepares=prepares, does=does, starts=starts))
     child.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(child))
     launch: Any = type("Launch", (), {"tenant": "acme", "run_id": "run-1", "fence": 1})
@@ -99,6 +117,22 @@ async def test_a_child_that_does_not_stop_is_killed_with_its_family_after_its_gr
     reporter = await carry_out(attempt, grace=0.2)
     assert [(type(each), each.exit_code) for each in reporter.told] == [(Broken, -9)]
     assert reporter.lived == [False]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "grace"),
+    [((*DIES, ESCAPES), None), ((*IS_DEAF, ESCAPES), 0.2), ((*STOPS, IS_ORPHANED), 30.0)],
+    ids=["the child died", "it was killed", "its parent had died long before"],
+    indirect=["attempt"],
+)
+async def test_who_leaves_the_group_and_the_tree_ends_with_the_child_too(attempt: Attempt, grace: float | None) -> None:
+    stranger = await asyncio.create_subprocess_exec("sleep", "1000", start_new_session=True)
+    reporter = await carry_out(attempt, grace=grace)
+    assert reporter.lived == [False]
+    assert alive(stranger.pid), "nobody else's process is touched"
+    stranger.kill()
+    await stranger.wait()
+    assert not psutil.pid_exists(int(reporter.family.read_text())), "the dead are buried"
 
 
 class SlowStorage:
