@@ -11,7 +11,7 @@ from libs.db import Transaction
 from libs.db.database import now
 from services.trainer import queries, queries_devices, queries_machines
 from services.trainer.domain import run_states
-from services.trainer.domain.saving import interval
+from services.trainer.domain.saving import expected_cost, interval
 from services.trainer.settings import TrainerSettings
 
 router = Router("trainer")
@@ -34,7 +34,8 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
     device_bytes = await queries_devices.take_offer(tx, job.device_id, job.offer_id)
     granted = None
     if not await queries.called_off(tx, job.offer_id) and device_bytes is not None:
-        every = interval(job.estimate, settings.mean_seconds_between_losses)
+        between, share = settings.mean_seconds_between_losses, settings.saving_share
+        every = interval(job.estimate, between, expected_cost(job.recipe), share)
         await queries.add_run(tx, job, every, min(job.estimate.memory_bytes, device_bytes))
         if await queries.take_up(tx, job, now()):
             granted = await queries.grant(tx, job.run_id, job.device_id, now())

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.recipes import Recipe
+from services.trainer.domain.saving import Rule
 from services.trainer.training.protocol import Progressed
 
 HELLO = "trainer.control.hello"
@@ -95,8 +96,9 @@ class SavedBefore(Struct, frozen=True, kw_only=True):
 class Launch(Struct, frozen=True, kw_only=True):
     """Start this attempt; ``checkpoints`` newest first. Safe to repeat: an attempt already here is left alone.
 
-    ``seconds_left`` of the run's time limit, 0 for none: then training ends early with what it has. ``mark`` is of the
-    session it is for: who only bears the runner's name leaves it alone.
+    ``saving`` is what may stretch ``checkpoint_every``. ``seconds_left`` of the run's time limit, 0 for none: then
+    training ends early with what it has. ``mark`` is of the session it is for: who only bears the runner's name leaves
+    it alone.
     """
 
     tenant: str
@@ -109,6 +111,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     dataset_uri: str
     dataset_digest: str
     checkpoint_every: int
+    saving: Rule | None = None
     micro_tokens: int
     seconds_left: float = 0.0
     checkpoints: tuple[SavedBefore, ...] = ()

@@ -21,7 +21,7 @@ from libs.db.database import now
 from libs.storage import Storage
 from services.trainer import queries, queries_devices
 from services.trainer.control import Control
-from services.trainer.domain.saving import KEEP
+from services.trainer.domain.saving import KEEP, Rule, rule_for
 from services.trainer.domain.time_limit import seconds_left
 from services.trainer.handlers import begin_attempt, new_offer
 from services.trainer.line import Answered, Launch, Stop, encode, mark_of, order_subject
@@ -124,7 +124,9 @@ class Loops:
 
     async def _starting(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
         spent = await queries.device_seconds(tx, row["run_id"], now())
-        return row, _launch(row, await queries.checkpoints(tx, row["run_id"]), spent)
+        settings = self.control.settings
+        rule = rule_for(settings.mean_seconds_between_losses, settings.saving_share)
+        return row, _launch(row, await queries.checkpoints(tx, row["run_id"]), spent, rule)
 
     async def _ask(self, runner: str, what: str, order: Launch | Stop) -> Answered | None:
         """Give a runner an order; ``None``: it does not answer."""
@@ -171,7 +173,7 @@ class Loops:
                 await queries.forget_checkpoint(tx, uri)
 
 
-def _launch(row: Any, saved: tuple[Any, ...], spent: float) -> Launch:
+def _launch(row: Any, saved: tuple[Any, ...], spent: float, rule: Rule) -> Launch:
     recipe = msgspec.json.decode(row["recipe"], type=Recipe)
     return Launch(
         tenant=row["tenant"],
@@ -184,6 +186,7 @@ def _launch(row: Any, saved: tuple[Any, ...], spent: float) -> Launch:
         dataset_uri=row["dataset_uri"],
         dataset_digest=row["dataset_digest"],
         checkpoint_every=row["checkpoint_every"],
+        saving=rule,
         micro_tokens=row["micro_tokens"],
         seconds_left=seconds_left(recipe.time_limit, spent),
         checkpoints=saved,

@@ -32,6 +32,15 @@ class TrainerSettings(ServiceSettings, frozen=True, kw_only=True):
         float,
         Meta(description="How often this hardware is expected to vanish, in seconds; decides how often to save.", gt=0),
     ] = 3600.0
+    saving_share: Annotated[
+        float,
+        Meta(
+            description="Share of training time that saving may take; it saves less often where saves are dear, but at "
+            "least four times in the mean time between losses.",
+            gt=0,
+            le=1,
+        ),
+    ] = 0.01
     device_rate: Annotated[
         float, Meta(description="What one hour of a device costs; shown while a run goes on.", ge=0)
     ] = 0.06

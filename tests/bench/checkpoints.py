@@ -1,15 +1,15 @@
 """What saving costs a training: ``python -m tests.bench.checkpoints [--method lora|full] [--steps 8] [--batch 1]``.
 
-The shipped model trains in this process with the interval that the control would give this run. Named for each save:
-the copy (training stands still for it), and in the thread beside training: writing, bringing to disk, hashing, naming.
-The overhead is the time training stood still over the time it trained; the thread's CPU seconds are the most that it
-can have taken from training besides.
+The shipped model trains in this process and saves a few times, far oftener than a run would. Named for each save: the
+copy (training stands still for it), and in the thread beside training: writing, bringing to disk, hashing, naming.
+What a save costs is the time training stood still and the thread's processor seconds, the most that it can have taken
+from training besides. The overhead is that cost over the time between two saves of a long run: as the control plans it
+before anything is measured, and as the run itself decides it from the steps and saves measured here.
 """
 
 import argparse
 import hashlib
 import io
-import math
 import statistics
 import tempfile
 import time
@@ -22,11 +22,10 @@ import msgspec
 import torch
 
 from contracts.jobs import Estimate
-from services.trainer.domain.saving import SAVE_SECONDS, interval
+from services.trainer.domain.saving import affordable, expected_cost, interval, rule_for
 from services.trainer.training import attempt, checkpoints, state
 from services.trainer.training.channel import Channel
 from services.trainer.training.protocol import Progressed, Saved, read_line
-from services.trainer.training.saving import Checkpoints
 from tests.bench.training import conversations, spec
 
 MEAN_SECONDS_BETWEEN_LOSSES = 3600.0
@@ -34,15 +33,15 @@ MEAN_SECONDS_BETWEEN_LOSSES = 3600.0
 PARTS: dict[str, list[float]] = defaultdict(list)
 
 
-def timed(part: str, inner: Callable[..., Any], clock: Callable[[], float] = time.perf_counter) -> Callable[..., Any]:
+def timed(part: str, inner: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a function so that its every call is noted under ``part``."""
 
     def call(*arguments: Any, **named: Any) -> Any:
-        began = clock()
+        began = time.perf_counter()
         try:
             return inner(*arguments, **named)
         finally:
-            PARTS[part].append(clock() - began)
+            PARTS[part].append(time.perf_counter() - began)
 
     return call
 
@@ -54,7 +53,6 @@ def watch_parts() -> None:
     checkpoints._sync = timed("fsync", checkpoints._sync)
     hashlib.file_digest = timed("hash", hashlib.file_digest)  # type: ignore[assignment]
     Path.rename = timed("rename", Path.rename)  # type: ignore[method-assign]
-    Checkpoints._commit = timed("the thread's CPU", Checkpoints._commit, time.thread_time)  # type: ignore[method-assign]
 
 
 class Timed(io.BytesIO):
@@ -69,19 +67,8 @@ class Timed(io.BytesIO):
         return len(data)
 
 
-def measure(method: str, steps: int, batch: int, seconds_a_step: float, at_most: float, folder: Path) -> None:
+def measure(method: str, steps: int, batch: int, every: int, at_most: float, folder: Path) -> None:
     """Train and print the table."""
-    estimate = Estimate(
-        seconds=seconds_a_step * steps,
-        seconds_low=0,
-        seconds_high=0,
-        cost=0,
-        currency="EUR",
-        memory_bytes=0,
-        steps=steps,
-        tokens=0,
-    )
-    every = interval(estimate, MEAN_SECONDS_BETWEEN_LOSSES)
     asked = spec(conversations(folder / "train.parquet"), folder / "work", steps - 1)
     recipe = msgspec.structs.replace(asked.recipe, method=method, batch_size=batch, max_steps=steps)
     stream = Timed()
@@ -96,16 +83,26 @@ def measure(method: str, steps: int, batch: int, seconds_a_step: float, at_most:
     progress = [at for at, line in stream.heard if isinstance(line, Progressed)]
     steps = len(progress)
     trained = (progress[-1] - progress[0]) * steps / (steps - 1)
-    usual = math.sqrt(2 * SAVE_SECONDS * MEAN_SECONDS_BETWEEN_LOSSES)
     blocked = [each.blocked for each in saved]
     print(f"{method}: {steps} steps in {trained:.1f} s, saved every {every} steps, {len(saved)} times")
     print(f"size {saved[-1].size / 1e6:.0f} MB; whole after {spread([each.seconds for each in saved])}")
-    print(f"training stood still for {spread(blocked)}: {sum(blocked) / trained:.2%} of its time")
-    print(f"of the {usual:.0f} s between two saves of a long run that is {statistics.median(blocked) / usual:.3%}")
+    print(f"training stood still for {spread(blocked)}; thread busy for {spread([each.busy for each in saved])}")
     for part, times in PARTS.items():
         print(f"  {part}: {sum(times) / len(saved):.3f} s a save")
-    taken = sum(PARTS["the thread's CPU"])
-    print(f"with the thread's CPU seconds over the cores' it is at most {(sum(blocked) + taken) / trained:.2%}")
+    cost, step = statistics.fmean(each.blocked + each.busy for each in saved), trained / steps
+    rule = rule_for(MEAN_SECONDS_BETWEEN_LOSSES)
+    planned = interval(long_run(step), MEAN_SECONDS_BETWEEN_LOSSES, expected_cost(recipe))
+    for who, chosen in (("planned", planned), ("decided by the run", affordable(planned, cost, step, rule))):
+        seconds = chosen * step
+        print(f"{who}: a save every {chosen} steps ({seconds:.0f} s) takes at most {cost / seconds:.2%} of them")
+
+
+def long_run(seconds_a_step: float) -> Estimate:
+    """Estimate a run of ten thousand steps."""
+    return Estimate(
+        seconds=10_000 * seconds_a_step, seconds_low=0, seconds_high=0, cost=0, currency="EUR", memory_bytes=0,
+        steps=10_000, tokens=0,
+    )  # fmt: skip
 
 
 def spread(times: list[float]) -> str:
@@ -120,10 +117,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--at-most", type=float, default=200.0, help="seconds after which it stops, saving once more")
-    parser.add_argument("--seconds-a-step", type=float, default=6.0, help="as the estimate would say")
+    parser.add_argument("--every", type=int, default=3, help="steps between the saves that are measured")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(asked.method, asked.steps, asked.batch, asked.seconds_a_step, asked.at_most, Path(folder))
+        measure(asked.method, asked.steps, asked.batch, asked.every, asked.at_most, Path(folder))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from tests.simulation.store import Checkpoint, Device, Lease, Run, TrainerSchema
 LEASE_SECONDS = 15.0
 TAKE_OVER = 5 * SECOND
 LOSSES = 3600.0
+SAVE = 0.2
 BACKOFF = Backoff(first=2.0, last=20.0)
 
 
@@ -72,7 +73,7 @@ class Control(Loops):
             run = db.runs.get(db.run_of.setdefault(job.job_id, job.run_id))
             if run is None:
                 memory = min(job.estimate.memory_bytes, device.memory)
-                run = db.runs[job.run_id] = Run(job.run_id, job.job_id, interval(job.estimate, LOSSES), memory)
+                run = db.runs[job.run_id] = Run(job.run_id, job.job_id, interval(job.estimate, LOSSES, SAVE), memory)
             if self._take_up(run, job):
                 lease = db.grant(run, device, self.wall())
         if lease is None:

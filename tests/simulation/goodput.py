@@ -34,7 +34,7 @@ def every_steps(parts: Parts, between: float) -> int:
         seconds=seconds, seconds_low=seconds, seconds_high=seconds, cost=0.0, currency="EUR", memory_bytes=1,
         steps=STEPS, tokens=1,
     )  # fmt: skip
-    return interval(told, between)
+    return interval(told, between, parts.save)
 
 
 def goodput(parts: Parts, between: float, *, notice: bool, regular: bool = True, seed: int = 0) -> float:

@@ -49,6 +49,7 @@ class Fetching:
             work_dir=str(self.folder),
             resume_from=str(resumed.path) if resumed else None,
             checkpoint_every=launch.checkpoint_every,
+            saving=launch.saving,
             threads=device.threads,
             device=device.torch_device,
             micro_tokens=launch.micro_tokens,

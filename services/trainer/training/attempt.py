@@ -114,6 +114,7 @@ def _plan(spec: AttemptSpec, manifest: Manifest, examples: int) -> Plan:
         dtype=msgspec.convert(manifest.dtype, type=Plan.__annotations__["dtype"]),
         device=spec.device,
         workers=spec.workers,
+        saving=spec.saving,
     )
 
 

@@ -8,6 +8,7 @@ import math
 from msgspec import Struct
 
 from contracts.recipes import Recipe
+from services.trainer.domain.saving import Rule
 from services.trainer.training.hardware import Dtype
 
 
@@ -23,10 +24,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     dtype: Dtype
     device: str
     workers: int = 0
-
-    def saves_at(self, step: int) -> bool:
-        """Whether a checkpoint is due after this step; the last step's result is the adapter itself."""
-        return step % self.checkpoint_every == 0 and step < self.total_steps
+    saving: Rule | None = None
 
     def evaluates_at(self, step: int) -> bool:
         """Whether the validation loss is due: after every pass over the data, and at the end."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contracts.recipes import Recipe
+from services.trainer.domain.saving import Rule
 
 Stage = Literal["preprocessing", "loading_model", "training", "saving"]
 FailureKind = Literal[
@@ -31,7 +32,8 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     """One attempt. Paths are absolute; ``resume_from`` is a committed checkpoint's folder.
 
     ``micro_tokens`` bounds the tokens of one forward pass, 0 lets the device decide; out-of-memory retries halve it.
-    ``checkpoint_every`` counts optimiser steps. ``model_revision``, when given, must be that of ``model_dir``.
+    ``checkpoint_every`` counts optimiser steps, more where ``saving`` finds saves too dear; without it they stand.
+    ``model_revision``, when given, must be that of ``model_dir``.
     ``seconds_left`` until training ends early with what it has; 0: it takes the time it takes.
     ``processes`` above 1 train together, each with ``threads``; ``device`` then names their GPUs (``cuda:0,1``).
     ``workers`` are processes that prepare batches ahead; their number changes no byte.
@@ -48,6 +50,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     resume_from: str | None = None
     model_revision: str | None = None
     checkpoint_every: Annotated[int, Meta(ge=1)] = 100
+    saving: Rule | None = None
     threads: Annotated[int, Meta(ge=1)] = 2
     device: str = "cpu"
     micro_tokens: Annotated[int, Meta(ge=0)] = 0
@@ -101,7 +104,8 @@ class Alive(Told, frozen=True, kw_only=True, tag="alive"):
 class Saved(Told, frozen=True, kw_only=True, tag="saved"):
     """A checkpoint is whole on the local disk: ``path`` holds its manifest.
 
-    ``seconds`` from the step's end until then; training stood still for ``blocked`` of them.
+    ``seconds`` from the step's end until then; training stood still for ``blocked`` of them. ``busy`` processor seconds
+    were the writing thread's.
     """
 
     step: int
@@ -109,6 +113,7 @@ class Saved(Told, frozen=True, kw_only=True, tag="saved"):
     size: int
     seconds: float
     blocked: float = 0.0
+    busy: float = 0.0
 
 
 class Remarked(Told, frozen=True, kw_only=True, tag="remarked"):

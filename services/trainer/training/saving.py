@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import msgspec
 
@@ -31,6 +32,7 @@ class Checkpoints:
         self._began = 0.0
         self._writer: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._costs: list[float] = []
         self.last: Path | None = None
 
     def clear(self) -> None:
@@ -56,6 +58,11 @@ class Checkpoints:
         self._writer = threading.Thread(target=self._commit, args=(step, write, blocked), name="checkpoint")
         self._writer.start()
 
+    @property
+    def cost(self) -> float:
+        """The mean of what the saves so far have cost training at most, in seconds; 0 before the first is whole."""
+        return fmean(self._costs) if self._costs else 0.0
+
     def check(self) -> None:
         """Raise what went wrong in a save that is over."""
         if self._error:
@@ -77,5 +84,7 @@ class Checkpoints:
             self._error = error
             return
         self.last = final
+        busy = time.thread_time()
+        self._costs.append(blocked + busy)
         seconds = time.monotonic() - self._began
-        self._tell(Saved(step=step, path=str(final), size=self._size, seconds=seconds, blocked=blocked))
+        self._tell(Saved(step=step, path=str(final), size=self._size, seconds=seconds, blocked=blocked, busy=busy))

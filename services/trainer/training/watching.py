@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from services.trainer.domain.saving import Rhythm
 from services.trainer.training.alerts import Alerts, out_of_time, short_of_memory
 from services.trainer.training.channel import Channel
 from services.trainer.training.hardware import device_bytes, resident_bytes
@@ -41,6 +42,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._began = time.monotonic()
         self._from = (0, 0)
         self._alerts = Alerts(plan.total_steps)
+        self._rhythm = Rhythm(plan.checkpoint_every, 0, plan.saving)
+        self._save_is_due = tuner.gang.agree(self._leader_finds_save_due)
         self.time_is_up: Callable[[], bool] = lambda: False
         self.stopped = False
 
@@ -48,6 +51,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Start the attempt's clock where the run stands; make up for an evaluation that a stop left out."""
         self._began = time.monotonic()
         self._from = (state.global_step, self._tuner.tokens)
+        self._rhythm = Rhythm(self._plan.checkpoint_every, state.global_step, self._plan.saving)
         if self._evaluates_at(state.global_step) and self._tuner.points[-1].eval_loss is None:
             self._tuner.evaluate()
 
@@ -56,7 +60,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._tuner.checkpoints.check()
         step = state.global_step
         control.should_evaluate = self._evaluates_at(step)
-        control.should_save = self._plan.saves_at(step)
+        control.should_save = self._save_is_due() and step < self._plan.total_steps
         asked = self._stop_asked()
         if asked and step < self._plan.total_steps:
             self.stopped = control.should_save = control.should_training_stop = True
@@ -83,6 +87,16 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if "eval_loss" in metrics:
             points[-1] = _with_eval(points[-1], metrics["eval_loss"])
             self._channel.tell(self._progressed(points[-1]))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Count from here to the next save."""
+        self._rhythm.saved(state.global_step)
+
+    def _leader_finds_save_due(self) -> bool:
+        """Whether a checkpoint is due after this step, by the clock of the one process that writes them."""
+        step = self._tuner.state.global_step
+        seconds_a_step = (time.monotonic() - self._began) / (step - self._from[0])
+        return self._tuner.gang.leads and self._rhythm.due(step, self._tuner.checkpoints.cost, seconds_a_step)
 
     def _end_early(self, step: int, control: TrainerControl) -> None:
         """Let this step be the last one: what was learned until here becomes the adapter."""

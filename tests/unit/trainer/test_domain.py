@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.jobs import Estimate
 from services.trainer.domain import run_states
 from services.trainer.domain.failures import Failure, evidence_of
 from services.trainer.domain.liveness import Silence
 from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS, Backoff, GoOn, History, after_loss, wait_before
-from services.trainer.domain.saving import interval
 
 STATES = typing.get_args(run_states.State)
 HAPPENINGS = typing.get_args(run_states.Happening)
@@ -162,24 +160,3 @@ def test_a_beat_starts_the_count_anew_and_a_sleeping_arbiter_counts_nothing() ->
         silence.tick({1}, 2.0, connected=True)
     silence.heard(1)
     assert silence.tick({1}, 2.0, connected=True) == []
-
-
-@given(
-    seconds=st.floats(0, 1e6),
-    steps=st.integers(0, 100_000),
-    between=st.floats(1, 1e7),
-)
-def test_the_save_interval_is_at_least_one_step_and_at_most_a_hundred(
-    seconds: float, steps: int, between: float
-) -> None:
-    estimate = Estimate(
-        seconds=seconds,
-        seconds_low=0,
-        seconds_high=seconds,
-        cost=0,
-        currency="EUR",
-        memory_bytes=0,
-        steps=steps,
-        tokens=0,
-    )
-    assert 1 <= interval(estimate, between) <= 100
