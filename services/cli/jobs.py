@@ -17,6 +17,9 @@ from services.cli.session import Here, Session, app
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
+Method = Annotated[
+    Literal["lora", "full"], Parameter(help="train small matrices beside the model, or every weight of it")
+]
 Priority = Literal["high", "medium", "low"]
 Limit = Annotated[str, Parameter(help="longest training, such as 150, 30m or 2h; it ends early rather than late")]
 
@@ -30,6 +33,7 @@ async def train(
     *,
     preset: str = "balanced",
     name: str = "",
+    method: Method = "lora",
     epochs: int | None = None,
     time_limit: Limit = "",
     priority: Priority = "medium",
@@ -42,13 +46,13 @@ async def train(
 
     Ctrl-C leaves the job alone: it goes on, and `woodshed watch` comes back to it.
     """
-    overrides = _overrides(epochs, time_limit)
+    overrides = _overrides(method, epochs, time_limit)
     _require_preset(preset)
     uploaded = await files.send(here, file)
     dataset = await datasets.build(here, uploaded["id"], format, by)
     here.console.print(show.dataset(dataset))
     datasets.require_ready(dataset)
-    await tell_estimate(here, dataset["id"], preset, overrides)
+    await tell_estimate(here, dataset["id"], preset, overrides | {"model": model})
     job = await submit(here, dataset, preset, name, overrides, priority=priority, model=model)
     here.console.print(f"\nJob {job['id']} is accepted; it survives whatever happens to this terminal.")
     await follow(here, job["id"])
@@ -156,8 +160,10 @@ def _require_preset(name: str) -> None:
         raise Unusable(f"There is no preset {name!r}. `woodshed presets` explains those there are.")
 
 
-def _overrides(epochs: int | None, time_limit: str) -> Json:
+def _overrides(method: str, epochs: int | None, time_limit: str) -> Json:
     changed: dict[str, Any] = {}
+    if method != "lora":
+        changed["training"] = method
     if epochs is not None:
         changed["hyperparameters"] = {"n_epochs": epochs}
     if time_limit:

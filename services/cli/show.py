@@ -181,7 +181,7 @@ def failure(found: Json) -> RenderableType:
     said = clean(found["error"]["message"]).removesuffix(clean(fix["sentence"])).strip()
     lines = [Text(said, style="bold"), Text(""), Text.assemble(("What to do: ", "bold"), clean(fix["sentence"]))]
     for name, value in (fix["settings"] or {}).items():
-        lines.append(Text(f"  {clean(name)} becomes {value:g}{_was(found, name)}"))
+        lines.append(Text(f"  {clean(name)} becomes {_setting(value)}{_was(found, name)}"))
     lines += [Text(""), *(Text(each, style="cyan") for each in _commands(found, fix))]
     title = f"{clean(found['error']['code']).replace('_', ' ')}: {clean(fix['title'])}"
     return Panel(Group(*lines), title=title, title_align="left", border_style="red")
@@ -189,7 +189,7 @@ def failure(found: Json) -> RenderableType:
 
 def _was(found: Json, name: str) -> str:
     before = (found["woodshed"]["recipe"] or {}).get(name)
-    return "" if before is None else f" (it was {before:g})"
+    return "" if before is None else f" (it was {_setting(before)})"
 
 
 def _commands(found: Json, fix: Json) -> list[str]:

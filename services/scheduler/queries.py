@@ -160,10 +160,11 @@ MOVE = """
  RETURNING before.device_id <> $4
 """
 OFFER = """
-    INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at)
-    VALUES ($1, $2, $3, 'open', $4, $5)
+    INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at, most_bytes)
+    VALUES ($1, $2, $3, 'open', $4, $5, $6)
         ON CONFLICT (device_id) DO UPDATE
-       SET offer_id = $2, version = $3, state = 'open', offer = $4, at = $5, coming_at = NULL
+       SET offer_id = $2, version = $3, state = 'open', offer = $4, at = $5, coming_at = NULL,
+           most_bytes = greatest(known.most_bytes, $6)
      WHERE known.version < $3
 """
 WITHDRAW = """
@@ -188,26 +189,27 @@ LIKELY_OFFER = """
      ORDER BY state = 'open' DESC, at DESC
      LIMIT 1
 """
+LARGEST_MEMORY = "SELECT max(most_bytes) FROM scheduler.device WHERE offer IS NOT NULL"
 CALIBRATION = """
     SELECT runs, log_ratio, spread, start_up, memory_ratio
       FROM scheduler.calibration
-     WHERE base_model = $1 AND kind = $2 AND precision = $3
+     WHERE base_model = $1 AND method = $2 AND kind = $3 AND precision = $4
 """
 CALIBRATIONS = """
-    SELECT base_model, kind, precision, runs, log_ratio, spread, start_up, memory_ratio
+    SELECT base_model, method, kind, precision, runs, log_ratio, spread, start_up, memory_ratio
       FROM scheduler.calibration
 """
 HOLD_CALIBRATION = """
     INSERT INTO scheduler.calibration AS known
-           (base_model, kind, precision, runs, log_ratio, spread, start_up, memory_ratio)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        ON CONFLICT (base_model, kind, precision) DO UPDATE SET runs = known.runs
+           (base_model, method, kind, precision, runs, log_ratio, spread, start_up, memory_ratio)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT (base_model, method, kind, precision) DO UPDATE SET runs = known.runs
  RETURNING runs, log_ratio, spread, start_up, memory_ratio
 """
 KEEP_CALIBRATION = """
     UPDATE scheduler.calibration
-       SET runs = $4, log_ratio = $5, spread = $6, start_up = $7, memory_ratio = $8
-     WHERE base_model = $1 AND kind = $2 AND precision = $3
+       SET runs = $5, log_ratio = $6, spread = $7, start_up = $8, memory_ratio = $9
+     WHERE base_model = $1 AND method = $2 AND kind = $3 AND precision = $4
 """
 
 
@@ -338,7 +340,15 @@ async def move(tx: Transaction, lease: LeaseGranted) -> bool:
 
 async def offer(tx: Transaction, offered: DeviceOffered) -> None:
     """Open an offer in place of the device's older one; a later word on the device stands."""
-    await tx.execute(OFFER, offered.device_id, offered.offer_id, offered.version, _json(offered), offered.at)
+    await tx.execute(
+        OFFER,
+        offered.device_id,
+        offered.offer_id,
+        offered.version,
+        _json(offered),
+        offered.at,
+        offered.memory_bytes,
+    )
 
 
 async def withdraw(tx: Transaction, gone: DeviceWithdrawn) -> None:
@@ -362,31 +372,40 @@ async def likely_device(tx: Transaction) -> Device:
     return msgspec.json.decode(found, type=Device) if found else TYPICAL
 
 
-async def calibration(tx: Transaction, base_model: str, device: Device) -> Calibration:
-    """Read what runs of this model on this kind of device taught."""
-    row = await tx.fetchrow(CALIBRATION, base_model, device.kind, device.precision)
+async def largest_memory(tx: Transaction) -> int | None:
+    """Return the memory of the largest device that was ever on offer; ``None`` before the first."""
+    found: int | None = await tx.fetchval(LARGEST_MEMORY)
+    return found
+
+
+async def calibration(tx: Transaction, recipe: Recipe, device: Device) -> Calibration:
+    """Read what runs of this model and method on this kind of device taught."""
+    row = await tx.fetchrow(CALIBRATION, *learned_under(recipe, device))
     return Calibration(**row) if row else Calibration()
 
 
-async def calibrations(tx: Transaction) -> dict[tuple[str, str, str], Calibration]:
-    """Read what runs taught, by model, kind of device and precision."""
+async def calibrations(tx: Transaction) -> dict[tuple[str, str, str, str], Calibration]:
+    """Read what runs taught, as ``learned_under`` names it."""
     return {
-        (model, kind, precision): Calibration(**dict(zip(Calibration.__struct_fields__, learned, strict=True)))
-        for model, kind, precision, *learned in await tx.fetch(CALIBRATIONS)
+        (model, method, kind, precision): Calibration(**dict(zip(Calibration.__struct_fields__, learned, strict=True)))
+        for model, method, kind, precision, *learned in await tx.fetch(CALIBRATIONS)
     }
 
 
-async def hold_calibration(tx: Transaction, base_model: str, device: Device) -> Calibration:
+async def hold_calibration(tx: Transaction, recipe: Recipe, device: Device) -> Calibration:
     """Read and lock a calibration, so that two runs that finish together are both learned from."""
-    key = (base_model, device.kind, device.precision)
-    [row] = await tx.fetch(HOLD_CALIBRATION, *key, *msgspec.structs.astuple(Calibration()))
+    [row] = await tx.fetch(HOLD_CALIBRATION, *learned_under(recipe, device), *msgspec.structs.astuple(Calibration()))
     return Calibration(**row)
 
 
-async def keep_calibration(tx: Transaction, base_model: str, device: Device, learned: Calibration) -> None:
+async def keep_calibration(tx: Transaction, recipe: Recipe, device: Device, learned: Calibration) -> None:
     """Write a locked calibration."""
-    key = (base_model, device.kind, device.precision)
-    await tx.execute(KEEP_CALIBRATION, *key, *msgspec.structs.astuple(learned))
+    await tx.execute(KEEP_CALIBRATION, *learned_under(recipe, device), *msgspec.structs.astuple(learned))
+
+
+def learned_under(recipe: Recipe, device: Device) -> tuple[str, str, str, str]:
+    """Return what a calibration is kept under: model, method, kind of device and precision."""
+    return recipe.base_model, recipe.method, device.kind, device.precision
 
 
 def _job(row: Any) -> Job:

@@ -28,11 +28,11 @@ from libs.errors import Conflict, Rejected
 from services.scheduler import queries
 from services.scheduler.domain.estimate import Calibration, Data, Device, Observed, Rate, learn
 from services.scheduler.domain.job import Job, News, Queued
-from services.scheduler.domain.job_states import ON_DEVICE, Move, State, move_on
-from services.scheduler.domain.plan import Plan, plan, planned_again
+from services.scheduler.domain.job_states import ON_DEVICE, TOO_LARGE, Move, State, move_on
+from services.scheduler.domain.plan import Plan, plan, planned_again, too_large
 from services.scheduler.domain.queue import making_way, more_urgent_than, turns
 from services.scheduler.domain.recipe import for_data, refusal_of, wished
-from services.scheduler.domain.remedies import MEND, other_data, other_settings
+from services.scheduler.domain.remedies import MEND, lora_instead, other_data, other_settings
 
 
 async def go_on(tx: Transaction, job: Job, news: News | None, rate: Rate) -> None:
@@ -62,13 +62,19 @@ async def fail(tx: Transaction, job: Job, move: Move, reason: str, message: str,
 
 
 async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate: Rate) -> None:
-    """Put a job where its age and priority belong, with what it will take on the device it is likely to get."""
+    """Put a job where its age and priority belong, with what it will take on the device it is likely to get.
+
+    One that comes for the first time, and that no device there ever was could hold, fails if it can be made smaller.
+    """
     asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
     likely = await planned_for(tx, job, asked, ready, await queries.likely_device(tx), rate)
+    if not job.asked and (refusal := too_large(likely, await queries.largest_memory(tx))):
+        return await fail(tx, job, TOO_LARGE, refusal.code, refusal.message, lora_instead(refusal))
     await queries.queue(tx, job, move.target, asked, likely.estimate.memory_bytes)
     await tx.tell(
         JobQueued(tenant=job.tenant, at=now(), job_id=job.job_id, recipe=likely.recipe, estimate=likely.estimate)
     )
+    return None
 
 
 async def come_back(tx: Transaction, fact: DispatchDeclined | RunPaused, rate: Rate) -> None:
@@ -162,7 +168,7 @@ async def dispatch(tx: Transaction, pairs: list[tuple[DeviceOffered, Queued]], r
     for offer, turn in pairs:
         device = device_of(offer)
         assert turn.job.asked
-        learned = known.get((turn.job.asked.base_model, device.kind, device.precision), Calibration())
+        learned = known.get(queries.learned_under(turn.job.asked, device), Calibration())
         final = _fitted(turn.job, turn.job.asked, turn.ready, device, learned, rate)
         given.append((_dispatched(turn, offer, final), device))
     await queries.take_offers(tx, [offer.offer_id for offer, _ in pairs])
@@ -192,9 +198,9 @@ async def learn_from(tx: Transaction, job: Job, run: RunFinished) -> None:
         device_seconds=run.device_seconds,
         memory_bytes=run.memory_bytes,
     )
-    known = await queries.hold_calibration(tx, job.recipe.base_model, job.device)
+    known = await queries.hold_calibration(tx, job.recipe, job.device)
     learned = learn(known, observed, job.recipe, data_of(await _ready(tx, job)), job.device)
-    await queries.keep_calibration(tx, job.recipe.base_model, job.device, learned)
+    await queries.keep_calibration(tx, job.recipe, job.device, learned)
 
 
 async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
@@ -210,12 +216,15 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
             field="dataset_id",
         )
     asked = for_data(recipe, question.overrides, news.train_examples)
-    return await planned(tx, asked, news, await queries.likely_device(tx), rate)
+    found = await planned(tx, asked, news, await queries.likely_device(tx), rate)
+    if refusal := too_large(found, await queries.largest_memory(tx)):
+        raise refusal
+    return found
 
 
 async def planned(tx: Transaction, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate) -> Plan:
     """Fit a recipe to a device with what is known of such devices by now."""
-    return plan(asked, data_of(ready), device, await queries.calibration(tx, asked.base_model, device), rate)
+    return plan(asked, data_of(ready), device, await queries.calibration(tx, asked, device), rate)
 
 
 def data_of(ready: DatasetReady) -> Data:
@@ -227,7 +236,7 @@ async def planned_for(
     tx: Transaction, job: Job, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate
 ) -> Plan:
     """Plan a job's next stay on a device: one that has begun keeps the recipe it began with."""
-    return _fitted(job, asked, ready, device, await queries.calibration(tx, asked.base_model, device), rate)
+    return _fitted(job, asked, ready, device, await queries.calibration(tx, asked, device), rate)
 
 
 def _fitted(job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate) -> Plan:

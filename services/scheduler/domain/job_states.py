@@ -73,6 +73,11 @@ def recipe_refused(run_id: str | None, fact: Event) -> bool:
     return isinstance(fact, JobSubmitted) and refusal_of(fact) is not None
 
 
+def decided_by_size(run_id: str | None, fact: Event) -> bool:
+    """No fact says whether a job fits a device; who has counted takes the move by its name."""
+    return False
+
+
 class Move(Struct, frozen=True):
     """On ``fact``, a job in one of ``sources`` for which ``guard`` holds enters ``target`` and ``tells``."""
 
@@ -83,10 +88,14 @@ class Move(Struct, frozen=True):
     guard: Guard = always
 
 
+TOO_LARGE = Move(frozenset({State.VALIDATING}), DatasetReady, State.FAILED, JobFailed, decided_by_size)
+"""Every weight was to be trained, and no device there ever was could hold that."""
+
 MOVES: tuple[Move, ...] = (
     Move(frozenset({State.UNKNOWN}), JobSubmitted, State.VALIDATING),
     Move(frozenset({State.VALIDATING, State.PAUSED}), JobSubmitted, State.FAILED, JobFailed, recipe_refused),
     Move(frozenset({State.VALIDATING}), DatasetRefused, State.FAILED, JobFailed),
+    TOO_LARGE,
     Move(frozenset({State.VALIDATING}), DatasetReady, State.QUEUED, JobQueued),
     Move(frozenset({State.QUEUED}), DeviceOffered, State.DISPATCHED, JobDispatched),
     Move(AT_WORK | {State.YIELDING}, DispatchDeclined, State.QUEUED, JobQueued, same_run),

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from contracts.jobs import Estimate
 from contracts.recipes import Recipe
+from libs.errors import Rejected
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Device, Rate, estimate, steps_of
 
 GIGABYTE = 1e9
@@ -32,6 +33,24 @@ def plan(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate:
 def planned_again(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Plan:
     """Estimate a run that has begun: its recipe stands, for another one would be another training."""
     return Plan(recipe, estimate(recipe, data, device, learned, rate))
+
+
+def too_large(found: Plan, largest: int | None) -> Rejected | None:
+    """Return why all weights cannot be trained on the ``largest`` device there ever was, in bytes of memory.
+
+    A LoRA waits for a larger device instead: nothing smaller would be the same wish.
+    """
+    needed = found.estimate.memory_bytes
+    if found.recipe.method != "full" or largest is None or needed <= largest:
+        return None
+    return Rejected(
+        f"Training every weight of {found.recipe.base_model} needs about {needed / GIGABYTE:.1f} GB of memory, and the "
+        f"largest device known here has {largest / GIGABYTE:.1f} GB.",
+        code="too_large",
+        field="training",
+        fix="Train a LoRA (the method lora), which needs a fraction of it, choose a smaller base model, or connect a "
+        "larger machine first.",
+    )
 
 
 def within_limit(recipe: Recipe, full: Estimate) -> Recipe:

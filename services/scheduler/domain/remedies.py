@@ -1,7 +1,7 @@
 """What to do about a job that was refused before it trained."""
 
 from contracts.datasets import DatasetRefused
-from contracts.jobs import Remedy
+from contracts.jobs import Overrides, Remedy
 from libs.errors import Rejected
 
 MEND = "Mend the file, upload it again and submit a new job."
@@ -10,6 +10,14 @@ MEND = "Mend the file, upload it again and submit a new job."
 def other_settings(refusal: Rejected) -> Remedy:
     """The recipe can never be trained: choose other settings."""
     return Remedy(kind="change_settings", title="Choose other settings", sentence=refusal.fix or refusal.message)
+
+
+def lora_instead(refusal: Rejected) -> Remedy:
+    """All weights fit no device: train small matrices beside them."""
+    sentence = refusal.fix or refusal.message
+    return Remedy(
+        kind="change_settings", title="Train a LoRA instead", sentence=sentence, overrides=Overrides(method="lora")
+    )
 
 
 def other_data(news: DatasetRefused) -> Remedy:

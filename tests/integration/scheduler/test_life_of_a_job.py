@@ -129,6 +129,31 @@ async def test_a_job_that_is_too_large_waits_for_a_larger_device(scheduler: Sche
     assert dispatch.device_id == "cpu-1"
 
 
+async def test_all_weights_that_fit_no_device_are_refused_with_the_method_that_would(scheduler: Scheduler) -> None:
+    await scheduler.hears(facts.ready(), facts.offered(memory_bytes=4 * 10**9))
+    await scheduler.hears(facts.offered(version=2, offer_id="offer-2", memory_bytes=10**9))
+    with pytest.raises(Rejected, match=r"largest device known here has 4\.0 GB"):
+        await estimate(scheduler, method="full")
+    await scheduler.hears(facts.submitted(overrides=Overrides(method="full")))
+    [failure] = await scheduler.told(JobFailed)
+    assert failure.reason == "too_large"
+    assert failure.remedy
+    assert failure.remedy.overrides == Overrides(method="lora")
+    await scheduler.hears(facts.offered(version=3, offer_id="offer-3", memory_bytes=24 * 10**9))
+    await scheduler.hears(facts.submitted(job_id="ftjob-2", overrides=Overrides(method="full")))
+    [dispatch] = await scheduler.told(JobDispatched)
+    assert (dispatch.job_id, dispatch.recipe.method) == ("ftjob-2", "full")
+
+
+async def test_each_method_learns_from_its_own_runs(scheduler: Scheduler) -> None:
+    run = (await dispatched(scheduler, overrides=Overrides(method="full"))).run_id
+    lora = await estimate(scheduler)
+    await scheduler.hears(facts.finished(run, train_seconds=900.0, memory_bytes=9 * 10**9))
+    full = (await estimate(scheduler, method="full")).estimate
+    assert (full.seconds, full.memory_bytes) == (pytest.approx(900.0), pytest.approx(9e9))
+    assert await estimate(scheduler) == lora
+
+
 async def test_the_queue_is_one_for_all_tenants(scheduler: Scheduler) -> None:
     await scheduler.hears(facts.ready(), facts.ready(tenant="zenith"))
     await scheduler.hears(facts.submitted(), facts.submitted(tenant="zenith", priority="high"))
@@ -218,9 +243,12 @@ async def test_a_tenant_learns_nothing_of_anothers_dataset(scheduler: Scheduler)
         await estimate(scheduler, tenant="zenith")
 
 
-async def estimate(scheduler: Scheduler, tenant: str = "acme", preset: str = "quick") -> JobEstimated:
+async def estimate(
+    scheduler: Scheduler, tenant: str = "acme", preset: str = "quick", method: str | None = None
+) -> JobEstimated:
+    overrides = Overrides(method=method)
     question = EstimateJob(
-        tenant=tenant, dataset_id="dataset-1", base_model=SHIPPED_MODEL, preset=preset, overrides=Overrides()
+        tenant=tenant, dataset_id="dataset-1", base_model=SHIPPED_MODEL, preset=preset, overrides=overrides
     )
     async with scheduler.database.transaction(tenant) as tx:
         return await foretell(question, tx, Rate(per_hour=0.06, currency="USD"))

@@ -80,6 +80,11 @@ def test_a_failed_job_shows_why_what_to_do_and_the_command() -> None:
     assert text.count("Halve the rate.") == 1
 
 
+def test_a_fix_may_change_a_word_instead_of_a_number() -> None:
+    fix = FIX | {"settings": {"method": "lora"}}
+    assert "method becomes lora (it was full)" in printed(show.failure(job(fix=fix, recipe={"method": "full"})))
+
+
 def test_a_failure_of_the_data_names_the_mended_file_and_a_retried_one_its_retry() -> None:
     mend = FIX | {"kind": "change_data", "settings": None}
     assert "--file MENDED" in printed(show.failure(job(fix=mend)))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Device, Rate
-from services.scheduler.domain.plan import plan, spoken
+from services.scheduler.domain.plan import plan, spoken, too_large
 from services.scheduler.domain.recipe import wished
 from tests.unit.scheduler.facts import submitted
 
@@ -53,6 +53,19 @@ def test_a_device_that_is_too_small_is_named_before_the_job_waits_for_ever() -> 
     small = replace(CPU, memory_bytes=1_000_000_000)
     told = plan(RECIPE, Data(train_examples=10, train_tokens=100), small, SEEN, RATE)
     assert "the device has 1.0 GB" in told.estimate.notes[0]
+
+
+def test_only_all_weights_are_refused_for_their_size_and_only_by_the_largest_device_known() -> None:
+    data = Data(train_examples=10, train_tokens=100)
+    full = plan(replace(RECIPE, method="full"), data, CPU, SEEN, RATE)
+    needed = full.estimate.memory_bytes
+    refusal = too_large(full, needed - 1)
+    assert refusal
+    assert (refusal.code, refusal.field) == ("too_large", "training")
+    assert f"{needed / 1e9:.1f} GB" in refusal.message
+    assert too_large(full, needed) is None
+    assert too_large(full, None) is None
+    assert too_large(plan(RECIPE, data, CPU, SEEN, RATE), 1) is None
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**9), st.floats(10, 6e5), st.integers(1, 256), st.floats(1e9, 1e15))
