@@ -29,12 +29,12 @@ STUCK = """
 import sys, threading
 from services.trainer.training import __main__ as child
 from services.trainer.training.protocol import Alive
-def waits_for_a_lock():
+def waits_for_a_lock(channel):
+    channel.tell(Alive())
     threading.Event().wait()
 def run(spec, channel, *_):
     channel.stage("training")
-    channel.tell(Alive())
-    waits_for_a_lock()
+    waits_for_a_lock(channel)
 child.run = run
 sys.argv[1] = sys.argv[2]
 sys.exit(child.main())

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from contracts.recipes import SHIPPED_MODEL, Recipe
+from contracts.recipes import SHIPPED_MODEL
 from libs.lm.chat import ChatFormat
 from libs.lm.shipped import install
 from libs.testing.models import tiny_model
 from services.trainer.training.protocol import AttemptSpec
-from tests.integration.training.runs import talks, write_split
+from tests.integration.training.runs import Calm, carry_out, spec_in
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -37,17 +37,11 @@ def chat(smollm2: Path) -> ChatFormat:
 @pytest.fixture
 def spec(tiny: Path, tmp_path: Path) -> AttemptSpec:
     """Three passes over ten conversations, four a step: nine steps, a checkpoint every second."""
-    recipe = Recipe(base_model=SHIPPED_MODEL, rank=4, alpha=8, epochs=3, batch_size=4, learning_rate=5e-3)
-    return AttemptSpec(
-        run_id="run-1",
-        attempt=1,
-        fence=1,
-        recipe=recipe,
-        model_dir=str(tiny),
-        train=str(write_split(tmp_path / "train.parquet", talks(10))),
-        validation=str(write_split(tmp_path / "validation.parquet", talks(13)[10:])),
-        work_dir=str(tmp_path / "work"),
-        checkpoint_every=2,
-        threads=2,
-        micro_tokens=256,
-    )
+    return spec_in(tmp_path, tiny)
+
+
+@pytest.fixture(scope="session")
+def calm(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    """That run as nobody interrupts it, trained once for all tests: who reads it leaves it as it is."""
+    spec = spec_in(tmp_path_factory.mktemp("calm"), tiny)
+    return Calm(spec, carry_out(spec))

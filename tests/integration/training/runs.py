@@ -4,12 +4,13 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from contracts.recipes import SHIPPED_MODEL, Recipe
 from services.trainer.training import attempt
 from services.trainer.training.channel import Channel
 from services.trainer.training.protocol import AttemptSpec, Line, read_line
@@ -42,6 +43,39 @@ def write_split(path: Path, conversations: list[list[dict[str, str]]]) -> Path:
     ids = [f"e-{number}" for number in range(len(conversations))]
     parquet.write_table(pa.table({"id": ids, "messages": [json.dumps(each) for each in conversations]}), path)
     return path
+
+
+def spec_in(folder: Path, model: Path) -> AttemptSpec:
+    """Describe three passes over ten conversations, four a step: nine steps, a checkpoint every second."""
+    return AttemptSpec(
+        run_id="run-1",
+        attempt=1,
+        fence=1,
+        recipe=Recipe(base_model=SHIPPED_MODEL, rank=4, alpha=8, epochs=3, batch_size=4, learning_rate=5e-3),
+        model_dir=str(model),
+        train=str(write_split(folder / "train.parquet", talks(10))),
+        validation=str(write_split(folder / "validation.parquet", talks(13)[10:])),
+        work_dir=str(folder / "work"),
+        checkpoint_every=2,
+        threads=2,
+        micro_tokens=256,
+    )
+
+
+class Calm(NamedTuple):
+    """A run that is over: what it was, and what it told."""
+
+    spec: AttemptSpec
+    lines: list[Line]
+
+    @property
+    def result(self) -> Path:
+        """The folder of what it trained."""
+        return Path(self.spec.work_dir) / "adapter"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of a checkpoint it made."""
+        return Path(self.spec.work_dir) / "checkpoints" / f"step-{step}"
 
 
 def carry_out(

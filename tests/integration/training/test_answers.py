@@ -1,5 +1,6 @@
 """Base and tuned answer from one load; scores are those of the plain computation."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from libs.lm.adapters import WEIGHTS, BadAdapter
 from libs.lm.generate import Loaded, load, replies
 from libs.lm.score import Choice, batches, choice_scores, token_losses
-from services.trainer.training.protocol import AttemptSpec
-from tests.integration.training.runs import carry_out, talks
+from tests.integration.training.runs import Calm, talks
 
 ASKED = [each[:1] for each in talks(5)]
 CHOICES = [
@@ -21,9 +21,8 @@ CHOICES = [
 
 
 @pytest.fixture
-def adapter(spec: AttemptSpec) -> Path:
-    carry_out(spec)
-    return Path(spec.work_dir) / "adapter"
+def adapter(calm: Calm, tmp_path: Path) -> Path:
+    return shutil.copytree(calm.result, tmp_path / "adapter")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +23,12 @@ from services.trainer.training.protocol import (
     Failed,
     Finished,
     Line,
-    Progressed,
     Saved,
     Staged,
     Stopped,
     read_line,
 )
-from tests.integration.training.runs import carry_out, changed, talks, write_split
+from tests.integration.training.runs import Calm, carry_out, changed, talks, write_split
 
 
 def _only(lines: list[Line], kind: type) -> list[Line]:
@@ -42,15 +42,13 @@ def _adapter(spec: AttemptSpec) -> tuple[bytes, bytes, bytes]:
 
 
 @pytest.fixture
-def whole(spec: AttemptSpec, tmp_path: Path) -> tuple[bytes, bytes, bytes]:
+def whole(calm: Calm) -> tuple[bytes, bytes, bytes]:
     """The adapter of the same run, never interrupted."""
-    calm = changed(spec, work_dir=str(tmp_path / "calm"))
-    carry_out(calm)
-    return _adapter(calm)
+    return _adapter(calm.spec)
 
 
-def test_an_attempt_tells_its_story_in_order(spec: AttemptSpec) -> None:
-    lines = carry_out(spec)
+def test_an_attempt_tells_its_story_in_order(calm: Calm) -> None:
+    spec, lines = calm
     stages = [line.stage for line in lines if isinstance(line, Staged)]
     assert stages == ["preprocessing", "loading_model", "training", "saving"]
     assert [line.step for line in lines if isinstance(line, Saved)] == [2, 4, 6, 8]
@@ -71,19 +69,17 @@ def test_training_learns(spec: AttemptSpec) -> None:
     assert points[-1].train_loss < points[0].train_loss - 0.3
 
 
-def test_the_counters_count_every_example_once_an_epoch(spec: AttemptSpec) -> None:
-    finished = carry_out(spec)[-1]
-    detail = next(line.detail for line in carry_out(spec) if isinstance(line, Staged) and line.stage == "loading_model")
+def test_the_counters_count_every_example_once_an_epoch(calm: Calm) -> None:
+    finished = calm.lines[-1]
+    detail = next(line.detail for line in calm.lines if isinstance(line, Staged) and line.stage == "loading_model")
     assert isinstance(finished, Finished)
     assert detail == f"10 conversations, {finished.tokens // 3} tokens, {finished.trained_tokens // 3} taught"
 
 
-def test_the_adapter_names_its_base_and_no_path(spec: AttemptSpec) -> None:
-    carry_out(spec)
-    folder = Path(spec.work_dir) / "adapter"
-    assert check(folder).base_model_name_or_path == spec.recipe.base_model
-    assert "/" not in json.dumps(json.loads((folder / CONFIG).read_text()))
-    assert sorted(file.name for file in folder.iterdir()) == [CONFIG, WEIGHTS, metrics.FILE]
+def test_the_adapter_names_its_base_and_no_path(calm: Calm) -> None:
+    assert check(calm.result).base_model_name_or_path == calm.spec.recipe.base_model
+    assert "/" not in json.dumps(json.loads((calm.result / CONFIG).read_text()))
+    assert sorted(file.name for file in calm.result.iterdir()) == [CONFIG, WEIGHTS, metrics.FILE]
 
 
 def test_the_same_recipe_gives_the_same_bytes(spec: AttemptSpec, whole: tuple[bytes, ...]) -> None:
@@ -99,7 +95,7 @@ def test_saves_that_are_too_dear_become_rare_and_change_no_byte(spec: AttemptSpe
     assert _adapter(spec) == whole
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 4, 8])
+@pytest.mark.parametrize("stop_at", [3, 4, 8], ids=["before an evaluation", "where a save is due", "before the end"])
 def test_a_run_stopped_and_resumed_equals_one_never_interrupted(
     spec: AttemptSpec, whole: tuple[bytes, ...], stop_at: int
 ) -> None:
@@ -112,10 +108,11 @@ def test_a_run_stopped_and_resumed_equals_one_never_interrupted(
     assert _adapter(spec) == whole
 
 
-def test_a_run_resumed_twice_from_an_older_checkpoint_still_equals(spec: AttemptSpec, whole: tuple[bytes, ...]) -> None:
-    carry_out(spec)
-    for fence, step in ((2, "step-6"), (3, "step-2")):
-        carry_out(changed(spec, fence=fence, resume_from=str(Path(spec.work_dir) / "checkpoints" / step)))
+def test_a_run_resumed_twice_from_an_older_checkpoint_still_equals(
+    spec: AttemptSpec, calm: Calm, whole: tuple[bytes, ...]
+) -> None:
+    for fence, step in ((2, 6), (3, 2)):
+        carry_out(changed(spec, fence=fence, resume_from=str(calm.checkpoint(step))))
         assert _adapter(spec) == whole
 
 
@@ -129,37 +126,33 @@ def test_a_stop_asked_at_the_last_step_finishes(spec: AttemptSpec) -> None:
     assert isinstance(carry_out(spec, lambda: next(asked))[-1], Finished)
 
 
-def test_fewer_tokens_to_a_pass_change_neither_steps_nor_data(spec: AttemptSpec) -> None:
-    carry_out(spec)
-    at = str(Path(spec.work_dir) / "checkpoints" / "step-4")
-    halved = carry_out(changed(spec, fence=2, resume_from=at, micro_tokens=128))
+def test_fewer_tokens_to_a_pass_change_neither_steps_nor_data(spec: AttemptSpec, calm: Calm) -> None:
+    halved = carry_out(changed(spec, fence=2, resume_from=str(calm.checkpoint(4)), micro_tokens=128))
     finished = halved[-1]
     assert isinstance(finished, Finished)
     assert finished.step == 9
 
 
-def test_every_checkpoint_holds_what_resuming_needs(spec: AttemptSpec) -> None:
-    carry_out(spec)
-    manifest = checkpoints.verify(Path(spec.work_dir) / "checkpoints" / "step-8")
+def test_every_checkpoint_holds_what_resuming_needs(calm: Calm) -> None:
+    manifest = checkpoints.verify(calm.checkpoint(8))
     assert set(manifest.required) <= set(manifest.files)
     assert (manifest.run_id, manifest.attempt, manifest.fence, manifest.step) == ("run-1", 1, 1, 8)
     assert not [name for name in manifest.files if name.endswith(".bin")]
 
 
-def test_a_damaged_checkpoint_is_refused_before_anything_is_loaded(spec: AttemptSpec) -> None:
-    carry_out(spec)
-    at = Path(spec.work_dir) / "checkpoints" / "step-4"
+def test_a_damaged_checkpoint_is_refused_before_anything_is_loaded(
+    spec: AttemptSpec, calm: Calm, tmp_path: Path
+) -> None:
+    at = shutil.copytree(calm.checkpoint(4), tmp_path / "step-4")
     (at / "scheduler.pt").unlink()
     with pytest.raises(BadCheckpoint, match=r"scheduler\.pt"):
         carry_out(changed(spec, resume_from=str(at)))
 
 
-def test_a_checkpoint_of_other_data_is_refused(spec: AttemptSpec, tmp_path: Path) -> None:
-    carry_out(spec)
+def test_a_checkpoint_of_other_data_is_refused(spec: AttemptSpec, calm: Calm, tmp_path: Path) -> None:
     other = write_split(tmp_path / "other.parquet", talks(11)[1:])
-    at = str(Path(spec.work_dir) / "checkpoints" / "step-4")
     with pytest.raises(BadCheckpoint, match="another data"):
-        carry_out(changed(spec, resume_from=at, train=str(other)))
+        carry_out(changed(spec, resume_from=str(calm.checkpoint(4)), train=str(other)))
 
 
 def test_another_revision_of_the_model_is_refused(spec: AttemptSpec) -> None:
@@ -194,10 +187,26 @@ def test_a_full_disk_leaves_the_checkpoints_before_it_whole(spec: AttemptSpec, m
     assert calls[1] == checkpoints.verify(found[-1]).size
 
 
-def _start(spec: AttemptSpec, tmp_path: Path) -> subprocess.Popen[bytes]:
+AT_ITS_MOMENT = """
+import signal, sys
+from services.trainer.training import __main__ as child
+from services.trainer.training.watching import Watch
+_, spec, step, does = sys.argv
+on_step_end = Watch.on_step_end
+def at_its_moment(self, args, state, *rest, **named):
+    if state.global_step == int(step):
+        signal.raise_signal(signal.SIGTERM) if does == "terminate" else signal.pause()
+    return on_step_end(self, args, state, *rest, **named)
+Watch.on_step_end = at_its_moment
+sys.exit(child.main())
+"""
+"""The child, which ends a step with SIGTERM or by waiting for ever: no test has to be quicker than training."""
+
+
+def _start(spec: AttemptSpec, tmp_path: Path, step: int = 0, does: str = "") -> subprocess.Popen[bytes]:
     file = tmp_path / "spec.json"
     file.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", "services.trainer.training", str(file)]
+    command = [sys.executable, "-c", AT_ITS_MOMENT, str(file), str(step), does]
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
 
 
@@ -209,22 +218,17 @@ def _hear(child: subprocess.Popen[bytes]) -> Iterator[Line]:
 def test_a_child_asked_to_stop_saves_and_a_killed_one_loses_only_later_steps(
     spec: AttemptSpec, tmp_path: Path, whole: tuple[bytes, ...]
 ) -> None:
-    child = _start(spec, tmp_path)
-    lines = _hear(child)
-    next(line for line in lines if isinstance(line, Progressed))
-    child.send_signal(signal.SIGTERM)
-    stopped = list(lines)[-1]
+    child = _start(spec, tmp_path, 1, "terminate")
+    stopped = list(_hear(child))[-1]
     assert isinstance(stopped, Stopped)
-    assert child.wait() == 0
+    assert (stopped.step, child.wait()) == (1, 0)
 
-    child = _start(changed(spec, attempt=2, fence=2, resume_from=stopped.path), tmp_path)
+    child = _start(changed(spec, attempt=2, fence=2, resume_from=stopped.path), tmp_path, 3, "wait")
     saved = next(line for line in _hear(child) if isinstance(line, Saved))
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
 
-    child = _start(changed(spec, attempt=3, fence=3, resume_from=saved.path), tmp_path)
-    assert isinstance(list(_hear(child))[-1], Finished)
-    assert child.wait() == 0
+    assert isinstance(carry_out(changed(spec, attempt=3, fence=3, resume_from=saved.path))[-1], Finished)
     assert _adapter(spec) == whole
 
 

@@ -19,7 +19,7 @@ from services.trainer.training import model as model_module
 from services.trainer.training.failures import explain
 from services.trainer.training.protocol import AttemptSpec, Failed, Finished, Line, Remarked, Saved, read_line
 from services.trainer.training.watching import Diverged, NotLearning
-from tests.integration.training.runs import carry_out, changed
+from tests.integration.training.runs import Calm, carry_out, changed
 
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 
@@ -33,11 +33,9 @@ def remarks(lines: list[Line]) -> list[tuple[str, int]]:
 
 
 @pytest.fixture
-def whole(spec: AttemptSpec, tmp_path: Path) -> bytes:
+def whole(calm: Calm) -> bytes:
     """The adapter of the same run, undisturbed."""
-    calm = changed(spec, work_dir=str(tmp_path / "calm"))
-    carry_out(calm)
-    return adapter(calm)
+    return adapter(calm.spec)
 
 
 @pytest.fixture
@@ -128,7 +126,7 @@ def test_time_that_is_enough_changes_no_byte(spec: AttemptSpec, whole: bytes) ->
 
 def test_a_disk_that_fills_up_in_a_save_leaves_the_one_before_it_whole(spec: AttemptSpec, tmp_path: Path) -> None:
     """The file size limit stands in for the disk: writes fail inside PyTorch just as on a full one."""
-    recipe = Recipe(base_model=spec.recipe.base_model, rank=4, alpha=8, epochs=30, batch_size=4)
+    recipe = Recipe(base_model=spec.recipe.base_model, rank=4, alpha=8, epochs=300, batch_size=4)
     file = tmp_path / "spec.json"
     file.write_bytes(msgspec.json.encode(changed(spec, recipe=recipe)))
     command = [sys.executable, "-m", "services.trainer.training", str(file)]

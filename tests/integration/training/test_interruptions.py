@@ -1,6 +1,7 @@
 """Stopped by SIGTERM at any moment, resumed, and the same bytes: both methods, workers, packed rows, damaged states."""
 
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from services.trainer.training import checkpoints, metrics
 from services.trainer.training import model as model_module
 from services.trainer.training.checkpoints import MANIFEST, WEIGHTS
 from services.trainer.training.protocol import AttemptSpec, Finished, Line, Stopped
-from tests.integration.training.runs import carry_out, changed
+from tests.integration.training.runs import Calm, carry_out, changed
 
 ROOT = Path(__file__).parents[3]
 CHECKPOINTS = "checkpoints"
@@ -33,20 +34,25 @@ def spec(spec: AttemptSpec, request: pytest.FixtureRequest) -> AttemptSpec:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> dict[str, list[bytes]]:
-    """What is known already of each method's run."""
+def undisturbed() -> dict[str, Calm]:
+    """The run of each method that was trained already."""
     return {}
 
 
 @pytest.fixture
-def whole(spec: AttemptSpec, undisturbed: dict[str, list[bytes]], tmp_path: Path) -> list[bytes]:
-    """What the same run leaves when nobody interrupts it, trained once for all tests."""
+def quiet(spec: AttemptSpec, undisturbed: dict[str, Calm], tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    """The same run when nobody interrupts it, trained once for all tests: who reads it leaves it as it is."""
     method = spec.recipe.method
     if method not in undisturbed:
-        calm = changed(spec, work_dir=str(tmp_path / "calm"))
-        carry_out(calm)
-        undisturbed[method] = _left(calm)
+        calm = changed(spec, work_dir=str(tmp_path_factory.mktemp(method) / "work"))
+        undisturbed[method] = Calm(calm, carry_out(calm))
     return undisturbed[method]
+
+
+@pytest.fixture
+def whole(quiet: Calm) -> list[bytes]:
+    """What that run leaves."""
+    return _left(quiet.spec)
 
 
 @pytest.fixture
@@ -108,7 +114,14 @@ def _at_moment(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(checkpoints, "commit", _at_call(1, checkpoints.commit))
 
 
-@pytest.mark.parametrize("moment", ["training", "mid_step", "evaluation", "writing"])
+@pytest.mark.parametrize(
+    ("spec", "moment"),
+    [
+        *itertools.product(["lora"], ["training", "mid_step", "evaluation", "writing"]),
+        *itertools.product(["full"], ["mid_step", "writing"]),
+    ],
+    indirect=["spec"],
+)
 def test_asked_to_stop_at_any_moment_a_run_loses_no_step_and_no_byte(
     spec: AttemptSpec, whole: list[bytes], moment: str, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +137,7 @@ def test_asked_to_stop_at_any_moment_a_run_loses_no_step_and_no_byte(
     assert _left(spec) == whole
 
 
+@pytest.mark.parametrize("spec", ["lora"], indirect=True)
 @pytest.mark.parametrize("stage", ["preprocessing", "loading_model"])
 def test_asked_to_stop_before_the_first_step_a_run_is_where_it_began(
     spec: AttemptSpec, stage: str, asked: list[int]
@@ -131,6 +145,7 @@ def test_asked_to_stop_before_the_first_step_a_run_is_where_it_began(
     assert _carry_out(spec, stage, asked) == Stopped(step=0, path=None)
 
 
+@pytest.mark.parametrize("spec", ["lora"], indirect=True)
 def test_asked_to_stop_when_all_steps_are_done_a_run_finishes(spec: AttemptSpec, asked: list[int]) -> None:
     assert isinstance(_carry_out(spec, "saving", asked), Finished)
 
@@ -176,6 +191,7 @@ def test_steps_go_on_while_a_checkpoint_is_written(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("spec", ["lora"], indirect=True)
 def test_a_write_that_fails_ends_the_run_and_leaves_the_checkpoint_before_it(
     spec: AttemptSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,12 +251,11 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("spec", ["lora"], indirect=True)
-def test_every_kind_of_damage_is_refused_before_torch_is_loaded(spec: AttemptSpec, tmp_path: Path) -> None:
-    carry_out(spec)
+def test_every_kind_of_damage_is_refused_before_torch_is_loaded(spec: AttemptSpec, quiet: Calm, tmp_path: Path) -> None:
     files = []
     for number, (name, (damage, _)) in enumerate(DAMAGES.items()):
         at = tmp_path / f"damaged-{number}" / "step-4"
-        shutil.copytree(Path(spec.work_dir) / CHECKPOINTS / "step-4", at)
+        shutil.copytree(quiet.checkpoint(4), at)
         damage(at)
         run_id = "run-2" if name == "a foreign run" else spec.run_id
         files.append(tmp_path / f"spec-{number}.json")
@@ -253,9 +268,8 @@ def test_every_kind_of_damage_is_refused_before_torch_is_loaded(spec: AttemptSpe
         assert expected in line, name
 
 
-def test_a_finished_run_leaves_only_what_belongs_to_it(spec: AttemptSpec) -> None:
-    carry_out(spec)
-    left = {file.name for file in (Path(spec.work_dir) / "adapter").iterdir()}
+def test_a_finished_run_leaves_only_what_belongs_to_it(spec: AttemptSpec, quiet: Calm) -> None:
+    left = {file.name for file in quiet.result.iterdir()}
     if spec.recipe.method == "lora":
         assert left == {CONFIG, WEIGHTS["lora"], metrics.FILE}
     else:

@@ -1,5 +1,6 @@
 """Every weight trained: the gradient is the plain one, the result loads by itself and beside its base."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,12 @@ from services.trainer.training import metrics
 from services.trainer.training.data import Example, pack
 from services.trainer.training.loss import row_loss
 from services.trainer.training.protocol import AttemptSpec
-from tests.integration.training.runs import carry_out, changed, talks
+from tests.integration.training.runs import carry_out, changed, spec_in, talks
 
 
-@pytest.fixture
-def trained(spec: AttemptSpec) -> Path:
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = spec_in(tmp_path_factory.mktemp("full"), tiny)
     recipe = msgspec.structs.replace(spec.recipe, method="full", learning_rate=2e-3)
     carry_out(changed(spec, recipe=recipe))
     return Path(spec.work_dir) / "adapter"
@@ -72,10 +74,11 @@ def test_base_and_trained_answer_side_by_side(trained: Path, tiny: Path) -> None
     assert replies(both, asked, tuned=False, max_new_tokens=4) == replies(alone, asked, tuned=False, max_new_tokens=4)
 
 
-def test_weights_that_do_not_fit_or_are_no_numbers_are_refused(trained: Path, tiny: Path) -> None:
+def test_weights_that_do_not_fit_or_are_no_numbers_are_refused(trained: Path, tiny: Path, tmp_path: Path) -> None:
+    spoiled = shutil.copytree(trained, tmp_path / "spoiled")
     weights = load_file(trained / WHOLE)
     name = "model.norm.weight"
     for wrong, says in ((torch.full_like(weights[name], float("nan")), "NaN"), (torch.ones(3), "base model")):
-        save_file(weights | {name: wrong}, trained / WHOLE)
+        save_file(weights | {name: wrong}, spoiled / WHOLE)
         with pytest.raises(BadAdapter, match=says):
-            load(tiny, trained)
+            load(tiny, spoiled)

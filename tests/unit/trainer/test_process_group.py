@@ -51,7 +51,7 @@ class Reporter:
         self.lived.append(alive(int(self.family.read_text())))
 
     async def born(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (self.family.exists() and self.family.read_text().endswith("\n")):
                 await asyncio.sleep(0.02)
 
@@ -93,7 +93,7 @@ async def carry_out(attempt: Attempt, *, grace: float | None) -> Any:
     await reporter.born()
     if grace is not None:
         attempt.ask_to_stop(grace)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await running
     return reporter
 
@@ -164,6 +164,6 @@ async def test_an_attempt_that_still_fetches_what_it_needs_stops_at_once(tmp_pat
     running = asyncio.create_task(attempt.carry_out())
     await fetching.wait()
     getattr(attempt, stop)(3600.0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         await running
     assert [type(each) for each in told] == [Reached, Halted]
