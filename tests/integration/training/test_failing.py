@@ -126,7 +126,7 @@ def test_time_that_is_enough_changes_no_byte(spec: AttemptSpec, whole: bytes) ->
 
 def test_a_disk_that_fills_up_in_a_save_leaves_the_one_before_it_whole(spec: AttemptSpec, tmp_path: Path) -> None:
     """The file size limit stands in for the disk: writes fail inside PyTorch just as on a full one."""
-    recipe = Recipe(base_model=spec.recipe.base_model, rank=4, alpha=8, epochs=300, batch_size=4)
+    recipe = Recipe(base_model=spec.recipe.base_model, rank=4, alpha=8, epochs=50, batch_size=1)
     file = tmp_path / "spec.json"
     file.write_bytes(msgspec.json.encode(changed(spec, recipe=recipe)))
     command = [sys.executable, "-m", "services.trainer.training", str(file)]
