@@ -30,6 +30,7 @@ from tests.bench.training import conversations, spec
 
 MEAN_SECONDS_BETWEEN_LOSSES = 3600.0
 """The control's default."""
+LONG = 10_000
 PARTS: dict[str, list[float]] = defaultdict(list)
 
 
@@ -92,7 +93,7 @@ def measure(method: str, steps: int, batch: int, every: int, at_most: float, fol
     cost, step = statistics.fmean(each.blocked + each.busy for each in saved), trained / steps
     rule = rule_for(MEAN_SECONDS_BETWEEN_LOSSES)
     planned = interval(long_run(step), MEAN_SECONDS_BETWEEN_LOSSES, expected_cost(recipe))
-    for who, chosen in (("planned", planned), ("decided by the run", affordable(planned, cost, step, rule))):
+    for who, chosen in (("planned", planned), ("decided by the run", affordable(planned, LONG, cost, step, rule))):
         seconds = chosen * step
         print(f"{who}: a save every {chosen} steps ({seconds:.0f} s) takes at most {cost / seconds:.2%} of them")
 
@@ -100,8 +101,8 @@ def measure(method: str, steps: int, batch: int, every: int, at_most: float, fol
 def long_run(seconds_a_step: float) -> Estimate:
     """Estimate a run of ten thousand steps."""
     return Estimate(
-        seconds=10_000 * seconds_a_step, seconds_low=0, seconds_high=0, cost=0, currency="EUR", memory_bytes=0,
-        steps=10_000, tokens=0,
+        seconds=LONG * seconds_a_step, seconds_low=0, seconds_high=0, cost=0, currency="EUR", memory_bytes=0,
+        steps=LONG, tokens=0,
     )  # fmt: skip
 
 

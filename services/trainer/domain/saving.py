@@ -20,6 +20,8 @@ SECONDS_A_BYTE = 3.1e-9
 SAVED_BYTES = 12
 """What a save is expected to cost before one was measured: 0.18 s for 59 MB, 5.0 s for 1,614 MB, on two busy cores. It
 holds weight and two moments of each parameter that is trained."""
+TRIFLE = 0.5
+"""Seconds of a save that a short run, too, can spare: it makes one at each third of its way."""
 KEEP = 2
 
 
@@ -47,32 +49,38 @@ def interval(estimate: Estimate, mean_seconds_between_losses: float, cost: float
 
     The optimum is √(2 · cost of a save · mean time between losses) seconds (Young, 1974,
     doi:10.1145/361147.361115), and there is one in the middle of a short run; unless saving so often took more than its
-    share.
+    share of training.
     """
     seconds_a_step = max(estimate.seconds / max(estimate.steps, 1), 1e-3)
     best = math.sqrt(2 * cost * mean_seconds_between_losses) / seconds_a_step
     usual = max(1, min(USUAL_STEPS, round(best), estimate.steps // 3))
-    return affordable(usual, cost, seconds_a_step, rule_for(mean_seconds_between_losses, share))
+    return affordable(usual, estimate.steps, cost, seconds_a_step, rule_for(mean_seconds_between_losses, share))
 
 
-def affordable(every: int, cost: float, seconds_a_step: float, rule: Rule) -> int:
-    """Return the steps between checkpoints, ``every`` or as many more as keep saving within its share."""
-    dear = math.ceil(cost / (rule.share * seconds_a_step))
-    return max(every, min(dear, int(rule.longest / seconds_a_step)))
+def affordable(every: int, steps: int, cost: float, seconds_a_step: float, rule: Rule) -> int:
+    """Return the steps between the checkpoints of a run of ``steps``: ``every``, or as many more as keep saving within
+    its share; where a save is a trifle, no more than a third of the run.
+    """
+    cheap = math.ceil(cost / (rule.share * seconds_a_step))
+    most = steps // 3 if cost < TRIFLE else cheap
+    return max(every, min(cheap, most, int(rule.longest / seconds_a_step)))
 
 
 class Rhythm:
     """When the next checkpoint of a run is due, by what its own steps and saves turned out to take."""
 
-    def __init__(self, every: int, begun_at: int, rule: Rule | None) -> None:
-        """Take the interval that was planned and the step training begins at; without a rule the plan stands."""
+    def __init__(self, every: int, steps: int, begun_at: int, rule: Rule | None) -> None:
+        """Take the planned interval, the run's steps and the one it begins at; without a rule the plan stands."""
         self._every = every
+        self._steps = steps
         self._rule = rule
         self._saved_at = begun_at // every * every
 
     def due(self, step: int, cost: float, seconds_a_step: float) -> bool:
         """Whether to save after this step; ``cost`` is the mean of the saves so far, 0 before the first."""
-        every = affordable(self._every, cost, seconds_a_step, self._rule) if self._rule else self._every
+        every = self._every
+        if self._rule:
+            every = affordable(every, self._steps, cost, seconds_a_step, self._rule)
         return step - self._saved_at >= every
 
     def saved(self, step: int) -> None:

@@ -42,7 +42,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._began = time.monotonic()
         self._from = (0, 0)
         self._alerts = Alerts(plan.total_steps)
-        self._rhythm = Rhythm(plan.checkpoint_every, 0, plan.saving)
+        self._rhythm = Rhythm(plan.checkpoint_every, plan.total_steps, 0, plan.saving)
         self._save_is_due = tuner.gang.agree(self._leader_finds_save_due)
         self.time_is_up: Callable[[], bool] = lambda: False
         self.stopped = False
@@ -51,7 +51,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Start the attempt's clock where the run stands; make up for an evaluation that a stop left out."""
         self._began = time.monotonic()
         self._from = (state.global_step, self._tuner.tokens)
-        self._rhythm = Rhythm(self._plan.checkpoint_every, state.global_step, self._plan.saving)
+        plan = self._plan
+        self._rhythm = Rhythm(plan.checkpoint_every, plan.total_steps, state.global_step, plan.saving)
         if self._evaluates_at(state.global_step) and self._tuner.points[-1].eval_loss is None:
             self._tuner.evaluate()
 

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 
 from contracts.jobs import Estimate
 from contracts.recipes import SHIPPED_MODEL, Recipe
-from services.trainer.domain.saving import LONGEST, SHARE, Rhythm, Rule, affordable, expected_cost, interval, rule_for
+from services.trainer.domain.saving import (
+    LONGEST,
+    SHARE,
+    TRIFLE,
+    Rhythm,
+    Rule,
+    affordable,
+    expected_cost,
+    interval,
+    rule_for,
+)
 
 HOUR = 3600.0
 LORA = Recipe(base_model=SHIPPED_MODEL)
@@ -30,7 +40,8 @@ def test_saving_takes_no_more_than_its_share_unless_an_interruption_would_cost_m
     assert every >= 1
     cheap = cost / (every * step) <= SHARE * 1.001
     as_rare_as_may_be = (every + 1) * step > LONGEST * between
-    assert cheap or as_rare_as_may_be
+    once_in_a_short_run = cost < TRIFLE and every >= steps // 3
+    assert cheap or as_rare_as_may_be or once_in_a_short_run
 
 
 @given(steps=st.integers(1, 100_000), step=st.floats(0.01, 1e3), between=st.floats(1, 1e7), cost=st.floats(1e-3, 1e3))
@@ -58,6 +69,8 @@ def test_a_cheap_save_comes_as_often_as_losses_ask_and_once_in_the_middle_of_a_s
     assert interval(estimate(1000, 2.0), HOUR, 0.2) == round((2 * 0.2 * HOUR) ** 0.5 / 2.0)
     assert interval(estimate(1000, 0.1), 1e7, 0.001) == 100
     assert interval(estimate(30, 2.0), HOUR, 0.2) == 10
+    assert interval(estimate(12, 0.5), HOUR, 0.2) == 4
+    assert interval(estimate(12, 0.5), HOUR, 5.0) > 12
 
 
 def test_where_hardware_vanishes_often_a_dear_save_is_made_nevertheless() -> None:
@@ -67,13 +80,15 @@ def test_where_hardware_vanishes_often_a_dear_save_is_made_nevertheless() -> Non
 
 def test_an_interval_grows_with_what_saves_turn_out_to_cost() -> None:
     rule = rule_for(HOUR)
-    assert affordable(10, 0.0, 1.0, rule) == 10
-    assert affordable(10, 0.5, 1.0, rule) == 50
-    assert affordable(10, 100.0, 1.0, rule) == 900
+    assert affordable(10, 1000, 0.0, 1.0, rule) == 10
+    assert affordable(10, 1000, 0.4, 1.0, rule) == 40
+    assert affordable(10, 60, 0.4, 1.0, rule) == 20
+    assert affordable(10, 60, 0.6, 1.0, rule) == 60
+    assert affordable(10, 1000, 100.0, 1.0, rule) == 900
 
 
 def test_a_run_whose_first_save_was_dear_waits_longer_for_its_second() -> None:
-    rhythm = Rhythm(4, 0, Rule(share=0.01, longest=900.0))
+    rhythm = Rhythm(4, 1000, 0, Rule(share=0.01, longest=900.0))
     assert [step for step in range(1, 6) if rhythm.due(step, 0.0, 1.0)] == [4, 5]
     rhythm.saved(4)
     assert not rhythm.due(53, 0.5, 1.0)
@@ -82,7 +97,7 @@ def test_a_run_whose_first_save_was_dear_waits_longer_for_its_second() -> None:
 
 @pytest.mark.parametrize("begun_at", [0, 4, 5, 7])
 def test_without_a_rule_saves_come_at_multiples_wherever_a_run_goes_on(begun_at: int) -> None:
-    rhythm = Rhythm(4, begun_at, None)
+    rhythm = Rhythm(4, 1000, begun_at, None)
     due = []
     for step in range(begun_at + 1, 17):
         if rhythm.due(step, 1e9, 1e-9):
