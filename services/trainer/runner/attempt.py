@@ -115,7 +115,7 @@ class Attempt:
         if self._stop_asked.is_set():
             return
         self._stop_asked.set()
-        self._child.signal(signal.SIGTERM)
+        self._child.send(signal.SIGTERM)
         asyncio.get_running_loop().call_later(grace, self.kill)
 
     def leave(self, grace: float) -> None:
@@ -139,7 +139,7 @@ class Attempt:
         path.write_bytes(msgspec.json.encode(spec))
         await self._child.start(self.command(path, self.device))
         if self._stop_asked.is_set():
-            self._child.signal(signal.SIGTERM)
+            self._child.send(signal.SIGTERM)
         try:
             await self._see_through(spec.seconds_left)
         except* Stale:
@@ -214,7 +214,10 @@ class Attempt:
 
 
 def _cancelling(task: "asyncio.Task[None]") -> Callable[[object], None]:
-    return lambda _: task.cancel() and None
+    def cancel(_: object) -> None:
+        task.cancel()
+
+    return cancel
 
 
 def _remark(line: Remarked) -> Remark:

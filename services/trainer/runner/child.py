@@ -68,7 +68,7 @@ class Child:
                 continue
             yield line
 
-    def signal(self, sign: signal.Signals) -> None:
+    def send(self, sign: signal.Signals) -> None:
         """Signal its process group, unless that is known to be gone."""
         if self._process and not self._gone:
             with contextlib.suppress(ProcessLookupError):
@@ -76,7 +76,7 @@ class Child:
 
     def kill(self) -> None:
         """End its whole process group."""
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
 
     async def outlive(self) -> None:
         """Wait for its end and end what it left behind.
