@@ -64,7 +64,7 @@ class Launched:
     def ends(self) -> Line:
         heard = list(self.lines())
         assert heard, self.errors.read_text()
-        self.process.wait(60)
+        self.process.wait(300)
         return heard[-1]
 
 
@@ -83,7 +83,7 @@ def test_two_processes_interrupted_give_the_bytes_of_two_undisturbed(pair: Attem
     processes = psutil.Process(killed.process.pid).children(recursive=True)
     assert len(processes) >= 2
     os.killpg(killed.process.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(processes, 10)
+    _, alive = psutil.wait_procs(processes, 60)
     assert not alive, "a killed launcher takes its processes along"
 
     manifest = checkpoints.verify(Path(saved.path))
