@@ -210,8 +210,10 @@ sys.exit(child.main())
 def _start(spec: AttemptSpec, tmp_path: Path, step: int = 0, does: str = "") -> subprocess.Popen[bytes]:
     file = tmp_path / "spec.json"
     file.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-c", AT_ITS_MOMENT, str(file), str(step), does]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
+    child = (
+        ["-c", AT_ITS_MOMENT, str(file), str(step), does] if does else ["-m", "services.trainer.training", str(file)]
+    )
+    return subprocess.Popen([sys.executable, *child], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
 
 
 def _hear(child: subprocess.Popen[bytes]) -> Iterator[Line]:
