@@ -169,7 +169,7 @@ async def test_each_damaged_checkpoint_is_told_and_the_one_before_is_used(
     attempt = machine.attempt(heard, 1, (bad, whole))
     found = await attempt._fetching.checkpoint()
     assert found
-    assert found.name == "step-5"
+    assert found.path.name == "step-5"
     [told] = heard.only(Quarantined)
     assert (told.step, told.uri) == (10, bad.uri)
 
