@@ -165,8 +165,9 @@ async def freeze_host(world: World, job: str, random: Random, point: Point) -> S
     lease = world.facts(job, LeaseGranted)[-1]
     at = _now()
     with _stopped(runner, child):
-        if {runner.status(), child.status()} != {psutil.STATUS_STOPPED}:
-            raise DidNotBite("the processes did not stop")
+        await world.until(
+            lambda: {runner.status(), child.status()} == {psutil.STATUS_STOPPED}, "the processes' standing still", 10
+        )
         await _interrupted(world, job, lease.fence, LEASE + 15)
         if len(world.runners()) > 1:
             await _next_attempt_trains(world, job, lease.attempt)
