@@ -54,7 +54,7 @@ def picture(plain: Curve, taken: Curve, stops: Sequence[int]) -> dict[str, Any]:
 
 
 def _stops(stops: Sequence[int]) -> list[dict[str, Any]]:
-    values = {"values": [{"step": step, "said": "taken away"} for step in stops]}
+    values = {"values": [{"step": step, "said": "taken"} for step in stops]}
     x = {"field": "step", "type": "quantitative"}
     rule = {"type": "rule", "strokeDash": [4, 4], "color": MUTED}
     word = {"type": "text", "baseline": "bottom", "y": -3, "color": MUTED, "fontSize": 10}

@@ -18,5 +18,5 @@ def test_both_curves_and_every_stop_are_in_it() -> None:
 def test_it_is_drawn_with_words(tmp_path: Path) -> None:
     svg, png = draw(tmp_path, CURVE, CURVE, [10])
     text = svg.read_text()
-    assert all(word in text for word in ("Undisturbed", "Preempted", "taken away", "optimiser step"))
+    assert all(word in text for word in ("Undisturbed", "Preempted", "taken", "optimiser step"))
     assert png.read_bytes().startswith(b"\x89PNG")
