@@ -5,7 +5,7 @@ Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from h
 
 from msgspec import Struct
 
-from contracts import datasets, evaluations, files, jobs, notices, runs
+from contracts import datasets, evaluations, files, jobs, notices, runs, webhooks
 from contracts.base import Event, Question, type_of
 
 SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
@@ -34,12 +34,13 @@ class Fact(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """One kind of question, who answers it, within how many seconds, and with what (or a ``Refusal``)."""
+    """One kind of question, who answers it, within how many seconds, with what (or a ``Refusal``), and who asks."""
 
     kind: type[Question]
     answered_by: str
     deadline: float
     answer: type[Struct]
+    asked_by: str = "gateway"
 
     @property
     def type(self) -> str:
@@ -90,12 +91,23 @@ FACTS: tuple[Fact, ...] = (
     Fact(evaluations.EvaluationFailed, "evaluator", ("notifier",)),
     Fact(notices.NoticeDelivered, "notifier"),
     Fact(notices.NoticeFailed, "notifier"),
+    Fact(notices.RecipientSet, "gateway", ("notifier",)),
+    Fact(notices.RecipientRemoved, "gateway", ("notifier",)),
+    Fact(webhooks.WebhookSet, "gateway", ("notifier",)),
+    Fact(webhooks.WebhookRemoved, "gateway", ("notifier",)),
+    Fact(webhooks.WebhookReplayAsked, "gateway", ("notifier",)),
+    Fact(webhooks.WebhookDisabled, "notifier"),
+    Fact(webhooks.DeliverySucceeded, "notifier"),
+    Fact(webhooks.DeliveryFailed, "notifier"),
 )
 
 QUESTIONS: tuple[Asked, ...] = (
     Asked(datasets.PreviewDataset, "dataset", 10.0, datasets.DatasetPreview),
     Asked(jobs.EstimateJob, "scheduler", 5.0, jobs.JobEstimated),
     Asked(evaluations.AskModel, "evaluator", 120.0, evaluations.ModelReplied),
+    Asked(notices.WhereToReach, "gateway", 5.0, notices.Reached, asked_by="notifier"),
+    Asked(webhooks.ListDeliveries, "notifier", 5.0, webhooks.Deliveries),
+    Asked(webhooks.TryWebhook, "notifier", 25.0, webhooks.WebhookTried),
 )
 
 BY_TYPE: dict[str, Fact] = {fact.type: fact for fact in FACTS}

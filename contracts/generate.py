@@ -23,12 +23,15 @@ HEADERS = "CloudEventsHeaders"
 WHAT_TOKENS_MEAN = {
     "tenant": "The organisation the fact belongs to; `platform` for facts that belong to none.",
     "dataset_id": "A dataset.",
+    "delivery_id": "An event on its way to a webhook endpoint.",
     "device_id": "A device of the trainer.",
     "evaluation_id": "An evaluation of a run.",
     "file_id": "An uploaded file.",
     "job_id": "A person's wish to train.",
     "notice_id": "A notice to a person.",
+    "recipient_id": "Somebody who is told what happens.",
     "run_id": "A job being carried out.",
+    "webhook_id": "A webhook endpoint.",
 }
 
 
@@ -122,7 +125,7 @@ def _operations() -> dict[str, Any]:
                 name = f"{service}.hears.{fact.type}"
                 operations[name] = _operation("receive", fact.type, service, fact.kind)
     for asked in QUESTIONS:
-        operations[f"gateway.asks.{asked.type}"] = _with_reply("send", "gateway", asked)
+        operations[f"{asked.asked_by}.asks.{asked.type}"] = _with_reply("send", asked.asked_by, asked)
         operations[f"{asked.answered_by}.answers.{asked.type}"] = _with_reply("receive", asked.answered_by, asked)
     return operations
 

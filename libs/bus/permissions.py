@@ -32,8 +32,8 @@ def publishes(user: str) -> list[str]:
             f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{user}",
             f"$JS.ACK.{EVENTS}.{user}.>",
         ]
+    allowed += [question.kind.subject for question in QUESTIONS if question.asked_by == user]
     if user == "gateway":
-        allowed += [question.kind.subject for question in QUESTIONS]
         allowed += _reading(EVENTS) + _reading(TELEMETRY)
     if user == "trainer":
         allowed += [RUNNER_SUBJECTS]

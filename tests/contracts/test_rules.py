@@ -52,6 +52,7 @@ TEXT_ALLOWED = {
     "suffix": "the label a person gave the model",
     "suite": "the name of a suite",
     "suites": "names of suites",
+    "url": "where the organisation listens: an address, not what is said there",
     "validation_file": "a file's id, or empty",
     "validation_sha256": "a hash, or empty",
     "verdict": "one of our own words",
