@@ -42,6 +42,8 @@ def of_service(service: str, secrets: dict[str, str]) -> dict[str, str]:
         told["WOODSHED_DATABASE_URL"] = _database(f"woodshed_{service}", secrets[service], DATABASE)
     if service == "gateway":
         told |= {"WOODSHED_GATEWAY_KEY_PEPPER": secrets["pepper"], "WOODSHED_GATEWAY_TENANT": TENANT}
+    if service in ("gateway", "notifier"):
+        told["WOODSHED_SIGNING_KEY"] = secrets["signing"]
     return told
 
 

@@ -199,6 +199,8 @@ def _environment(
             "WOODSHED_GATEWAY_KEY_PEPPER": secrets["pepper"],
             "WOODSHED_GATEWAY_TENANT": TENANT,
         }
+    if name in ("gateway", "notifier"):
+        told["WOODSHED_SIGNING_KEY"] = secrets["signing"]
     if name == "notifier":
         told["WOODSHED_NOTIFIER_PUBLIC_URL"] = f"http://127.0.0.1:{given['gateway']}"
     return told

@@ -47,9 +47,7 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     otlp_endpoint: Annotated[
         str, Meta(description="OpenTelemetry collector (OTLP over HTTP) that traces go to; empty: none are exported.")
     ] = ""
-    trace_share: Annotated[
-        float, Meta(description="Share of requests that are traced, 0 to 1.", ge=0, le=1)
-    ] = 0.1
+    trace_share: Annotated[float, Meta(description="Share of requests that are traced, 0 to 1.", ge=0, le=1)] = 0.1
 
 
 def load(kind: type[S], environ: Mapping[str, str] = os.environ) -> S:

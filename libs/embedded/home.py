@@ -13,7 +13,7 @@ from pathlib import Path
 from contracts.catalogue import SERVICES
 from libs.settings import HOME
 
-SECRETS = ("admin", "auditor", "runner", "postgres", "pepper", *SERVICES)
+SECRETS = ("admin", "auditor", "runner", "postgres", "pepper", "signing", *SERVICES)
 
 
 class Home:

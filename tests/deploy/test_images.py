@@ -102,7 +102,8 @@ def test_what_the_compose_file_mounts_and_reads_is_made_by_the_secrets_command(t
 def test_a_service_is_told_its_own_passwords_and_nobody_elses(role: str) -> None:
     told = "".join(secrets.of_service(role, PASSWORDS).values())
     known = {name for name in SECRETS if f"password-of-{name}" in told}
-    assert known == ({role, "pepper"} if role == "gateway" else {role})
+    shared = {"gateway": {"pepper", "signing"}, "notifier": {"signing"}}
+    assert known == {role} | shared.get(role, set())
     assert ("postgresql://" in told) == (role != "runner")
 
 
