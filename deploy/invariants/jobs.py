@@ -61,13 +61,13 @@ def proven_once(look: Look) -> Iterator[Offence]:
 
 
 def noticed(look: Look) -> Iterator[Offence]:
-    """Each end and each report left one delivery record on a channel; one that is settled was told once."""
+    """Each end and each report left one record on a channel for each recipient; one that is settled was told once."""
     records = grouped(look.rows["notifier.notice"], lambda row: (row["job_id"], row["about"]))
     for fact in look.of(JobSucceeded, JobFailed, JobCancelled, ReportReady, EvaluationFailed):
         if not records.get((fact.job_id, about := ABOUT[type(fact)])):
             yield Offence(fact.job_id, f"nobody is told that it is {about}")
     for (job, about), rows in records.items():
-        channels = [row["channel"] for row in rows]
+        channels = [f"{row['channel']} {row['recipient']}".strip() for row in rows]
         if len(channels) != len(set(channels)):
             yield Offence(job, f"has {len(channels)} records about {about} on {', '.join(sorted(set(channels)))}")
     told = grouped(look.of(NoticeDelivered, NoticeFailed), lambda fact: fact.notice_id)

@@ -32,7 +32,7 @@ CHECKPOINTS = """
       FROM trainer.checkpoint
 """
 EVALUATIONS = "SELECT id, tenant, job_id, run_id, state FROM evaluator.evaluation"
-NOTICES = "SELECT notice_id, tenant, job_id, channel, about, state, reason FROM notifier.notice"
+NOTICES = "SELECT notice_id, tenant, job_id, channel, recipient, about, state, reason FROM notifier.notice"
 
 TABLES = {
     "gateway.job": GATEWAY_JOBS,

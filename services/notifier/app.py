@@ -1,7 +1,9 @@
-"""Puts the notifier together: which channels there are, and one delivery loop for each."""
+"""Puts the notifier together: which channels there are, one delivery loop for each, and the caller of webhooks."""
 
+from contracts.notices import Reached, WhereToReach
 from libs.errors import Rejected
 from libs.service import App, Platform
+from services.notifier.calling import Caller
 from services.notifier.channels import Channel
 from services.notifier.channels.console import Console
 from services.notifier.channels.email import Email
@@ -9,7 +11,10 @@ from services.notifier.channels.slack import Slack
 from services.notifier.delivery import Delivery, give_up_stranded
 from services.notifier.domain.notice import Surroundings
 from services.notifier.handlers import router
+from services.notifier.posting import Poster
 from services.notifier.settings import Settings
+
+ANSWER_SECONDS = 5.0
 
 
 async def build(settings: Settings, platform: Platform) -> App:
@@ -17,11 +22,21 @@ async def build(settings: Settings, platform: Platform) -> App:
     channels = configured(settings)
     names = [channel.name for channel in channels]
     here = Surroundings(settings.public_url, settings.currency)
+    caller = Caller(private_allowed=settings.webhook_private_networks)
+    calling = [Poster(platform.db, caller, settings.signing_key).run] if settings.signing_key else []
+
+    async def reach(tenant: str, recipient: str) -> str:
+        question = WhereToReach(tenant=tenant, recipient_id=recipient)
+        return (await platform.bus.ask(question, Reached, timeout=ANSWER_SECONDS)).email
+
     await give_up_stranded(platform.db, names)
     return App(
         router=router,
-        work=[Delivery(platform.db, channel, here).run for channel in channels],
-        resources={"channels": tuple(names)},
+        work=[
+            *calling,
+            *(Delivery(platform.db, channel, here, reach=reach, channels=names).run for channel in channels),
+        ],
+        resources={"channels": tuple(names), "caller": caller, "signing_key": settings.signing_key},
     )
 
 

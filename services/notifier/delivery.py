@@ -1,14 +1,16 @@
 """Delivers what is owed: one loop for each channel, so that a dead one holds up no other.
 
-Take a notice under a lease, send it outside any transaction, write down what became of it. A crash
-between sending and writing sends it twice, never not at all; the record says once what came of it.
+Take a notice (of a digest all) under a lease, send it outside any transaction, write down what became of it. A
+crash between sending and writing sends it twice, never not at all; the record says once what came of it. What a
+channel does not take is told by another that reaches the same recipient.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
+import msgspec
 import structlog
 
 from contracts.notices import NoticeDelivered, NoticeFailed
@@ -17,16 +19,26 @@ from libs.db.database import now
 from libs.errors import Busy, Rejected
 from services.notifier import queries
 from services.notifier.channels import Channel
-from services.notifier.domain.notice import Surroundings, notice_of
+from services.notifier.domain.digest import digest_of
+from services.notifier.domain.notice import Notice, Surroundings, notice_of
+from services.notifier.domain.preferences import elsewhere
 from services.notifier.domain.retry import Backoff
 from services.notifier.queries import Owed
 
 log = structlog.get_logger()
 
+Reach = Callable[[str, str], Awaitable[str]]
+"""Finds the address of a tenant's recipient; empty: the channel's own."""
+
 POLL = 1.0
 LEASE = timedelta(seconds=60)
 SEND_SECONDS = 30.0
 """Less than the lease: a send that hangs is given up before another process may take the notice over."""
+
+
+async def own_address(tenant: str, recipient: str) -> str:
+    """Reach everybody where the settings say."""
+    return ""
 
 
 class Delivery:
@@ -39,6 +51,8 @@ class Delivery:
         here: Surroundings,
         backoff: Backoff | None = None,
         *,
+        reach: Reach = own_address,
+        channels: Sequence[str] = (),
         poll: float = POLL,
         clock: Callable[[], datetime] = now,
     ) -> None:
@@ -46,6 +60,8 @@ class Delivery:
         self.channel = channel
         self.here = here
         self.backoff = backoff or Backoff()
+        self.reach = reach
+        self.channels = channels or (channel.name,)
         self.poll = poll
         self.clock = clock
 
@@ -61,31 +77,34 @@ class Delivery:
                 await asyncio.sleep(self.poll)
 
     async def deliver_one(self) -> bool:
-        """Try to deliver the notice that is due longest. ``False``: none is due."""
+        """Try to deliver the notice, or the digest, that is due longest. ``False``: none is due."""
         async with self.db.across_tenants() as tx:
-            owed = await queries.take_due(tx, self.channel.name, self.clock(), LEASE)
-        if owed is None:
+            taken = await queries.take_due(tx, self.channel.name, self.clock(), LEASE)
+        if not taken:
             return False
         try:
-            said = await self._send(owed)
+            said = await self._send(taken)
         except Rejected as error:
-            await self._fail(owed, error.message)
+            await self._fail(taken, error.message)
         except Busy as error:
-            await self._try_later(owed, error.message, error.after)
+            await self._try_later(taken, error.message, error.after)
         except Exception as error:
-            log.error("a notice met a bug", notice=owed.notice_id, channel=self.channel.name, exc_info=error)
+            log.error("a notice met a bug", notice=taken[0].notice_id, channel=self.channel.name, exc_info=error)
             await self._try_later(
-                owed, f"Something went wrong in Woodshed itself ({type(error).__name__}); see the log."
+                taken, f"Something went wrong in Woodshed itself ({type(error).__name__}); see the log."
             )
         else:
-            await self._note_delivered(owed, said)
+            for owed in taken:
+                await self._note_delivered(owed, said)
         return True
 
-    async def _send(self, owed: Owed) -> str:
-        notice = notice_of(owed.fact, self.here)
+    async def _send(self, taken: list[Owed]) -> str:
+        notice, first = in_words(taken, self.here), taken[0]
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self.channel.send(notice, owed.notice_id)
+                personal = bool(first.recipient) and self.channel.personal
+                address = await self.reach(first.tenant, first.recipient) if personal else ""
+                await self.channel.send(notice, first.notice_id, address)
         except TimeoutError as error:
             raise Busy(f"No answer within {SEND_SECONDS:g} s.", after=0) from error
         return notice.text()
@@ -105,18 +124,36 @@ class Delivery:
                     )
                 )
 
-    async def _try_later(self, owed: Owed, reason: str, asked: float = 0.0) -> None:
-        wait = self.backoff.wait(owed.tries, asked)
+    async def _try_later(self, taken: list[Owed], reason: str, asked: float = 0.0) -> None:
+        """Delay what was taken together by what the most tried of them waits."""
+        tries = max(owed.tries for owed in taken)
+        wait = self.backoff.wait(tries, asked)
         if wait is None:
-            await self._fail(owed, f"{reason} Given up after {owed.tries} tries.")
+            await self._fail(taken, f"{reason} Given up after {tries} tries.")
             return
-        async with self.db.transaction(owed.tenant) as tx:
-            await queries.delay(tx, owed, self.clock() + timedelta(seconds=wait), reason)
+        async with self.db.transaction(taken[0].tenant) as tx:
+            for owed in taken:
+                await queries.delay(tx, owed, self.clock() + timedelta(seconds=wait), reason)
 
-    async def _fail(self, owed: Owed, reason: str) -> None:
-        log.warning("a notice failed", notice=owed.notice_id, channel=owed.channel, reason=reason)
-        async with self.db.transaction(owed.tenant) as tx:
-            await note_failed(tx, owed, reason, self.clock())
+    async def _fail(self, taken: list[Owed], reason: str) -> None:
+        log.warning("a notice failed", notice=taken[0].notice_id, channel=self.channel.name, reason=reason)
+        async with self.db.transaction(taken[0].tenant) as tx:
+            for owed in taken:
+                await note_failed(tx, owed, reason, self.clock(), self.channels)
+
+
+def in_words(taken: Sequence[Owed], here: Surroundings) -> Notice:
+    """Return what is sent: the notice, or of several their digest."""
+    notices = [_worded(owed, here) for owed in taken]
+    return digest_of(notices, here) if len(notices) > 1 else notices[0]
+
+
+def _worded(owed: Owed, here: Surroundings) -> Notice:
+    notice = notice_of(owed.fact, here)
+    if not owed.instead_of:
+        return notice
+    lead = f"{notice.lead} (This comes by {owed.channel} because {owed.instead_of} did not take it.)"
+    return msgspec.structs.replace(notice, lead=lead)
 
 
 async def give_up_stranded(db: Database, channels: list[str]) -> None:
@@ -124,12 +161,13 @@ async def give_up_stranded(db: Database, channels: list[str]) -> None:
     async with db.across_tenants() as tx:
         for owed in await queries.stranded(tx, channels):
             reason = f"The channel {owed.channel} is no longer configured; configure it again to use it."
-            await note_failed(tx, owed, reason, now())
+            await note_failed(tx, owed, reason, now(), channels)
 
 
-async def note_failed(tx: Transaction, owed: Owed, reason: str, at: datetime) -> None:
-    """Write down that a notice will not be delivered, and tell it."""
+async def note_failed(tx: Transaction, owed: Owed, reason: str, at: datetime, channels: Sequence[str]) -> None:
+    """Write down that a notice will not be delivered here, tell it, and owe it elsewhere."""
     if await queries.settle(tx, owed, "failed", at, reason=reason):
+        await _owe_elsewhere(tx, owed, channels, at)
         await tx.tell(
             NoticeFailed(
                 tenant=owed.tenant,
@@ -142,3 +180,13 @@ async def note_failed(tx: Transaction, owed: Owed, reason: str, at: datetime) ->
                 tries=owed.tries,
             )
         )
+
+
+async def _owe_elsewhere(tx: Transaction, owed: Owed, channels: Sequence[str], at: datetime) -> None:
+    """Owe a notice on the first other channel that reaches the same recipient and has no record of it."""
+    recipient = await queries.recipient(tx, owed.recipient) if owed.recipient else None
+    if owed.recipient and recipient is None:
+        return
+    for plan in elsewhere(recipient, owed.channel, channels, at):
+        if await queries.owe(tx, owed.fact, plan):
+            return

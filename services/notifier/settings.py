@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from libs.settings import ServiceSettings
+from libs.signing import PRIVATE_NETWORKS, SIGNING_KEY
 
 
 class Settings(ServiceSettings, frozen=True, kw_only=True):
@@ -30,3 +31,5 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     smtp_password: Annotated[str, Meta(description="Password at the mail server.")] = ""
     mail_from: Annotated[str, Meta(description="Sender of mails.")] = "Woodshed <woodshed@localhost>"
     mail_to: Annotated[str, Meta(description="Addresses that get mails, separated by commas.")] = ""
+    signing_key: Annotated[str, Meta(description=SIGNING_KEY, pattern=r"^(.{32,})?$")] = ""
+    webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False

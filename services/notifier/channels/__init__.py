@@ -10,9 +10,10 @@ from services.notifier.domain.notice import Notice
 
 
 class Channel(Protocol):
-    """One way to reach people; ``name`` stands in its delivery records."""
+    """One way to reach people; ``name`` stands in its delivery records. A ``personal`` one knows many addresses."""
 
     name: str
+    personal: bool
 
-    async def send(self, notice: Notice, notice_id: str) -> None:
-        """Deliver, or raise ``Busy`` or ``Rejected``."""
+    async def send(self, notice: Notice, notice_id: str, address: str = "") -> None:
+        """Deliver, to this address if one is given, or raise ``Busy`` or ``Rejected``."""

@@ -11,8 +11,9 @@ class Console:
     """Writes notices to the log, where ``make up`` shows them."""
 
     name = "console"
+    personal = False
 
-    async def send(self, notice: Notice, notice_id: str) -> None:
+    async def send(self, notice: Notice, notice_id: str, address: str = "") -> None:
         """Log the notice; its full text is kept in its delivery record as with every channel."""
         log.info(
             "notice",

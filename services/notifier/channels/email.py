@@ -14,16 +14,17 @@ CHECK = "Check WOODSHED_SMTP_* and WOODSHED_MAIL_*, and what the mail server's l
 
 
 class Email:
-    """Mails notices to the addresses the settings name, all in one letter."""
+    """Mails notices to one recipient, or in one letter to all the addresses that the settings name."""
 
     name = "email"
+    personal = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def send(self, notice: Notice, notice_id: str) -> None:
+    async def send(self, notice: Notice, notice_id: str, address: str = "") -> None:
         """Hand the letter to the server; ``Busy`` on a 4xx reply or a lost connection, ``Rejected`` on a 5xx reply."""
-        mail = letter(notice, notice_id, self._settings.mail_from, self._settings.mail_to)
+        mail = letter(notice, notice_id, self._settings.mail_from, address or self._settings.mail_to)
         try:
             await self._hand_over(mail)
         except aiosmtplib.SMTPRecipientsRefused as error:

@@ -25,12 +25,13 @@ class Slack:
     """Posts notices to one channel of one workspace."""
 
     name = "slack"
+    personal = False
 
     def __init__(self, webhook: str) -> None:
         self._webhook = webhook
         self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
 
-    async def send(self, notice: Notice, notice_id: str) -> None:
+    async def send(self, notice: Notice, notice_id: str, address: str = "") -> None:
         """Post the notice; ``Busy`` on 429, 5xx and a lost connection, ``Rejected`` on any other refusal."""
         try:
             answer = await self._client.post(self._webhook, json=message(notice))

@@ -48,9 +48,13 @@ class Surroundings(Struct, frozen=True):
     public_url: str
     currency: str
 
+    def jobs(self) -> str:
+        """Return the address of the list of jobs."""
+        return f"{self.public_url.rstrip('/')}/v1/fine_tuning/jobs"
+
     def job(self, job_id: str) -> str:
         """Return the address of a job."""
-        return f"{self.public_url.rstrip('/')}/v1/fine_tuning/jobs/{job_id}"
+        return f"{self.jobs()}/{job_id}"
 
     def report(self, job_id: str) -> str:
         """Return the address of a job's report."""

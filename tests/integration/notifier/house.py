@@ -35,15 +35,20 @@ class Clock:
 class Scripted:
     """A channel that raises what it is told to, in turn, and then delivers."""
 
+    personal = True
+
     def __init__(self, name: str, *troubles: Exception) -> None:
         self.name = name
         self.troubles = list(troubles)
         self.sent: list[Notice] = []
 
-    async def send(self, notice: Notice, notice_id: str) -> None:
+        self.addresses: list[str] = []
+
+    async def send(self, notice: Notice, notice_id: str, address: str = "") -> None:
         if self.troubles:
             raise self.troubles.pop(0)
         self.sent.append(notice)
+        self.addresses.append(address)
 
 
 class Notices:
@@ -59,9 +64,9 @@ class Notices:
             async with self.database.transaction(fact.tenant) as tx:
                 await owe_notices(fact, tx, channels)
 
-    def delivery(self, channel: Channel) -> Delivery:
+    def delivery(self, channel: Channel, **chosen: Any) -> Delivery:
         """Return a channel's loop: three tries, ten seconds apart, on the clock moved by hand."""
-        return Delivery(self.database, channel, HERE, TEN_SECONDS, poll=0.01, clock=self.clock)
+        return Delivery(self.database, channel, HERE, TEN_SECONDS, poll=0.01, clock=self.clock, **chosen)
 
     async def records(self) -> list[dict[str, Any]]:
         """Return the delivery records in the order they were made."""

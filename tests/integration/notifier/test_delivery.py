@@ -110,7 +110,7 @@ async def test_a_bug_in_a_channel_is_tried_again_and_ends_in_a_record(notices: N
 
 async def test_a_dead_channel_holds_up_no_other(notices: Notices) -> None:
     class Dead(Scripted):
-        async def send(self, notice: object, notice_id: str) -> None:
+        async def send(self, notice: object, notice_id: str, address: str = "") -> None:
             await asyncio.Event().wait()
 
     await notices.owe(facts.succeeded(), channels=("slack", "email"))
@@ -128,7 +128,7 @@ async def test_a_dead_channel_holds_up_no_other(notices: Notices) -> None:
 
 async def test_a_notice_whose_sender_died_is_taken_over_after_the_lease(notices: Notices) -> None:
     class Killed(Scripted):
-        async def send(self, notice: object, notice_id: str) -> None:
+        async def send(self, notice: object, notice_id: str, address: str = "") -> None:
             raise asyncio.CancelledError
 
     await notices.owe(facts.succeeded())
@@ -143,7 +143,7 @@ async def test_a_notice_whose_sender_died_is_taken_over_after_the_lease(notices:
 
 async def test_a_sender_that_was_overtaken_writes_nothing_back(notices: Notices) -> None:
     class Slow(Scripted):
-        async def send(self, notice: object, notice_id: str) -> None:
+        async def send(self, notice: object, notice_id: str, address: str = "") -> None:
             notices.clock.moves(LEASE.total_seconds() + 1)
             await notices.delivery(Scripted("slack")).deliver_one()
 
