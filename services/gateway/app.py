@@ -28,10 +28,13 @@ from services.gateway.routes import (
     files,
     health,
     jobs,
+    links,
     models,
+    recipients,
     reports,
     retries,
     uploads,
+    webhooks,
 )
 from services.gateway.settings import Settings
 from services.gateway.tracing import traced
@@ -65,6 +68,11 @@ def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
             reports.router,
             estimates.create_estimate,
             models.router,
+            recipients.router,
+            links.router,
+            links.download,
+            webhooks.router,
+            webhooks.list_event_types,
             events.router,
             health.router,
         ],

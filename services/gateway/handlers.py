@@ -6,19 +6,22 @@ and stages depend on the order; they are written by the newest fact of each aggr
 
 import asyncio
 
-from contracts import datasets, evaluations, jobs, notices, runs
+from contracts import datasets, evaluations, jobs, notices, runs, webhooks
 from contracts.base import Event, type_of
 from contracts.catalogue import BY_TYPE
 from libs.bus import Router
 from libs.db import Transaction
+from libs.errors import NotFound
 from services.gateway.domain import statuses
 from services.gateway.domain.naming import fact_id
 from services.gateway.domain.story import line_about
 from services.gateway.queries import datasets as dataset_queries
 from services.gateway.queries import evidence as evidence_queries
 from services.gateway.queries import jobs as job_queries
+from services.gateway.queries import recipients as recipient_queries
 from services.gateway.queries import results as result_queries
 from services.gateway.queries import story as story_queries
+from services.gateway.queries import webhooks as webhook_queries
 
 router = Router("gateway")
 
@@ -236,6 +239,21 @@ async def notice_delivered(fact: notices.NoticeDelivered, tx: Transaction) -> No
 async def notice_failed(fact: notices.NoticeFailed, tx: Transaction) -> None:
     """Somebody could not be told."""
     await _tell(tx, fact, fact.job_id)
+
+
+@router.answers(notices.WhereToReach)
+async def where_to_reach(asked: notices.WhereToReach, tx: Transaction) -> notices.Reached:
+    """Somebody is to be told: only here is their address known."""
+    email = await recipient_queries.email(tx, asked.recipient_id)
+    if not email:
+        raise NotFound("Nobody knows this recipient's address any more.")
+    return notices.Reached(email=email)
+
+
+@router.on(webhooks.WebhookDisabled)
+async def webhook_disabled(fact: webhooks.WebhookDisabled, tx: Transaction) -> None:
+    """An endpoint is not called any more: show it, and why."""
+    await webhook_queries.disabled(tx, fact.webhook_id, fact.set_version, fact.reason)
 
 
 async def _move(tx: Transaction, fact: Event, job_id: str) -> None:

@@ -13,6 +13,9 @@ TAGS = (
     Tag("Results", "Figures, files, report, and a word with the model."),
     Tag("Estimates", "What a job would take."),
     Tag("Models", "Base models and trained ones (OpenAI's wire)."),
+    Tag("Notices", "Who is told what happens, on which channel, when."),
+    Tag("Links", "Downloads for people without an API key, for a while."),
+    Tag("Webhooks", "Calls to addresses of your own, signed and retried (OpenAI's wire)."),
     Tag("Live", "Server-Sent Events that resume."),
     Tag("Health", "For operators; no key needed."),
 )

@@ -30,6 +30,7 @@ EXPLAINED = {
     403: "The caller is known and may not do this.",
     404: "There is no such thing, or it belongs to somebody else.",
     409: "It contradicts what already stands.",
+    410: "It was there and is no more; the message says why.",
     413: "The body is larger than this installation accepts.",
     416: "The range begins behind the end.",
     422: "It can never work as asked; the message says why.",

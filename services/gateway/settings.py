@@ -7,6 +7,7 @@ from msgspec import Meta
 from contracts.base import TenantId
 from contracts.recipes import SHIPPED_MODEL
 from libs.settings import ServiceSettings
+from libs.signing import PRIVATE_NETWORKS, SIGNING_KEY
 
 
 class Settings(ServiceSettings, frozen=True, kw_only=True):
@@ -26,6 +27,11 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
         Meta(description="Secret mixed into stored API keys, at least 32 characters; changing it voids every key.",
              min_length=32),
     ]  # fmt: skip
+    public_url: Annotated[
+        str, Meta(description="Address under which people reach this installation; empty: the one a request came to.")
+    ] = ""
+    signing_key: Annotated[str, Meta(description=SIGNING_KEY, pattern=r"^(.{32,})?$")] = ""
+    webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False
     tenant: Annotated[TenantId, Meta(description="Organisation that is made at first start.")] = "studio"
     base_models: Annotated[
         str, Meta(description="Base models that may be trained, by their names in libs.lm.models, with commas between.")

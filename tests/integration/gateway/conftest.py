@@ -27,6 +27,7 @@ from services.gateway.bootstrap import bootstrap
 from services.gateway.settings import Settings
 
 PEPPER = "a pepper of at least thirty-two characters"
+SIGNING_KEY = "a signing key of at least thirty-two characters"
 LINES = b'{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}\n' * 20
 RECIPE = Recipe(base_model=SHIPPED_MODEL)
 ESTIMATE = Estimate(
@@ -86,7 +87,7 @@ class Gateway(NamedTuple):
 async def listening(world: World, folder: Path, **chosen: Any) -> AsyncIterator[Gateway]:
     """Run a gateway with a storage of its own; ``chosen`` are settings that shall not be the defaults."""
     port, storage_url = free_port(), f"file://{folder}"
-    timely = {"heartbeat_seconds": 0.2, "header_timeout_ms": 500}
+    timely = {"heartbeat_seconds": 0.2, "header_timeout_ms": 500, "signing_key": SIGNING_KEY}
     settings = world.settings(Settings, port=port, key_pepper=PEPPER, storage_url=storage_url, **(timely | chosen))
     assert isinstance(settings, Settings)
     connected = await world.platform("gateway")

@@ -17,8 +17,13 @@ from tests.integration.gateway.conftest import PEPPER, Gateway, Story, now
 
 BODIES: dict[str, Any] = {
     "/v1/fine_tuning/jobs/{job}/ask": {"prompt": "Hello?"},
+    "/v1/notice_recipients/{recipient}": {"name": "Eve", "email": "eve@rival.example"},
+    "/v1/download_links": {"file": "{file_id}"},
     "/v1/estimates": {"dataset": "{dataset}"},
     "/v1/datasets": {"file": "{file_id}"},
+    "/v1/webhook_endpoints/{webhook}": {"name": "theirs"},
+    "/v1/webhook_endpoints/{webhook}/rotate_secret": {},
+    "/v1/webhook_endpoints/{webhook}/test": {"event_type": "fine_tuning.job.succeeded"},
     "/v1/fine_tuning/jobs": {"model": "SmolLM2-135M-Instruct", "training_file": "{file_id}"},
     "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {"project_ids": ["proj_a"]},
     "/v1/uploads/{upload_id}/complete": {"part_ids": ["part-1"]},
@@ -31,8 +36,14 @@ NAMES_NOTHING = {
     "get /v1/fine_tuning/jobs",
     "get /v1/models",
     "get /v1/stream",
+    "get /v1/webhook_endpoints",
+    "post /v1/webhook_endpoints",
+    "get /v1/webhook_event_types",
+    "get /v1/download_links",
+    "get /v1/notice_recipients",
+    "post /v1/notice_recipients",
 }
-PUBLIC = {"get /health/live", "get /health/ready", "get /metrics"}
+PUBLIC = {"get /health/live", "get /health/ready", "get /metrics", "get /v1/downloads/{link}"}
 
 
 def _routes() -> list[tuple[str, str]]:
@@ -61,7 +72,15 @@ async def _owned(gateway: Gateway) -> dict[str, str]:
     place = f"/v1/fine_tuning/checkpoints/{checkpoint}/permissions"
     permission = (await gateway.http.post(place, json={"project_ids": ["proj_a"]})).json()["data"][0]["id"]
     upload = {"filename": "a", "purpose": "fine-tune", "bytes": 1, "mime_type": "text/plain"}
+    wish = {"name": "ours", "url": "https://hooks.example/", "event_types": ["fine_tuning.job.succeeded"]}
+    webhook = (await gateway.http.post("/v1/webhook_endpoints", json=wish)).json()
+    link = (await gateway.http.post("/v1/download_links", json={"file": job["training_file"]})).json()
+    somebody = (await gateway.http.post("/v1/notice_recipients", json={"name": "Ada", "slack": True})).json()
     return {
+        "recipient": somebody["id"],
+        "link": link["id"],
+        "webhook": webhook["id"],
+        "delivery": "whd-1",
         "job": story.job_id,
         "file_id": job["training_file"],
         "dataset": story.dataset_id,
@@ -93,10 +112,11 @@ async def test_every_route_answers_404_for_every_id_of_another_organisation(gate
             assert answer.status_code == 404, (method, path, answer.text)
             assert answer.json()["code"] == "not_found"
             walked += 1
-        for path in ("/v1/files", "/v1/datasets", "/v1/fine_tuning/jobs"):
+        lists = ("files", "datasets", "fine_tuning/jobs", "webhook_endpoints", "download_links", "notice_recipients")
+        for path in (f"/v1/{name}" for name in lists):
             assert (await stranger.get(path)).json()["data"] == []
         assert [model["owned_by"] for model in (await stranger.get("/v1/models")).json()["data"]] == ["base"]
-    assert walked == 33
+    assert walked == 46
     assert (await gateway.http.get(f"/v1/files/{names['file_id']}/content")).status_code == 200
 
 

@@ -1,0 +1,94 @@
+"""Who is told what happens: named here, told by the notifier. Addresses stay here until it asks for one."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from litestar import Router, delete, get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from contracts.base import new_id
+from contracts.notices import RecipientRemoved
+from libs.errors import NotFound, Rejected
+from services.gateway.dependencies import Tx
+from services.gateway.domain import recipients
+from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.problems import documented
+from services.gateway.queries import recipients as queries
+
+
+@post("/", operation_id="createNoticeRecipient", summary="Name somebody", status_code=200, responses=documented(422))
+async def create_recipient(data: JSONBody[recipients.RecipientWish], tx: Tx) -> recipients.NoticeRecipient:
+    """Have somebody told. As soon as an organisation names anybody, notices go to those it named and nowhere else."""
+    recipients.check(data)
+    if await queries.count(tx) >= recipients.MOST_RECIPIENTS:
+        raise Rejected(f"There are {recipients.MOST_RECIPIENTS} recipients already.", code="too_many_recipients")
+    recipient_id = new_id("recipient")
+    row = await queries.add(tx, recipient_id, data.email or "", recipients.kept(data))
+    await tx.tell(recipients.set_fact(tx.tenant, recipient_id, data, datetime.now(UTC)))
+    return recipients.recipient_of(row)
+
+
+@get("/", operation_id="listNoticeRecipients", summary="List who is told", responses=documented(422))
+async def list_recipients(
+    tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(description="1 to 100")] = 20
+) -> Page[recipients.NoticeRecipient]:
+    """List everybody who is told, the latest first."""
+    checked_limit(limit, 100)
+    rows = await queries.newest_first(tx, after, limit + 1)
+    return page_of([recipients.recipient_of(row) for row in rows], [row["recipient_id"] for row in rows], limit)
+
+
+@get("/{recipient:str}", operation_id="retrieveNoticeRecipient", summary="Describe one", responses=documented(404))
+async def retrieve_recipient(recipient: FromPath[str], tx: Tx) -> recipients.NoticeRecipient:
+    """Describe how somebody is told."""
+    row = await queries.get(tx, recipient)
+    if row is None:
+        raise _nobody(recipient)
+    return recipients.recipient_of(row)
+
+
+@post(
+    "/{recipient:str}",
+    operation_id="updateNoticeRecipient",
+    summary="Change how somebody is told",
+    status_code=200,
+    responses=documented(404, 422),
+)
+async def update_recipient(
+    recipient: FromPath[str], data: JSONBody[recipients.RecipientWish], tx: Tx
+) -> recipients.NoticeRecipient:
+    """Replace somebody's wishes. What was planned before stays as it was planned."""
+    recipients.check(data)
+    row = await queries.change(tx, recipient, data.email or "", recipients.kept(data))
+    if row is None:
+        raise _nobody(recipient)
+    await tx.tell(recipients.set_fact(tx.tenant, recipient, data, datetime.now(UTC)))
+    return recipients.recipient_of(row)
+
+
+@delete(
+    "/{recipient:str}",
+    operation_id="deleteNoticeRecipient",
+    summary="Tell somebody nothing more",
+    status_code=200,
+    responses=documented(404),
+)
+async def delete_recipient(recipient: FromPath[str], tx: Tx) -> recipients.DeletedRecipient:
+    """Tell somebody nothing more, and forget their address."""
+    if not await queries.remove(tx, recipient):
+        raise _nobody(recipient)
+    await tx.tell(RecipientRemoved(tenant=tx.tenant, at=datetime.now(UTC), recipient_id=recipient))
+    return recipients.DeletedRecipient(id=recipient)
+
+
+router = Router(
+    "/v1/notice_recipients",
+    route_handlers=[create_recipient, list_recipients, retrieve_recipient, update_recipient, delete_recipient],
+    tags=["Notices"],
+)
+
+
+def _nobody(recipient_id: str) -> NotFound:
+    return NotFound(
+        f"There is no recipient {recipient_id[:100]!r}.", fix="GET /v1/notice_recipients lists those there are."
+    )

@@ -1,0 +1,61 @@
+"""Naming who is told over the API, and the letter that then comes to the address only the gateway knows."""
+
+from pathlib import Path
+from typing import Any
+
+from contracts.notices import NoticeDelivered, RecipientRemoved, RecipientSet
+from libs.testing.platform import World
+from services.notifier.app import build
+from services.notifier.settings import Settings
+from tests.integration.gateway.conftest import Gateway, Story, listening
+from tests.integration.notifier.mail_server import MailServer
+from tests.integration.notifier.slack_server import FakeSlack
+
+RECIPIENTS = "/v1/notice_recipients"
+ADA: dict[str, Any] = {
+    "name": "Ada", "email": "ada@studio.example", "slack": True, "choices": {"cancelled": {"email": "off"}},
+}  # fmt: skip
+
+
+async def test_somebody_named_gets_the_letter_that_slack_did_not_take(world: World, tmp_path: Path) -> None:
+    refused = (404, "no_service", dict[str, str]())
+    async with MailServer().listening() as mail, FakeSlack(*[refused] * 9).listening() as slack:
+        settings = world.settings(
+            Settings, slack_webhook=slack.webhook, smtp_host="127.0.0.1", smtp_port=mail.port, smtp_security="none",
+            mail_to="operator@host.example",
+        )  # fmt: skip
+        assert isinstance(settings, Settings)
+        platform = await world.platform("notifier")
+        async with listening(world, tmp_path) as gateway:
+            made = await gateway.http.post(RECIPIENTS, json=ADA | {"choices": {"finished": {"email": "off"}}})
+            assert made.status_code == 200, made.text
+            await world.told(RecipientSet)
+            async with world.service(await build(settings, platform), platform):
+                story = Story(await gateway.submit())
+                await world.tell(story.succeeded())
+                [delivered] = await world.told(NoticeDelivered, timeout=30)
+    assert delivered.channel == "email"
+    assert mail.recipients == ["ada@studio.example"]
+    [letter] = mail.letters
+    assert letter["To"] == "ada@studio.example"
+
+
+async def test_whoever_is_named_can_be_read_changed_and_forgotten(gateway: Gateway) -> None:
+    made = (await gateway.http.post(RECIPIENTS, json=ADA)).json()
+    assert (made["email"], made["slack"], made["choices"]) == ("ada@studio.example", True, ADA["choices"])
+    assert (await gateway.http.get(f"{RECIPIENTS}/{made['id']}")).json() == made
+    assert (await gateway.http.get(RECIPIENTS)).json()["data"] == [made]
+    wish = {"name": "Ada", "slack": True, "quiet_hours": {"begin": "22:00", "end": "07:00"}}
+    changed = (await gateway.http.post(f"{RECIPIENTS}/{made['id']}", json=wish)).json()
+    assert (changed["email"], changed["choices"], changed["quiet_hours"]) == (None, {}, wish["quiet_hours"])
+    told = await gateway.world.told(RecipientSet, count=2)
+    assert [each.channels for each in told] == [("email", "slack"), ("slack",)]
+    assert (await gateway.http.delete(f"{RECIPIENTS}/{made['id']}")).json()["deleted"]
+    assert len(await gateway.world.told(RecipientRemoved)) == 1
+    async with gateway.platform.db.across_tenants() as tx:
+        assert await tx.fetchval("SELECT count(*) FROM gateway.recipient") == 0
+
+
+async def test_a_wish_that_reaches_nobody_is_refused(gateway: Gateway) -> None:
+    answer = await gateway.http.post(RECIPIENTS, json={"name": "Nobody"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "bad_recipient", "email")
