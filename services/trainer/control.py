@@ -258,9 +258,7 @@ class Control:
     async def _remarked(self, tx: Transaction, run: Any, what: Remark) -> None:
         if await queries.add_remark(tx, run, what.code, what.step):
             message = what.message[:LONGEST_REMARK]
-            await tx.tell(
-                self._of(RunRemarked, run, step=what.step, code=what.code, level=what.level, message=message)
-            )
+            await tx.tell(self._of(RunRemarked, run, step=what.step, code=what.code, level=what.level, message=message))
 
     async def _done(self, tx: Transaction, run: Any, what: Done) -> None:
         state = run_states.after(run["state"], "adapter_stored")

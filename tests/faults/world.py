@@ -398,9 +398,7 @@ async def world_up(say: Callable[[str], None] = lambda _: None, *, pretend: bool
             wires = {name: await stack.enter_async_context(Wire(broker)) for name in WIRED}
             reached = {_over_wire(name): f"nats://127.0.0.1:{wires[name].port}" for name in WIRED if name != SECOND}
             without = ("runner", "evaluator") if pretend else ()
-            running = await stack.enter_async_context(
-                platform_up(home, 0, say, without=without, told=TOLD | reached)
-            )
+            running = await stack.enter_async_context(platform_up(home, 0, say, without=without, told=TOLD | reached))
             client = await nats.connect(
                 f"nats://127.0.0.1:{broker}",
                 user=ADMIN, password=home.secrets()[ADMIN], max_reconnect_attempts=-1, reconnect_time_wait=0.2,
