@@ -35,9 +35,7 @@ from libs.embedded.postgres import Cluster, as_unprivileged
 from libs.embedded.supervisor import Program, Supervisor
 from libs.errors import Rejected, WoodshedError
 from libs.settings import HOME
-from services.gateway.bootstrap import bootstrap
-from services.gateway.domain import keys
-from services.gateway.queries import keys as key_queries
+from services.gateway.bootstrap import another_key, bootstrap
 
 PORT = 8080
 RUNNER_ENVIRONMENT = "runner.env"
@@ -239,7 +237,9 @@ async def _owner_key(home: Home, cluster: Cluster, secrets: dict[str, str]) -> t
         return path.read_text().strip(), False
     db = await Database.connect(cluster.url_for("woodshed_gateway", secrets["gateway"], DATABASE), "gateway")
     try:
-        key = await bootstrap(db, TENANT, secrets["pepper"]) or await _another_key(db, secrets["pepper"])
+        key = await bootstrap(db, TENANT, secrets["pepper"]) or await another_key(
+            db, TENANT, "owner's key of this machine", secrets["pepper"]
+        )
     finally:
         await db.close()
     handle = os.open(path.with_suffix(".partial"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -247,13 +247,6 @@ async def _owner_key(home: Home, cluster: Cluster, secrets: dict[str, str]) -> t
         file.write(key + "\n")
     path.with_suffix(".partial").replace(path)
     return key, True
-
-
-async def _another_key(db: Database, pepper: str) -> str:
-    key = keys.new_key()
-    async with db.transaction(TENANT) as tx:
-        await key_queries.add_key(tx, key.prefix, "owner's key of this machine", "owner", keys.digest(pepper, key))
-    return str(key)
 
 
 class _Undisturbed:

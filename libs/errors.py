@@ -2,8 +2,10 @@
 
 WoodshedError(code, status)
 ├── Rejected 422    can never work as asked; never retried
-│   └── NotFound 404 · Conflict 409 · Forbidden 403 · Unauthorized 401 · OverBudget 402 · TooLarge 413
+│   └── NotFound 404 · Conflict 409 · Forbidden 403 · Unauthorized 401 · OverBudget 402 · TooLarge 413 ·
+│       OverQuota 429
 └── Busy(after) 503 comes back later
+    └── TooMany 429
 
 Anything else is a bug: a 500 over HTTP, set aside with its traceback on the bus. A
 message says what happened, what it means and what to do next.
@@ -76,6 +78,13 @@ class TooLarge(Rejected):
     code = "too_large"
 
 
+class OverQuota(Rejected):
+    """It would be more than the organisation may have."""
+
+    status = 429
+    code = "insufficient_quota"
+
+
 class Busy(WoodshedError):
     """Not now: the same call may work ``after`` seconds later."""
 
@@ -85,3 +94,10 @@ class Busy(WoodshedError):
     def __init__(self, message: str, *, after: float = 1.0, code: str = "") -> None:
         super().__init__(message, code=code)
         self.after = after
+
+
+class TooMany(Busy):
+    """The caller asks too often: the same call may work ``after`` seconds later."""
+
+    status = 429
+    code = "rate_limit_exceeded"

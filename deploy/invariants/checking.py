@@ -94,6 +94,12 @@ INVARIANTS: tuple[Invariant, ...] = (
         "A fact was lost or told twice: was the broker's folder restored alone, or emptied?",
     ),
     Invariant(
+        "the audit log is a chain",
+        "G11",
+        telling.chained,
+        "Somebody changed the log in the database itself: compare it with a backup, and look who could.",
+    ),
+    Invariant(
         "outboxes drained", "G1", telling.drained, "See that NATS and the service run; its log says why it waits."
     ),
     Invariant(

@@ -13,6 +13,12 @@ UPLOADS = "SELECT upload_id, tenant, status, swept_at FROM gateway.upload"
 PARTS = "SELECT part_id, upload_id, uri, size, sha256 FROM gateway.upload_part"
 ARTIFACTS = "SELECT job_id, name, uri, size, sha256 FROM gateway.artifact"
 REPORTS = "SELECT job_id, format, evaluation_id, uri, sha256 FROM gateway.report"
+TENANTS = "SELECT tenant, audited, audit_head FROM gateway.tenant"
+AUDIT = """
+    SELECT tenant, number, at, actor, via, action, about, details, origin, request_id, previous, hash
+      FROM gateway.audit
+     ORDER BY tenant, number
+"""
 SCHEDULER_JOBS = "SELECT job_id, tenant, state, run_id, wish IS NOT NULL AS wished FROM scheduler.job"
 DATASETS = """
     SELECT dataset_id, tenant, state, digest, outcome ->> 'uri' AS uri, lease_until > now() AS held
@@ -41,6 +47,8 @@ TABLES = {
     "gateway.upload_part": PARTS,
     "gateway.artifact": ARTIFACTS,
     "gateway.report": REPORTS,
+    "gateway.tenant": TENANTS,
+    "gateway.audit": AUDIT,
     "scheduler.job": SCHEDULER_JOBS,
     "dataset.dataset": DATASETS,
     "trainer.run": RUNS,

@@ -1,10 +1,12 @@
-"""Facts as such: sequences without gap, outboxes that empty themselves, messages that were set aside."""
+"""What was told and noted: sequences without gap, outboxes that empty themselves, what was set aside, the audit log."""
 
 from collections.abc import Iterator
 
 from contracts.catalogue import SERVICES
 from deploy.invariants.looking import Look
 from deploy.invariants.offences import Offence, grouped
+from services.gateway.domain.chain import Walk
+from services.gateway.queries.audit import sealed_of
 
 
 def dense(look: Look) -> Iterator[Offence]:
@@ -34,6 +36,16 @@ def set_aside(look: Look) -> Iterator[Offence]:
     """What could not be taken in is listed with its reason."""
     for dead in look.dead:
         yield Offence(f"{dead.subject}#{dead.sequence}", dead.reason[-200:] or "no reason given", harmless=True)
+
+
+def chained(look: Look) -> Iterator[Offence]:
+    """Each organisation's audit log is whole: every entry is there, unchanged, behind the one before it."""
+    entries = grouped(look.rows["gateway.audit"], lambda row: row["tenant"])
+    for tenant in look.rows["gateway.tenant"]:
+        walk = Walk()
+        walk.follow(sealed_of(row) for row in entries.get(tenant["tenant"], ()))
+        if broken := walk.end(tenant["audited"], tenant["audit_head"]):
+            yield Offence(f"{tenant['tenant']}#{broken.number}", broken.why)
 
 
 def _spans(versions: list[int]) -> str:

@@ -67,6 +67,11 @@ class Api:
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         return await self._repeated("POST", path, content=content, headers=headers)
 
+    async def patch(self, path: str, body: object) -> Json:
+        """Change something; sent once."""
+        headers = {"Content-Type": "application/json"}
+        return await self._json("PATCH", path, content=msgspec.json.encode(body), headers=headers)
+
     async def delete(self, path: str) -> Json:
         """Remove something."""
         return await self._json("DELETE", path)

@@ -1,6 +1,7 @@
 """Where the gateway's parts are made and put together."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -18,9 +19,12 @@ from services.gateway.collecting import Collector
 from services.gateway.dependencies import provided
 from services.gateway.expiring import Expirer
 from services.gateway.handlers import router
+from services.gateway.limiting import Limiter
 from services.gateway.live import Hub
+from services.gateway.permitted import permitted
 from services.gateway.progress import Progress
 from services.gateway.routes import (
+    audit,
     checkpoints,
     datasets,
     estimates,
@@ -28,16 +32,21 @@ from services.gateway.routes import (
     files,
     health,
     jobs,
+    keys,
     links,
+    members,
     models,
     recipients,
     reports,
     retries,
+    sessions,
     uploads,
     webhooks,
 )
 from services.gateway.settings import Settings
+from services.gateway.signing import Signing
 from services.gateway.tracing import traced
+from services.gateway.usage import LastUse
 
 
 async def build(settings: Settings, platform: Platform) -> App:
@@ -47,16 +56,19 @@ async def build(settings: Settings, platform: Platform) -> App:
     progress = Progress(platform.bus, platform.db, hub)
     collector = Collector(platform.db, platform.storage, collecting)
     expirer = Expirer(platform.db, platform.storage)
-    http = HttpServer(api(settings, platform, hub), settings)
+    last_use = LastUse(platform.db, settings.last_use_seconds)
+    http = HttpServer(api(settings, platform, hub, last_use), settings)
     return App(
         router=router,
-        work=[hub.run, progress.read, progress.write, collector.run, expirer.run, http.run],
+        work=[hub.run, progress.read, progress.write, collector.run, expirer.run, last_use.run, http.run],
         resources={"collecting": collecting},
     )
 
 
-def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
+def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse) -> Litestar:
     """Make the HTTP application."""
+    limiter = Limiter(settings.key_calls, settings.tenant_calls, settings.address_calls)
+    signing = Signing(platform.db, settings.key_pepper, timedelta(seconds=settings.session_seconds))
     return Litestar(
         route_handlers=[
             files.router(settings),
@@ -74,10 +86,15 @@ def api(settings: Settings, platform: Platform, hub: Hub) -> Litestar:
             webhooks.router,
             webhooks.list_event_types,
             events.router,
+            keys.router,
+            members.router,
+            audit.router,
+            sessions.router,
             health.router,
         ],
-        dependencies=provided(settings, platform, hub),
-        middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper)],
+        dependencies=provided(settings, platform, hub, limiter, signing),
+        middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper, last_use=last_use)],
+        guards=[limiter.limited, permitted],
         exception_handlers={
             WoodshedError: problems.from_error,
             HTTPException: problems.from_http,
@@ -121,4 +138,4 @@ def described() -> dict[str, Any]:
     """Return the OpenAPI document of routes that are not connected to anything."""
     settings = Settings(key_pepper="-" * 32)
     nothing: Any = None
-    return api(settings, Platform(nothing, nothing, nothing), nothing).openapi_schema.to_schema()
+    return api(settings, Platform(nothing, nothing, nothing), nothing, nothing).openapi_schema.to_schema()

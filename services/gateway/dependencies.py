@@ -11,8 +11,10 @@ from libs.db import Database, Transaction
 from libs.service import Platform
 from libs.storage import Storage
 from services.gateway.auth import Caller
+from services.gateway.limiting import Limiter
 from services.gateway.live import Hub
 from services.gateway.settings import Settings
+from services.gateway.signing import Signing
 
 Tx = NamedDependency[Transaction]
 Db = NamedDependency[Database]
@@ -21,9 +23,13 @@ TheStorage = NamedDependency[Storage]
 TheHub = NamedDependency[Hub]
 TheSettings = NamedDependency[Settings]
 TheCaller = NamedDependency[Caller]
+TheLimiter = NamedDependency[Limiter]
+TheSigning = NamedDependency[Signing]
 
 
-def provided(settings: Settings, platform: Platform, hub: Hub) -> dict[str, Provide]:
+def provided(
+    settings: Settings, platform: Platform, hub: Hub, limiter: Limiter, signing: Signing
+) -> dict[str, Provide]:
     """Return what handlers may ask for; ``tx`` is the caller's transaction, committed before the answer is sent."""
 
     def given_settings() -> Settings:
@@ -41,6 +47,12 @@ def provided(settings: Settings, platform: Platform, hub: Hub) -> dict[str, Prov
     def given_hub() -> Hub:
         return hub
 
+    def given_limiter() -> Limiter:
+        return limiter
+
+    def given_signing() -> Signing:
+        return signing
+
     def caller(request: Request[Any, Any, Any]) -> Caller:
         who: Caller = request.user
         return who
@@ -55,6 +67,8 @@ def provided(settings: Settings, platform: Platform, hub: Hub) -> dict[str, Prov
         "bus": Provide(given_bus, sync_to_thread=False),
         "storage": Provide(given_storage, sync_to_thread=False),
         "hub": Provide(given_hub, sync_to_thread=False),
+        "limiter": Provide(given_limiter, sync_to_thread=False),
+        "signing": Provide(given_signing, sync_to_thread=False),
         "caller": Provide(caller, sync_to_thread=False),
         "tx": Provide(tx),
     }

@@ -3,6 +3,7 @@
 One place translates. Clients written for OpenAI read ``error``, all others the problem.
 """
 
+import math
 import re
 from http import HTTPStatus
 from typing import Any
@@ -27,13 +28,14 @@ OPENAIS_WIRE = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/models")
 EXPLAINED = {
     400: "The request does not have the shape this call needs.",
     401: "No API key, or one that does not hold.",
-    403: "The caller is known and may not do this.",
+    403: "The caller's role or key lacks the permission this call needs.",
     404: "There is no such thing, or it belongs to somebody else.",
     409: "It contradicts what already stands.",
     410: "It was there and is no more; the message says why.",
     413: "The body is larger than this installation accepts.",
     416: "The range begins behind the end.",
     422: "It can never work as asked; the message says why.",
+    429: "Too many calls or too much at once; Retry-After says when to come back, if time alone helps.",
     503: "Not now: the same call may work after the seconds in Retry-After.",
     507: "The disk of this installation is full.",
 }
@@ -66,12 +68,12 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Describe the problems a route can answer with, for OpenAPI; every route can say 400 and 401."""
+    """Describe the problems a route can answer with, for OpenAPI; every route can say 400, 401, 403 and 429."""
     return {
         status: ResponseSpec(
             data_container=Problem, description=EXPLAINED[status], media_type=MEDIA_TYPE, generate_examples=False
         )
-        for status in sorted({400, 401, *statuses})
+        for status in sorted({400, 401, 403, 429, *statuses})
     }
 
 
@@ -90,11 +92,11 @@ def answer(
         fix=fix,
         trace_id=_trace_id(),
     )
-    headers = {"x-should-retry": "false"} if status in (409, 507) else {}
+    headers = {"x-should-retry": "false"} if status in (409, 507) or (status == 429 and after is None) else {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="woodshed"'
     if after is not None:
-        headers["Retry-After"] = str(max(1, round(after)))
+        headers["Retry-After"] = str(max(1, math.ceil(after)))
     return Response(msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

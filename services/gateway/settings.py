@@ -45,6 +45,21 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[
         float, Meta(description="Seconds of silence after which a live stream sends a comment.", gt=0)
     ] = 15.0
+    jobs_at_once: Annotated[int, Meta(description="Unfinished jobs an organisation may have.", ge=1)] = 1000
+    storage_bytes: Annotated[int, Meta(description="Bytes an organisation's files may have together.", ge=1)] = (
+        200 * 1024**3
+    )
+    session_seconds: Annotated[
+        int, Meta(description="Seconds after which somebody who signed in has to do so again.", ge=60)
+    ] = 12 * 3600
+    key_calls: Annotated[int, Meta(description="Calls a minute with one key, or in one session.", ge=1)] = 15_000
+    tenant_calls: Annotated[int, Meta(description="Calls a minute of one organisation.", ge=1)] = 60_000
+    address_calls: Annotated[
+        int, Meta(description="Tries a minute to sign in from one address, for whatever member.", ge=1)
+    ] = 30
+    last_use_seconds: Annotated[
+        float, Meta(description="Seconds between two writings of when keys were last used.", gt=0)
+    ] = 60.0
     stream_backlog: Annotated[
         int, Meta(description="Facts a live stream may lag behind before its client is dropped.", ge=1)
     ] = 256

@@ -8,17 +8,20 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from libs.db import Transaction
 from libs.errors import NotFound
-from services.gateway.dependencies import Tx
+from services.gateway.dependencies import TheCaller, Tx
 from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain.checkpoints import checkpoint_name, named
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import permissions as queries
+from services.gateway.trail import note
 
 
 @get(
     "/",
     operation_id="listFineTuningCheckpointPermissions",
+    opt=needs("models.read"),
     summary="Who may use a checkpoint",
     responses=documented(404),
 )
@@ -40,31 +43,39 @@ async def list_permissions(
 @post(
     "/",
     operation_id="createFineTuningCheckpointPermission",
+    opt=needs("models.write"),
     summary="Let projects use a checkpoint",
     status_code=200,
     responses=documented(404),
 )
 async def create_permissions(
-    checkpoint: FromPath[str], data: JSONBody[wishes.PermissionWish], tx: Tx
+    checkpoint: FromPath[str], data: JSONBody[wishes.PermissionWish], caller: TheCaller, tx: Tx
 ) -> Page[wire.CheckpointPermission]:
     """Give a checkpoint to projects. Every key of the organisation may use it with or without."""
     row = await _the_checkpoint(tx, checkpoint)
     rows = await queries.add(tx, row["checkpoint_id"], data.project_ids)
+    await note(
+        tx, caller, "checkpoint.shared", row["checkpoint_id"], permissions=[each["permission_id"] for each in rows]
+    )
     return _page(rows, len(rows))
 
 
 @delete(
     "/{permission:str}",
     operation_id="deleteFineTuningCheckpointPermission",
+    opt=needs("models.write"),
     summary="Take a permission back",
     status_code=200,
     responses=documented(404),
 )
-async def delete_permission(checkpoint: FromPath[str], permission: FromPath[str], tx: Tx) -> wire.DeletedPermission:
+async def delete_permission(
+    checkpoint: FromPath[str], permission: FromPath[str], caller: TheCaller, tx: Tx
+) -> wire.DeletedPermission:
     """Take a checkpoint from a project."""
     row = await _the_checkpoint(tx, checkpoint)
     if not await queries.delete(tx, row["checkpoint_id"], permission):
         raise NotFound(f"The checkpoint has no permission {permission[:100]!r}.", field="permission_id")
+    await note(tx, caller, "checkpoint.unshared", row["checkpoint_id"], permission=permission)
     return wire.DeletedPermission(id=permission)
 
 

@@ -14,24 +14,34 @@ from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import dataset_id
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.wishes import DatasetWish, chosen_model, split_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import datasets as queries
 from services.gateway.questions import ask
 from services.gateway.routes.found import the_dataset, the_training_file
+from services.gateway.trail import note
 
 
-@post("/", operation_id="createDataset", summary="Ask for a dataset", status_code=200, responses=documented(404, 422))
-async def create_dataset(data: JSONBody[DatasetWish], tx: Tx, settings: TheSettings) -> wire.Dataset:
+@post(
+    "/",
+    operation_id="createDataset",
+    opt=needs("datasets.write"),
+    summary="Ask for a dataset",
+    status_code=200,
+    responses=documented(404, 422),
+)
+async def create_dataset(data: JSONBody[DatasetWish], caller: TheCaller, tx: Tx, settings: TheSettings) -> wire.Dataset:
     """Check a file and make it a dataset for a base model; watch its ``state`` for the outcome."""
     base_model = chosen_model(data.base_model or settings.models[0], settings.models, "base_model")
     file = await the_training_file(tx, data.file, "file")
     validation = await the_training_file(tx, data.validation_file, "validation_file") if data.validation_file else None
     split = split_of(data.split, has_validation_file=validation is not None)
     name = await ask_for(tx, file, validation, base_model, split=split, format=data.format, max_length=data.max_length)
+    await note(tx, caller, "dataset.asked", name, file=data.file)
     return shapes.dataset_of(await the_dataset(tx, name))
 
 
-@get("/", operation_id="listDatasets", summary="List datasets", responses=documented(422))
+@get("/", operation_id="listDatasets", opt=needs("datasets.read"), summary="List datasets", responses=documented(422))
 async def list_datasets(
     tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(description="1 to 100")] = 20
 ) -> Page[wire.Dataset]:
@@ -41,7 +51,13 @@ async def list_datasets(
     return page_of([shapes.dataset_of(row) for row in rows], [row["dataset_id"] for row in rows], limit)
 
 
-@get("/{dataset:str}", operation_id="retrieveDataset", summary="Describe a dataset", responses=documented(404))
+@get(
+    "/{dataset:str}",
+    operation_id="retrieveDataset",
+    opt=needs("datasets.read"),
+    summary="Describe a dataset",
+    responses=documented(404),
+)
 async def retrieve_dataset(dataset: FromPath[str], tx: Tx) -> wire.Dataset:
     """Describe a dataset: its state, its figures, and every problem of the file."""
     return shapes.dataset_of(await the_dataset(tx, dataset))
@@ -50,6 +66,7 @@ async def retrieve_dataset(dataset: FromPath[str], tx: Tx) -> wire.Dataset:
 @get(
     "/{dataset:str}/preview",
     operation_id="previewDataset",
+    opt=needs("datasets.read"),
     summary="Show examples as the model sees them",
     responses=documented(404, 422, 503),
 )

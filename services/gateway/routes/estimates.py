@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 from contracts.jobs import EstimateJob, JobEstimated
 from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings
 from services.gateway.domain.wishes import EstimateWish, chosen_model, chosen_preset, overrides_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.questions import ask
 from services.gateway.routes.found import the_dataset
@@ -14,6 +15,7 @@ from services.gateway.routes.found import the_dataset
 @post(
     "/v1/estimates",
     operation_id="createEstimate",
+    opt=needs("jobs.read"),
     summary="What a job would take",
     status_code=200,
     tags=["Estimates"],

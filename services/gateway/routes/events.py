@@ -11,6 +11,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from libs.errors import Rejected
 from services.gateway.dependencies import Db, TheCaller, TheHub, TheSettings
 from services.gateway.live import Message, Scope
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.routes.found import the_job
 
@@ -27,7 +28,13 @@ STREAMED = {
 }
 
 
-@get("/v1/stream", operation_id="streamEvents", summary="Everything, live", responses=STREAMED | documented(422))
+@get(
+    "/v1/stream",
+    operation_id="streamEvents",
+    opt=needs("jobs.read"),
+    summary="Everything, live",
+    responses=STREAMED | documented(422),
+)
 async def stream_everything(
     caller: TheCaller, hub: TheHub, settings: TheSettings, last_event_id: LAST = None
 ) -> ServerSentEvent:
@@ -39,6 +46,7 @@ async def stream_everything(
 @get(
     "/v1/fine_tuning/jobs/{job:str}/stream",
     operation_id="streamFineTuningJob",
+    opt=needs("jobs.read"),
     summary="One job, live",
     responses=STREAMED | documented(404, 422),
 )

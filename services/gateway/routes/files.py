@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+from asyncpg import Record
 from litestar import Request, Response, Router, delete, get, post
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
@@ -11,19 +12,23 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from contracts.base import new_id
 from contracts.files import FileUploaded
-from libs.db import Transaction
-from libs.errors import Conflict, NotFound, Rejected
+from libs.db import Database, Transaction
+from libs.errors import Conflict, NotFound, OverQuota, Rejected
 from services.gateway import downloads, uploads
+from services.gateway.auth import Caller
 from services.gateway.collecting import delete_bytes
-from services.gateway.dependencies import Db, TheCaller, TheStorage, Tx
+from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import safe_filename, shown_filename
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.purposes import LONGEST, PURPOSES, SHORTEST, chosen_purpose, expiry_of, lifetime_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import files as queries
+from services.gateway.quotas import room_for_file
 from services.gateway.routes.found import the_file
 from services.gateway.settings import Settings
+from services.gateway.trail import note
 
 
 @dataclass
@@ -52,15 +57,19 @@ class UploadOperation(Operation):
 @post(
     "/",
     operation_id="createFile",
+    opt=needs("files.write"),
     summary="Upload a file",
     status_code=200,
     operation_class=UploadOperation,
     responses=documented(413, 507),
 )
-async def create_file(request: Request[Any, Any, Any], caller: TheCaller, db: Db, storage: TheStorage) -> wire.File:
+async def create_file(
+    request: Request[Any, Any, Any], caller: TheCaller, db: Db, storage: TheStorage, settings: TheSettings
+) -> wire.File:
     """Store a file. Once answered, it can be read back byte for byte until it is deleted or expires."""
     file_id = new_id("file")
     folder = f"{caller.tenant}/files/{file_id}"
+    await _check_declared(request, caller, db, settings)
     try:
         form = await uploads.receive(request, storage, lambda name: f"{folder}/{safe_filename(name)}")
         lifetime = lifetime_of(form.fields)
@@ -68,13 +77,15 @@ async def create_file(request: Request[Any, Any, Any], caller: TheCaller, db: Db
     except BaseException:
         await storage.delete_prefix(folder)
         raise
-    async with db.transaction(caller.tenant) as tx:
-        row = await queries.add(tx, fact, expiry_of(fact.purpose, lifetime, fact.at))
-        await tx.tell(fact)
+    try:
+        row = await _accept(db, caller, settings, fact, expiry_of(fact.purpose, lifetime, fact.at))
+    except OverQuota:
+        await storage.delete_prefix(folder)
+        raise
     return shapes.file_of(row)
 
 
-@get("/", operation_id="listFiles", summary="List files", responses=documented())
+@get("/", operation_id="listFiles", opt=needs("files.read"), summary="List files", responses=documented())
 async def list_files(
     tx: Tx,
     purpose: FromQuery[str | None] = None,
@@ -89,7 +100,13 @@ async def list_files(
     return page_of([shapes.file_of(row) for row in rows], [row["file_id"] for row in rows], limit)
 
 
-@get("/{file_id:str}", operation_id="retrieveFile", summary="Describe a file", responses=documented(404))
+@get(
+    "/{file_id:str}",
+    operation_id="retrieveFile",
+    opt=needs("files.read"),
+    summary="Describe a file",
+    responses=documented(404),
+)
 async def retrieve_file(file_id: FromPath[str], tx: Tx) -> wire.File:
     """Describe a file: its name, size and sha256."""
     return shapes.file_of(await the_file(tx, file_id))
@@ -98,6 +115,7 @@ async def retrieve_file(file_id: FromPath[str], tx: Tx) -> wire.File:
 @get(
     "/{file_id:str}/content",
     operation_id="downloadFile",
+    opt=needs("files.read"),
     summary="Download a file",
     responses=documented(404, 416),
     media_type="application/octet-stream",
@@ -115,6 +133,7 @@ async def download_file(
 @delete(
     "/{file_id:str}",
     operation_id="deleteFile",
+    opt=needs("files.write"),
     summary="Delete a file",
     status_code=200,
     responses=documented(404, 409),
@@ -123,6 +142,7 @@ async def delete_file(file_id: FromPath[str], caller: TheCaller, db: Db, storage
     """Delete a file and its bytes. Datasets and models that were made of it stay."""
     async with db.transaction(caller.tenant) as tx:
         uri = await _hide(tx, file_id)
+        await note(tx, caller, "file.deleted", file_id)
     await delete_bytes(db, storage, caller.tenant, file_id, uri)
     return wire.DeletedFile(id=file_id)
 
@@ -135,6 +155,24 @@ def router(settings: Settings) -> Router:
         request_max_body_size=settings.max_upload_bytes,
         tags=["Files"],
     )
+
+
+async def _accept(
+    db: Database, caller: Caller, settings: Settings, fact: FileUploaded, expires_at: datetime | None
+) -> Record:
+    async with db.transaction(caller.tenant) as tx:
+        row = await queries.add(tx, fact, expires_at)
+        await tx.tell(fact)
+        await room_for_file(tx, settings)
+        await note(tx, caller, "file.uploaded", fact.file_id, sha256=fact.sha256)
+    return row
+
+
+async def _check_declared(request: Request[Any, Any, Any], caller: Caller, db: Database, settings: Settings) -> None:
+    """Refuse what says itself that it is too much, before it is sent."""
+    async with db.transaction(caller.tenant) as tx:
+        declared = request.headers.get("content-length", "")
+        await room_for_file(tx, settings, int(declared) if declared.isdecimal() else 0)
 
 
 def _uploaded(tenant: str, file_id: str, form: uploads.Form) -> FileUploaded:

@@ -5,7 +5,7 @@ from asyncpg import Record
 from libs.db import Transaction
 from libs.errors import NotFound
 from services.gateway.domain.purposes import check_training_file
-from services.gateway.queries import datasets, files, jobs, uploads
+from services.gateway.queries import datasets, files, jobs, members, uploads
 
 
 async def the_file(tx: Transaction, file_id: str, field: str | None = None) -> Record:
@@ -36,6 +36,11 @@ async def the_dataset(tx: Transaction, dataset_id: str, field: str | None = None
 async def the_job(tx: Transaction, job_id: str) -> Record:
     """Find a job."""
     return _row(await jobs.get(tx, job_id), "job", job_id, None, "GET /v1/fine_tuning/jobs lists those there are.")
+
+
+async def the_member(tx: Transaction, member: str, field: str | None = None) -> Record:
+    """Find and hold a member."""
+    return _row(await members.get(tx, member), "member", member, field, "GET /v1/members lists those there are.")
 
 
 def _row(row: Record | None, what: str, name: str, field: str | None, fix: str) -> Record:

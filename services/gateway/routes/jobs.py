@@ -16,18 +16,22 @@ from contracts.base import new_id
 from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobSubmitted
 from libs.db import Transaction
 from libs.errors import Conflict, Rejected
+from services.gateway.auth import Caller
 from services.gateway.dependencies import TheCaller, TheSettings, Tx
 from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.repeats import claim_of
 from services.gateway.domain.statuses import is_final
 from services.gateway.once import once
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import jobs as queries
 from services.gateway.queries import story as story_queries
+from services.gateway.quotas import room_for_job
 from services.gateway.routes.datasets import ask_for
 from services.gateway.routes.found import the_dataset, the_job, the_training_file
 from services.gateway.settings import Settings
+from services.gateway.trail import note
 
 DEFAULT_SEED = 42
 
@@ -35,6 +39,7 @@ DEFAULT_SEED = 42
 @post(
     "/",
     operation_id="createFineTuningJob",
+    opt=needs("jobs.write"),
     summary="Submit a job",
     status_code=200,
     responses=documented(404),
@@ -47,7 +52,7 @@ async def create_job(
     Send an ``Idempotency-Key`` to be sure that a repeated request makes no second job.
     """
     claim = claim_of(request.headers, caller.prefix, "POST", request.url.path, await request.body())
-    return await once(tx, claim, wire.Job, partial(_submit, data, tx, settings))
+    return await once(tx, claim, wire.Job, partial(_submit, data, caller, tx, settings))
 
 
 @dataclass
@@ -72,6 +77,7 @@ class ListOperation(Operation):
 @get(
     "/",
     operation_id="listPaginatedFineTuningJobs",
+    opt=needs("jobs.read"),
     summary="List jobs",
     operation_class=ListOperation,
     responses=documented(),
@@ -89,7 +95,13 @@ async def list_jobs(
     return page_of([shapes.job_of(row) for row in rows], [row["job_id"] for row in rows], limit)
 
 
-@get("/{job:str}", operation_id="retrieveFineTuningJob", summary="Describe a job", responses=documented(404))
+@get(
+    "/{job:str}",
+    operation_id="retrieveFineTuningJob",
+    opt=needs("jobs.read"),
+    summary="Describe a job",
+    responses=documented(404),
+)
 async def retrieve_job(job: FromPath[str], tx: Tx) -> wire.Job:
     """Describe a job: its status, and under ``woodshed`` its stage, progress, estimate and outcome."""
     return shapes.job_of(await the_job(tx, job))
@@ -98,50 +110,62 @@ async def retrieve_job(job: FromPath[str], tx: Tx) -> wire.Job:
 @post(
     "/{job:str}/cancel",
     operation_id="cancelFineTuningJob",
+    opt=needs("jobs.write"),
     summary="Cancel a job",
     status_code=200,
     responses=documented(404, 409),
 )
-async def cancel_job(job: FromPath[str], tx: Tx) -> wire.Job:
+async def cancel_job(job: FromPath[str], caller: TheCaller, tx: Tx) -> wire.Job:
     """Ask for a job to end without a model. Its device is free within seconds."""
     row = await the_job(tx, job)
     if row["status"] != "cancelled":
         _require_unfinished(row, "cancel")
         await tx.tell(JobCancelAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
+        await note(tx, caller, "job.cancel_asked", job)
     return shapes.job_of(row)
 
 
 @post(
     "/{job:str}/pause",
     operation_id="pauseFineTuningJob",
+    opt=needs("jobs.write"),
     summary="Pause a job",
     status_code=200,
     responses=documented(404, 409),
 )
-async def pause_job(job: FromPath[str], tx: Tx) -> wire.Job:
+async def pause_job(job: FromPath[str], caller: TheCaller, tx: Tx) -> wire.Job:
     """Ask for a job to wait. If it trains it saves at the end of a step, loses nothing, and frees its device."""
     row = await the_job(tx, job)
     _require_unfinished(row, "pause")
     await tx.tell(JobPauseAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
+    await note(tx, caller, "job.pause_asked", job)
     return shapes.job_of(row)
 
 
 @post(
     "/{job:str}/resume",
     operation_id="resumeFineTuningJob",
+    opt=needs("jobs.write"),
     summary="Resume a job",
     status_code=200,
     responses=documented(404, 409),
 )
-async def resume_job(job: FromPath[str], tx: Tx) -> wire.Job:
+async def resume_job(job: FromPath[str], caller: TheCaller, tx: Tx) -> wire.Job:
     """Ask for a paused job to go on where it stopped; its adapter will be the same as if it had never been paused."""
     row = await the_job(tx, job)
     _require_unfinished(row, "resume")
     await tx.tell(JobResumeAsked(tenant=tx.tenant, at=datetime.now(UTC), job_id=job))
+    await note(tx, caller, "job.resume_asked", job)
     return shapes.job_of(row)
 
 
-@get("/{job:str}/events", operation_id="listFineTuningEvents", summary="A job's story", responses=documented(404))
+@get(
+    "/{job:str}/events",
+    operation_id="listFineTuningEvents",
+    opt=needs("jobs.read"),
+    summary="A job's story",
+    responses=documented(404),
+)
 async def list_events(
     job: FromPath[str],
     tx: Tx,
@@ -158,6 +182,7 @@ async def list_events(
 @get(
     "/{job:str}/checkpoints",
     operation_id="listFineTuningJobCheckpoints",
+    opt=needs("jobs.read"),
     summary="A job's checkpoints",
     responses=documented(404),
 )
@@ -197,7 +222,7 @@ def _require_unfinished(row: Record, what: str) -> None:
         raise Conflict(f"The job {ended} already; there is nothing left to {what}.", code="job_is_over", field="job")
 
 
-async def _submit(wish: wishes.JobWish, tx: Transaction, settings: Settings) -> wire.Job:
+async def _submit(wish: wishes.JobWish, caller: Caller, tx: Transaction, settings: Settings) -> wire.Job:
     wishes.check_job(wish)
     preset = wishes.chosen_preset(wish.preset)
     base_model = wishes.chosen_model(wish.model, settings.models)
@@ -219,6 +244,8 @@ async def _submit(wish: wishes.JobWish, tx: Transaction, settings: Settings) -> 
     )
     row = await queries.add(tx, fact, wishes.asked_hyperparameters(wish), wish.metadata or {})
     await tx.tell(fact)
+    await room_for_job(tx, settings)
+    await note(tx, caller, "job.submitted", fact.job_id)
     return shapes.job_of(row)
 
 

@@ -15,6 +15,7 @@ from services.gateway import downloads
 from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import links
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import files as file_queries
 from services.gateway.queries import links as queries
@@ -37,6 +38,7 @@ class Target(Struct, frozen=True):
 @post(
     "/",
     operation_id="createDownloadLink",
+    opt=needs("models.download"),
     summary="Make a link",
     status_code=200,
     responses=documented(404, 409, 422),
@@ -54,7 +56,13 @@ async def create_link(
     return links.link_of(row, key, _base(request, settings), datetime.now(UTC))
 
 
-@get("/", operation_id="listDownloadLinks", summary="List links", responses=documented(409, 422))
+@get(
+    "/",
+    operation_id="listDownloadLinks",
+    opt=needs("models.download"),
+    summary="List links",
+    responses=documented(409, 422),
+)
 async def list_links(
     request: Asking,
     tx: Tx,
@@ -69,7 +77,13 @@ async def list_links(
     return page_of([links.link_of(row, key, base, at) for row in rows], [row["link_id"] for row in rows], limit)
 
 
-@get("/{link:str}", operation_id="retrieveDownloadLink", summary="Describe a link", responses=documented(404, 409))
+@get(
+    "/{link:str}",
+    operation_id="retrieveDownloadLink",
+    opt=needs("models.download"),
+    summary="Describe a link",
+    responses=documented(404, 409),
+)
 async def retrieve_link(link: FromPath[str], request: Asking, tx: Tx, settings: TheSettings) -> links.DownloadLink:
     """Describe a link, and how often it was used."""
     return _shown(await queries.get(tx, link), link, request, settings)
@@ -78,6 +92,7 @@ async def retrieve_link(link: FromPath[str], request: Asking, tx: Tx, settings: 
 @delete(
     "/{link:str}",
     operation_id="revokeDownloadLink",
+    opt=needs("models.download"),
     summary="Revoke a link",
     status_code=200,
     responses=documented(404, 409),

@@ -10,12 +10,14 @@ from services.gateway.collecting import delete_model_bytes
 from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.paging import Page, page_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import jobs as queries
 from services.gateway.queries import models as model_queries
+from services.gateway.trail import note
 
 
-@get("/", operation_id="listModels", summary="List models", responses=documented())
+@get("/", operation_id="listModels", opt=needs("models.read"), summary="List models", responses=documented())
 async def list_models(tx: Tx, settings: TheSettings) -> Page[wire.Model]:
     """List the base models, then the trained ones, the latest first."""
     found = [_base(name) for name in settings.models]
@@ -23,7 +25,13 @@ async def list_models(tx: Tx, settings: TheSettings) -> Page[wire.Model]:
     return page_of(found, [each.id for each in found], len(found))
 
 
-@get("/{model:str}", operation_id="retrieveModel", summary="Describe a model", responses=documented(404))
+@get(
+    "/{model:str}",
+    operation_id="retrieveModel",
+    opt=needs("models.read"),
+    summary="Describe a model",
+    responses=documented(404),
+)
 async def retrieve_model(model: FromPath[str], tx: Tx, settings: TheSettings) -> wire.Model:
     """Describe a model by its name."""
     if model in settings.models:
@@ -37,6 +45,7 @@ async def retrieve_model(model: FromPath[str], tx: Tx, settings: TheSettings) ->
 @delete(
     "/{model:str}",
     operation_id="deleteModel",
+    opt=needs("models.write"),
     summary="Delete a trained model",
     status_code=200,
     responses=documented(403, 404, 409),
@@ -49,6 +58,7 @@ async def delete_model(
         raise Forbidden(f"{model} is a base model: it belongs to the installation.", field="model")
     async with db.transaction(caller.tenant) as tx:
         made = await _hide(tx, model)
+        await note(tx, caller, "model.deleted", made["job_id"])
     await delete_model_bytes(db, storage, made)
     return wire.DeletedModel(id=model)
 

@@ -12,11 +12,19 @@ from libs.errors import NotFound, Rejected
 from services.gateway.dependencies import Tx
 from services.gateway.domain import recipients
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import recipients as queries
 
 
-@post("/", operation_id="createNoticeRecipient", summary="Name somebody", status_code=200, responses=documented(422))
+@post(
+    "/",
+    operation_id="createNoticeRecipient",
+    opt=needs("notices.write"),
+    summary="Name somebody",
+    status_code=200,
+    responses=documented(422),
+)
 async def create_recipient(data: JSONBody[recipients.RecipientWish], tx: Tx) -> recipients.NoticeRecipient:
     """Have somebody told. As soon as an organisation names anybody, notices go to those it named and nowhere else."""
     recipients.check(data)
@@ -28,7 +36,13 @@ async def create_recipient(data: JSONBody[recipients.RecipientWish], tx: Tx) -> 
     return recipients.recipient_of(row)
 
 
-@get("/", operation_id="listNoticeRecipients", summary="List who is told", responses=documented(422))
+@get(
+    "/",
+    operation_id="listNoticeRecipients",
+    opt=needs("notices.read"),
+    summary="List who is told",
+    responses=documented(422),
+)
 async def list_recipients(
     tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(description="1 to 100")] = 20
 ) -> Page[recipients.NoticeRecipient]:
@@ -38,7 +52,13 @@ async def list_recipients(
     return page_of([recipients.recipient_of(row) for row in rows], [row["recipient_id"] for row in rows], limit)
 
 
-@get("/{recipient:str}", operation_id="retrieveNoticeRecipient", summary="Describe one", responses=documented(404))
+@get(
+    "/{recipient:str}",
+    operation_id="retrieveNoticeRecipient",
+    opt=needs("notices.read"),
+    summary="Describe one",
+    responses=documented(404),
+)
 async def retrieve_recipient(recipient: FromPath[str], tx: Tx) -> recipients.NoticeRecipient:
     """Describe how somebody is told."""
     row = await queries.get(tx, recipient)
@@ -50,6 +70,7 @@ async def retrieve_recipient(recipient: FromPath[str], tx: Tx) -> recipients.Not
 @post(
     "/{recipient:str}",
     operation_id="updateNoticeRecipient",
+    opt=needs("notices.write"),
     summary="Change how somebody is told",
     status_code=200,
     responses=documented(404, 422),
@@ -69,6 +90,7 @@ async def update_recipient(
 @delete(
     "/{recipient:str}",
     operation_id="deleteNoticeRecipient",
+    opt=needs("notices.write"),
     summary="Tell somebody nothing more",
     status_code=200,
     responses=documented(404),

@@ -17,6 +17,7 @@ from services.gateway.dependencies import Db, TheBus, TheCaller, TheStorage, Tx
 from services.gateway.domain import shapes, wire
 from services.gateway.domain.paging import Page, page_of
 from services.gateway.domain.wishes import AskWish
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import results as queries
 from services.gateway.queries import story as story_queries
@@ -29,6 +30,7 @@ REPORT_TYPES = {"pdf": "application/pdf", "html": "text/html; charset=utf-8", "j
 @get(
     "/{job:str}/metrics",
     operation_id="listFineTuningJobMetrics",
+    opt=needs("jobs.read"),
     summary="A job's figures by step",
     responses=documented(404),
 )
@@ -46,6 +48,7 @@ async def list_metrics(
 @get(
     "/{job:str}/artifacts",
     operation_id="listFineTuningJobArtifacts",
+    opt=needs("models.read"),
     summary="The files training made",
     responses=documented(404),
 )
@@ -59,6 +62,7 @@ async def list_artifacts(job: FromPath[str], tx: Tx) -> Page[wire.Artifact]:
 @get(
     "/{job:str}/artifacts/{name:str}",
     operation_id="downloadFineTuningJobArtifact",
+    opt=needs("models.download"),
     summary="Download one of them",
     responses=documented(404, 416),
     media_type="application/octet-stream",
@@ -77,6 +81,7 @@ async def download_artifact(
 @get(
     "/{job:str}/report",
     operation_id="retrieveFineTuningJobReport",
+    opt=needs("jobs.read"),
     summary="The proof as figures",
     responses=documented(404, 416),
 )
@@ -90,6 +95,7 @@ async def report_json(
 @get(
     "/{job:str}/report.pdf",
     operation_id="downloadFineTuningJobReportPdf",
+    opt=needs("jobs.read"),
     summary="The proof to print",
     responses=documented(404, 416),
     media_type="application/pdf",
@@ -104,6 +110,7 @@ async def report_pdf(
 @get(
     "/{job:str}/report.html",
     operation_id="downloadFineTuningJobReportHtml",
+    opt=needs("jobs.read"),
     summary="The proof to read",
     responses=documented(404, 416),
     media_type="text/html",
@@ -118,6 +125,7 @@ async def report_html(
 @post(
     "/{job:str}/ask",
     operation_id="askFineTunedModel",
+    opt=needs("models.use"),
     summary="One reply of base and tuned model",
     status_code=200,
     responses=documented(404, 409, 503),

@@ -14,16 +14,21 @@ from contracts.datasets import SplitPlan
 from contracts.jobs import JobSubmitted, Overrides
 from contracts.recipes import Recipe
 from libs.db import Transaction
-from services.gateway.dependencies import TheCaller, Tx
+from services.gateway.auth import Caller
+from services.gateway.dependencies import TheCaller, TheSettings, Tx
 from services.gateway.domain import log, retries, shapes, wire, wishes
 from services.gateway.domain.repeats import claim_of
 from services.gateway.once import once
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import evidence as evidence_queries
 from services.gateway.queries import jobs as queries
 from services.gateway.queries import story as story_queries
+from services.gateway.quotas import room_for_job
 from services.gateway.routes.datasets import ask_for
 from services.gateway.routes.found import the_dataset, the_file, the_job, the_training_file
+from services.gateway.settings import Settings
+from services.gateway.trail import note
 
 LONGEST_STORY = 10_000
 
@@ -31,6 +36,7 @@ LONGEST_STORY = 10_000
 @get(
     "/{job:str}/log",
     operation_id="downloadFineTuningJobLog",
+    opt=needs("jobs.read"),
     summary="A job's log",
     responses=documented(404),
     media_type="text/plain",
@@ -47,6 +53,7 @@ async def download_log(job: FromPath[str], tx: Tx) -> Response[str]:
 @get(
     "/{job:str}/retry",
     operation_id="previewFineTuningJobRetry",
+    opt=needs("jobs.read"),
     summary="What a retry would change",
     responses=documented(404),
 )
@@ -82,6 +89,7 @@ async def preview_retry(
 @post(
     "/{job:str}/retry",
     operation_id="retryFineTuningJob",
+    opt=needs("jobs.write"),
     summary="Try a failed job again, with its fix",
     status_code=200,
     responses=documented(404, 409),
@@ -91,6 +99,7 @@ async def retry_job(
     request: Request[Any, Any, Any],
     caller: TheCaller,
     tx: Tx,
+    settings: TheSettings,
     data: JSONBody[wishes.RetryWish | None] = None,
 ) -> wire.Job:
     """Submit a failed or cancelled job again with its fix, as a new job whose ``woodshed.retry_of`` names it.
@@ -98,13 +107,13 @@ async def retry_job(
     A second call returns the job that the first one made, unless that failed too or ``force`` is given.
     """
     claim = claim_of(request.headers, caller.prefix, "POST", request.url.path, await request.body())
-    return await once(tx, claim, wire.Job, partial(_retry, job, data or wishes.RetryWish(), tx))
+    return await once(tx, claim, wire.Job, partial(_retry, job, data or wishes.RetryWish(), caller, tx, settings))
 
 
 router = Router("/v1/fine_tuning/jobs", route_handlers=[download_log, preview_retry, retry_job], tags=["Fine-tuning"])
 
 
-async def _retry(job_id: str, wish: wishes.RetryWish, tx: Transaction) -> wire.Job:
+async def _retry(job_id: str, wish: wishes.RetryWish, caller: Caller, tx: Transaction, settings: Settings) -> wire.Job:
     await the_job(tx, job_id)
     await queries.hold(tx, job_id)
     row = await the_job(tx, job_id)
@@ -120,6 +129,8 @@ async def _retry(job_id: str, wish: wishes.RetryWish, tx: Transaction) -> wire.J
     shown = _shown(planned.overrides, row["preset"])
     made = await queries.add(tx, fact, shown, msgspec.json.decode(row["metadata"]))
     await tx.tell(fact)
+    await room_for_job(tx, settings)
+    await note(tx, caller, "job.retried", fact.job_id, retry_of=job_id)
     return shapes.job_of(made)
 
 

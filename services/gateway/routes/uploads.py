@@ -22,6 +22,7 @@ from libs.db import Database, Transaction
 from libs.errors import Rejected, TooLarge
 from libs.storage import Storage
 from services.gateway import uploads
+from services.gateway.auth import Caller
 from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain import uploads as domain
@@ -31,11 +32,14 @@ from services.gateway.domain.repeats import claim_of
 from services.gateway.domain.statuses import Row
 from services.gateway.joining import gone_if_refused, gone_unless_kept, join
 from services.gateway.once import once
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import files as file_queries
 from services.gateway.queries import uploads as queries
+from services.gateway.quotas import room_for_file
 from services.gateway.routes.found import the_upload
 from services.gateway.settings import Settings
+from services.gateway.trail import note
 
 FORM_BYTES = 64 << 10
 """What a form may be larger than the part in it."""
@@ -51,7 +55,14 @@ class PartOperation(Operation):
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
 
 
-@post("/", operation_id="createUpload", summary="Announce an upload in parts", status_code=200, responses=documented())
+@post(
+    "/",
+    operation_id="createUpload",
+    opt=needs("files.write"),
+    summary="Announce an upload in parts",
+    status_code=200,
+    responses=documented(),
+)
 async def create_upload(
     data: JSONBody[wishes.UploadWish], request: Request[Any, Any, Any], caller: TheCaller, tx: Tx, settings: TheSettings
 ) -> wire.Upload:
@@ -63,6 +74,7 @@ async def create_upload(
 @post(
     "/{upload_id:str}/parts",
     operation_id="addUploadPart",
+    opt=needs("files.write"),
     summary="Send a part",
     status_code=200,
     operation_class=PartOperation,
@@ -85,6 +97,7 @@ async def add_part(
 @post(
     "/{upload_id:str}/complete",
     operation_id="completeUpload",
+    opt=needs("files.write"),
     summary="Make a file of the parts",
     status_code=200,
     responses=documented(404, 507),
@@ -95,6 +108,7 @@ async def complete_upload(
     caller: TheCaller,
     db: Db,
     storage: TheStorage,
+    settings: TheSettings,
 ) -> wire.Upload:
     """Join parts in the order given. The answer's ``file`` can be used like any other upload."""
     md5 = domain.checked_md5(data.md5)
@@ -104,12 +118,13 @@ async def complete_upload(
             return await _completed(tx, upload)
         domain.check_open(upload, datetime.now(UTC))
         parts = domain.in_order(upload, await queries.parts(tx, upload_id), data.part_ids)
-    return await _make_file(db, storage, upload, parts, md5)
+    return await _make_file(db, storage, settings, caller, upload, parts, md5)
 
 
 @post(
     "/{upload_id:str}/cancel",
     operation_id="cancelUpload",
+    opt=needs("files.write"),
     summary="Throw an upload away",
     status_code=200,
     responses=documented(404),
@@ -158,7 +173,13 @@ async def _enter(tx: Transaction, upload_id: str, part_id: str, form: uploads.Fo
 
 
 async def _make_file(
-    db: Database, storage: Storage, upload: Record, parts: Sequence[Row], md5: str | None
+    db: Database,
+    storage: Storage,
+    settings: Settings,
+    caller: Caller,
+    upload: Record,
+    parts: Sequence[Row],
+    md5: str | None,
 ) -> wire.Upload:
     """Write the file under a key of its own, then let one transaction decide whether it counts."""
     tenant, file_id = upload["tenant"], new_id("file")
@@ -183,6 +204,8 @@ async def _make_file(
             file = await file_queries.add(tx, fact, expiry_of(upload["purpose"], upload["lifetime"], fact.at))
             done = await queries.complete(tx, upload["upload_id"], file_id)
             await tx.tell(fact)
+            await room_for_file(tx, settings)
+            await note(tx, caller, "file.uploaded", file_id, sha256=fact.sha256)
             return shapes.upload_of(done, fact.at, file)
         before = await _completed(tx, now)
     await storage.delete(key)

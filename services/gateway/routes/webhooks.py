@@ -29,6 +29,7 @@ from services.gateway.domain import webhooks
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.repeats import claim_of
 from services.gateway.once import once
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import webhooks as queries
 from services.gateway.questions import ask
@@ -45,6 +46,7 @@ class EventTypeList(Struct, kw_only=True):
 @post(
     "/",
     operation_id="createWebhookEndpoint",
+    opt=needs("webhooks.write"),
     summary="Make an endpoint",
     status_code=200,
     responses=documented(409, 422),
@@ -64,7 +66,13 @@ async def create_endpoint(
     return made
 
 
-@get("/", operation_id="listWebhookEndpoints", summary="List endpoints", responses=documented(409, 422))
+@get(
+    "/",
+    operation_id="listWebhookEndpoints",
+    opt=needs("webhooks.read"),
+    summary="List endpoints",
+    responses=documented(409, 422),
+)
 async def list_endpoints(
     tx: Tx,
     settings: TheSettings,
@@ -81,6 +89,7 @@ async def list_endpoints(
 @get(
     "/{webhook:str}",
     operation_id="retrieveWebhookEndpoint",
+    opt=needs("webhooks.read"),
     summary="Describe an endpoint",
     responses=documented(404, 409),
 )
@@ -92,6 +101,7 @@ async def retrieve_endpoint(webhook: FromPath[str], tx: Tx, settings: TheSetting
 @post(
     "/{webhook:str}",
     operation_id="updateWebhookEndpoint",
+    opt=needs("webhooks.write"),
     summary="Change an endpoint",
     status_code=200,
     responses=documented(404, 409, 422),
@@ -119,6 +129,7 @@ async def update_endpoint(
 @delete(
     "/{webhook:str}",
     operation_id="deleteWebhookEndpoint",
+    opt=needs("webhooks.write"),
     summary="Remove an endpoint",
     status_code=200,
     responses=documented(404),
@@ -134,6 +145,7 @@ async def delete_endpoint(webhook: FromPath[str], tx: Tx) -> webhooks.DeletedWeb
 @post(
     "/{webhook:str}/rotate_secret",
     operation_id="rotateWebhookEndpointSecret",
+    opt=needs("webhooks.write"),
     summary="Give an endpoint a new secret",
     status_code=200,
     responses=documented(404, 409),
@@ -154,6 +166,7 @@ async def rotate_secret(
 @post(
     "/{webhook:str}/test",
     operation_id="testWebhookEndpoint",
+    opt=needs("webhooks.write"),
     summary="Send a sample now",
     status_code=200,
     responses=documented(404, 409, 422, 503),
@@ -174,6 +187,7 @@ async def test_endpoint(
 @get(
     "/{webhook:str}/deliveries",
     operation_id="listWebhookEndpointDeliveries",
+    opt=needs("webhooks.read"),
     summary="What was sent there",
     responses=documented(404, 422, 503),
 )
@@ -200,6 +214,7 @@ async def list_deliveries(
 @post(
     "/{webhook:str}/deliveries/{delivery:str}/replay",
     operation_id="replayWebhookEndpointDelivery",
+    opt=needs("webhooks.write"),
     summary="Send an event again",
     status_code=200,
     responses=documented(404, 503),
@@ -223,6 +238,7 @@ async def replay_delivery(
 @get(
     "/v1/webhook_event_types",
     operation_id="listWebhookEventTypes",
+    opt=needs("webhooks.read"),
     summary="What an endpoint can be called for",
     tags=["Webhooks"],
     responses=documented(),

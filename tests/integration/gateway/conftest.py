@@ -87,7 +87,12 @@ class Gateway(NamedTuple):
 async def listening(world: World, folder: Path, **chosen: Any) -> AsyncIterator[Gateway]:
     """Run a gateway with a storage of its own; ``chosen`` are settings that shall not be the defaults."""
     port, storage_url = free_port(), f"file://{folder}"
-    timely = {"heartbeat_seconds": 0.2, "header_timeout_ms": 500, "signing_key": SIGNING_KEY}
+    timely = {
+        "heartbeat_seconds": 0.2,
+        "header_timeout_ms": 500,
+        "last_use_seconds": 0.05,
+        "signing_key": SIGNING_KEY,
+    }
     settings = world.settings(Settings, port=port, key_pepper=PEPPER, storage_url=storage_url, **(timely | chosen))
     assert isinstance(settings, Settings)
     connected = await world.platform("gateway")

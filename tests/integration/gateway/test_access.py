@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -11,9 +12,11 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from contracts.runs import CheckpointCommitted
 from services.gateway.bootstrap import bootstrap
+from services.gateway.domain.permissions import WHO_MAY
 from services.gateway.openapi import document
 from services.gateway.queries import keys as key_queries
-from tests.integration.gateway.conftest import PEPPER, Gateway, Story, now
+from services.gateway.queries import sessions as session_queries
+from tests.integration.gateway.conftest import LINES, PEPPER, Gateway, Story, now
 
 BODIES: dict[str, Any] = {
     "/v1/fine_tuning/jobs/{job}/ask": {"prompt": "Hello?"},
@@ -27,6 +30,8 @@ BODIES: dict[str, Any] = {
     "/v1/fine_tuning/jobs": {"model": "SmolLM2-135M-Instruct", "training_file": "{file_id}"},
     "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {"project_ids": ["proj_a"]},
     "/v1/uploads/{upload_id}/complete": {"part_ids": ["part-1"]},
+    "/v1/keys": {"name": "theirs", "member": "{member}"},
+    "/v1/members/{member}": {"role": "staff"},
 }
 NAMES_NOTHING = {
     "get /v1/files",
@@ -42,8 +47,24 @@ NAMES_NOTHING = {
     "get /v1/download_links",
     "get /v1/notice_recipients",
     "post /v1/notice_recipients",
+    "get /v1/keys",
+    "get /v1/members",
+    "post /v1/members",
+    "get /v1/audit",
+    "get /v1/audit/verify",
+    "get /v1/me",
+    "put /v1/me/password",
+    "get /v1/sessions",
+    "delete /v1/sessions",
 }
-PUBLIC = {"get /health/live", "get /health/ready", "get /metrics", "get /v1/downloads/{link}"}
+PUBLIC = {
+    "get /health/live",
+    "get /health/ready",
+    "get /metrics",
+    "get /v1/downloads/{link}",
+    "post /v1/sessions",
+    "post /v1/invitations/accept",
+}
 
 
 def _routes() -> list[tuple[str, str]]:
@@ -76,6 +97,7 @@ async def _owned(gateway: Gateway) -> dict[str, str]:
     webhook = (await gateway.http.post("/v1/webhook_endpoints", json=wish)).json()
     link = (await gateway.http.post("/v1/download_links", json={"file": job["training_file"]})).json()
     somebody = (await gateway.http.post("/v1/notice_recipients", json={"name": "Ada", "slack": True})).json()
+    member = (await gateway.http.get("/v1/members")).json()["data"][0]["id"]
     return {
         "recipient": somebody["id"],
         "link": link["id"],
@@ -89,7 +111,27 @@ async def _owned(gateway: Gateway) -> dict[str, str]:
         "checkpoint": checkpoint,
         "permission": permission,
         "upload_id": (await gateway.http.post("/v1/uploads", json=upload)).json()["id"],
+        "key": gateway.key.split("-")[1],
+        "session": await _session(gateway, member),
+        "member": member,
     }
+
+
+def _mixed(own: str, names: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Bodies with an id of one's own beside one of somebody else's."""
+    job = {"model": "SmolLM2-135M-Instruct", "training_file": own}
+    return [
+        ("/v1/datasets", {"file": own, "validation_file": names["file_id"]}),
+        ("/v1/fine_tuning/jobs", job | {"validation_file": names["file_id"]}),
+        ("/v1/fine_tuning/jobs", job | {"dataset": names["dataset"]}),
+    ]
+
+
+async def _session(gateway: Gateway, member: str) -> str:
+    async with gateway.platform.db.transaction("studio") as tx:
+        until = now() + timedelta(hours=1)
+        await session_queries.add(tx, "session-1", member, b"digest", "127.0.0.1", "a browser", until)
+    return "session-1"
 
 
 def _fill(template: Any, names: dict[str, str]) -> Any:
@@ -107,17 +149,40 @@ async def test_every_route_answers_404_for_every_id_of_another_organisation(gate
         for method, path in _routes():
             if f"{method} {path}" in NAMES_NOTHING | PUBLIC:
                 continue
-            body = _fill(BODIES[path], names) if method == "post" and path in BODIES else None
+            body = _fill(BODIES[path], names) if method in ("post", "patch") and path in BODIES else None
             answer = await stranger.request(method, _fill(path, names), json=body)
             assert answer.status_code == 404, (method, path, answer.text)
             assert answer.json()["code"] == "not_found"
             walked += 1
+        own = (await stranger.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": LINES})).json()["id"]
+        for path, body in _mixed(own, names):
+            answer = await stranger.post(path, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (path, body, answer.text)
+        assert (await stranger.delete(f"/v1/files/{own}")).status_code == 200
         lists = ("files", "datasets", "fine_tuning/jobs", "webhook_endpoints", "download_links", "notice_recipients")
         for path in (f"/v1/{name}" for name in lists):
             assert (await stranger.get(path)).json()["data"] == []
         assert [model["owned_by"] for model in (await stranger.get("/v1/models")).json()["data"]] == ["base"]
-    assert walked == 46
+    assert walked == len(_routes()) - len(NAMES_NOTHING | PUBLIC) > 46
     assert (await gateway.http.get(f"/v1/files/{names['file_id']}/content")).status_code == 200
+
+
+async def test_every_route_refuses_a_key_that_lacks_its_permission_and_names_it(gateway: Gateway) -> None:
+    made = await gateway.http.post("/v1/keys", json={"name": "may nothing", "scopes": []})
+    walked = set()
+    async with httpx.AsyncClient(
+        base_url=gateway.url, headers={"Authorization": f"Bearer {made.json()['key']}"}
+    ) as narrow:
+        for method, path in _routes():
+            if f"{method} {path}" in PUBLIC:
+                continue
+            problem = (await narrow.request(method, re.sub(r"\{\w+\}", "x", path))).json()
+            assert (problem["status"], problem["code"]) == (403, "missing_permission"), (method, path, problem)
+            assert problem["error"]["type"] == "permission_error"
+            assert problem["field"] in problem["fix"]
+            walked.add(problem["error"]["param"])
+    assert walked <= WHO_MAY.keys()
+    assert len(walked) > 10
 
 
 async def test_every_route_but_health_wants_a_key(gateway: Gateway) -> None:

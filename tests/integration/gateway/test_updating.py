@@ -1,0 +1,61 @@
+"""An installation from before there were members: its keys hold after the update, and belong to an owner."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from libs.db import Database
+from libs.db.migrate import create_roles, migrate
+from libs.testing.servers import PASSWORDS, Servers
+from services.gateway.bootstrap import bootstrap
+from services.gateway.domain import keys
+from services.gateway.queries import keys as queries
+from tests.integration.gateway.conftest import PEPPER
+
+MIGRATIONS = Path(__file__).resolve().parents[3] / "services" / "gateway" / "migrations"
+LAST_WITHOUT_MEMBERS = 5
+
+
+@pytest.fixture
+async def admin(real_servers: Servers) -> AsyncIterator[asyncpg.Connection]:
+    server = await asyncpg.connect(real_servers.admin_url)
+    await server.execute("DROP DATABASE IF EXISTS updated")
+    await server.execute("CREATE DATABASE updated")
+    connection = await asyncpg.connect(real_servers.admin_url.rsplit("/", 1)[0] + "/updated")
+    await create_roles(connection, "gateway", PASSWORDS["gateway"])
+    yield connection
+    await connection.close()
+    await server.execute("DROP DATABASE updated")
+    await server.close()
+
+
+async def test_a_key_from_before_there_were_members_goes_on_to_hold_as_an_owners(
+    admin: asyncpg.Connection, real_servers: Servers, tmp_path: Path
+) -> None:
+    for path in sorted(MIGRATIONS.glob("*.sql"))[:LAST_WITHOUT_MEMBERS]:
+        shutil.copy(path, tmp_path)
+    await migrate(admin, "gateway", tmp_path)
+    key = keys.Key("AbCd1234", "z" * 32)
+    await admin.execute("INSERT INTO gateway.tenant (tenant) VALUES ('studio'), ('empty')")
+    await admin.execute(
+        "INSERT INTO gateway.api_key (prefix, tenant, name, role, digest) VALUES ($1, 'studio', 'first', 'owner', $2)",
+        key.prefix, keys.digest(PEPPER, key),
+    )  # fmt: skip
+    await migrate(admin, "gateway", MIGRATIONS)
+    db = await Database.connect(real_servers.database_url("gateway", "updated"), "gateway")
+    try:
+        async with db.across_tenants() as tx:
+            row = await queries.key(tx, keys.parse(str(key)).prefix)
+        assert row is not None
+        assert (row["tenant"], row["role"], row["scopes"], row["expires_at"]) == ("studio", "owner", None, None)
+        assert keys.matches(PEPPER, key, row["digest"])
+        assert await bootstrap(db, "studio", PEPPER) is None
+        made = await bootstrap(db, "empty", PEPPER)
+        assert made is not None
+        assert keys.parse(made)
+        assert await admin.fetchval("SELECT count(*) FROM gateway.member") == 2
+    finally:
+        await db.close()
