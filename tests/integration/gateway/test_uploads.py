@@ -26,6 +26,13 @@ def _objects(gateway: Gateway) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+async def _until_left(gateway: Gateway, names: list[str]) -> None:
+    """Await that these objects alone are left: the gateway's own loop may be at it too."""
+    async with asyncio.timeout(30):
+        while [path.name for path in _objects(gateway)] != names:
+            await asyncio.sleep(0.02)
+
+
 async def _begin(gateway: Gateway, size: int, **changes: Any) -> str:
     wish = {"filename": "chats.jsonl", "purpose": "fine-tune", "bytes": size, "mime_type": "application/jsonl"}
     answer = await gateway.http.post(UPLOADS, json=wish | changes)
@@ -56,7 +63,7 @@ async def test_parts_in_any_order_become_the_file_their_owner_means(gateway: Gat
     assert again.json() == done, "an answer that was lost is given again"
     assert len(await gateway.world.all_told(FileUploaded)) == 1
     await Expirer(gateway.platform.db, gateway.platform.storage).look(datetime.now(UTC))
-    assert [path.name for path in _objects(gateway)] == ["chats.jsonl"]
+    await _until_left(gateway, ["chats.jsonl"])
     assert (await gateway.http.get(f"/v1/files/{done['file']['id']}/content")).content == content
 
 
@@ -113,7 +120,7 @@ async def test_an_upload_that_was_cancelled_or_ran_out_takes_nothing_more_and_le
             assert (answer.status_code, answer.json()["code"]) == (400, code)
     later = datetime.now(UTC) + GRACE + timedelta(seconds=1)
     await Expirer(gateway.platform.db, gateway.platform.storage).look(later)
-    assert _objects(gateway) == []
+    await _until_left(gateway, [])
 
 
 async def test_a_part_over_the_limit_is_refused_and_a_file_over_the_installations_too(
@@ -159,7 +166,7 @@ async def test_large_parts_pass_through_without_being_held(gateway: Gateway) -> 
     with contextlib.suppress(asyncio.CancelledError):
         await watching
     assert done.json()["file"]["bytes"] == 2 * count * len(PIECE)
-    assert peak - before < 50 * MEGABYTES
+    assert peak - before < 50 * MEGABYTES, f"{(peak - before) / MEGABYTES:.0f} MB"
 
 
 async def test_a_file_whose_time_is_over_is_gone_with_its_bytes(gateway: Gateway) -> None:
@@ -172,4 +179,4 @@ async def test_a_file_whose_time_is_over_is_gone_with_its_bytes(gateway: Gateway
     assert (await gateway.http.get(f"/v1/files/{file['id']}")).status_code == 404
     assert (await gateway.http.get("/v1/files")).json()["data"] == []
     await Expirer(gateway.platform.db, gateway.platform.storage).look(datetime.now(UTC))
-    assert _objects(gateway) == []
+    await _until_left(gateway, [])

@@ -37,7 +37,7 @@ async def _trained(gateway: Gateway) -> Story:
     for fact in (*facts, story.report(PAGES)):
         await gateway.world.tell(fact)
     path = f"/v1/fine_tuning/jobs/{story.job_id}"
-    await gateway.until(path, lambda job: job["woodshed"]["stage"] == "done" and job["result_files"])
+    await gateway.until(path, lambda job: job["woodshed"]["stage"] == "done" and job["result_files"], 30)
     return story
 
 
@@ -204,7 +204,7 @@ async def test_a_model_is_listed_described_and_deleted_with_its_bytes(gateway: G
     path = f"/v1/fine_tuning/jobs/{story.job_id}"
     assert (await gateway.http.get(f"{path}/artifacts")).json()["data"] == []
     assert (await gateway.http.post(f"{path}/ask", json={"prompt": "Hello?"})).status_code == 404
-    await gateway.until(f"{path}/events", lambda page: "was deleted" in page["data"][0]["message"])
+    await gateway.until(f"{path}/events", lambda page: "was deleted" in page["data"][0]["message"], 30)
     result = (await gateway.job(story.job_id))["result_files"][0]
     assert (await gateway.openai.files.content(result)).content == CURVE, "figures are no part of the model"
 
@@ -217,5 +217,5 @@ async def test_a_model_that_is_still_measured_is_not_deleted_and_half_a_deletion
         await gateway.openai.models.delete(story.model)
     async with gateway.platform.db.transaction("studio") as tx:
         await tx.execute("UPDATE gateway.job SET model_deleting_at = now() - interval '2 minutes'")
-    assert (await gateway.world.told(ModelDeleted))[0].job_id == story.job_id
+    assert (await gateway.world.told(ModelDeleted, timeout=30))[0].job_id == story.job_id
     assert await gateway.platform.storage.list(story.adapter) == []
