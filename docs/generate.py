@@ -14,7 +14,7 @@ from contracts import generate as contracts
 from contracts.base import type_of
 from contracts.catalogue import FACTS, QUESTIONS, SERVICES
 from libs.settings import HOME, ServiceSettings
-from services.trainer.domain.failures import RULES, Rule
+from services.trainer.domain.failure_table import RULES, Rule
 from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS
 
 HERE = Path(__file__).resolve().parent

@@ -30,7 +30,7 @@ from contracts.runs import (
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
-from services.scheduler import queries, steps
+from services.scheduler import queries, queries_devices, queries_matching, steps
 from services.scheduler.domain.estimate import Rate
 from services.scheduler.domain.job_states import State
 
@@ -65,20 +65,20 @@ async def hear_of_dataset(news: DatasetReady | DatasetRefused, tx: Transaction, 
 @router.on(DeviceOffered, across_tenants=True)
 async def take_offer(offered: DeviceOffered, tx: Transaction, rate: Rate) -> None:
     """A device is idle: give it the job whose turn it is, or keep the offer until one comes."""
-    await queries.offer(tx, offered)
+    await queries_devices.offer(tx, offered)
     await steps.match(tx, rate)
 
 
 @router.on(DeviceWithdrawn)
 async def forget_offer(gone: DeviceWithdrawn, tx: Transaction) -> None:
     """A device went away: dispatch nothing to it any more."""
-    await queries.withdraw(tx, gone)
+    await queries_devices.withdraw(tx, gone)
 
 
 @router.on(DispatchDeclined, RunPaused, across_tenants=True)
 async def come_back(fact: DispatchDeclined | RunPaused, tx: Transaction, rate: Rate) -> None:
     """The job has no device, or none any more: it keeps its place in the queue and may have the next one, or waits."""
-    await queries.hold_matching(tx)
+    await queries_matching.hold_matching(tx)
     await steps.come_back(tx, fact, rate)
     await steps.match(tx, rate)
 
@@ -98,8 +98,8 @@ async def resume(asked: JobResumeAsked, tx: Transaction, rate: Rate) -> None:
 @router.on(LeaseGranted, across_tenants=True)
 async def follow_lease(lease: LeaseGranted, tx: Transaction, rate: Rate) -> None:
     """A run that recovers took a device: a more urgent job that waited for this one needs another to make way."""
-    await queries.hold_matching(tx)
-    if await queries.move(tx, lease) and await queries.taken_again(tx, lease.device_id):
+    await queries_matching.hold_matching(tx)
+    if await queries.move(tx, lease) and await queries_devices.taken_again(tx, lease.device_id):
         await steps.match(tx, rate)
 
 

@@ -25,7 +25,7 @@ from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinish
 from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Conflict, Rejected
-from services.scheduler import queries
+from services.scheduler import queries, queries_devices, queries_estimates, queries_matching
 from services.scheduler.domain.estimate import Calibration, Data, Device, Observed, Rate, learn
 from services.scheduler.domain.job import Job, News, Queued
 from services.scheduler.domain.job_states import ON_DEVICE, TOO_LARGE, Move, State, move_on
@@ -67,8 +67,8 @@ async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate
     One that comes for the first time, and that no device there ever was could hold, fails if it can be made smaller.
     """
     asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
-    likely = await planned_for(tx, job, asked, ready, await queries.likely_device(tx), rate)
-    if not job.asked and (refusal := too_large(likely, await queries.largest_memory(tx))):
+    likely = await planned_for(tx, job, asked, ready, await queries_devices.likely_device(tx), rate)
+    if not job.asked and (refusal := too_large(likely, await queries_devices.largest_memory(tx))):
         return await fail(tx, job, TOO_LARGE, refusal.code, refusal.message, lora_instead(refusal))
     await queries.queue(tx, job, move.target, asked, likely.estimate.memory_bytes)
     await tx.tell(
@@ -88,7 +88,7 @@ async def come_back(tx: Transaction, fact: DispatchDeclined | RunPaused, rate: R
         return
     if isinstance(fact, RunPaused):
         await queries.set_begun(tx, job)
-        await queries.let_go(tx, job)
+        await queries_devices.let_go(tx, job)
         job = replace(job, begun=True)
     if move.target is State.PAUSED:
         await queries.enter(tx, job, move.target)
@@ -99,7 +99,7 @@ async def come_back(tx: Transaction, fact: DispatchDeclined | RunPaused, rate: R
 
 async def pause(tx: Transaction, asked: JobPauseAsked) -> None:
     """Hold a job back: at once where it waits, else as soon as its run has let the device go."""
-    await queries.hold_matching(tx)
+    await queries_matching.hold_matching(tx)
     state = await queries.hear_wish(tx, asked)
     move = move_on(state, asked) if state else None
     if move is None:
@@ -132,13 +132,13 @@ async def match(tx: Transaction, rate: Rate) -> None:
     Whoever adds a job or an offer calls this afterwards. Only one matches at a time, so of a job
     and an offer that arrive together the later transaction sees both, and none is given away twice.
     """
-    await queries.hold_matching(tx)
-    if offers := await queries.open_offers(tx):
+    await queries_matching.hold_matching(tx)
+    if offers := await queries_devices.open_offers(tx):
         sizes = [offer.memory_bytes for offer in offers]
         heads = {
             (job.tenant, job.job_id): job
             for size in sorted(set(sizes))
-            for job in await queries.heads(tx, size, len(offers))
+            for job in await queries_matching.heads(tx, size, len(offers))
         }
         await dispatch(tx, [(offers[index], job) for index, job in turns(heads.values(), sizes)], rate)
     await make_way(tx)
@@ -146,12 +146,12 @@ async def match(tx: Transaction, rate: Rate) -> None:
 
 async def make_way(tx: Transaction) -> None:
     """Tell the least urgent jobs to let their devices go, one for each more urgent job that nothing else serves."""
-    if not await queries.somebody_urgent(tx):
+    if not await queries_matching.somebody_urgent(tx):
         return
-    at_work, letting_go = await queries.on_device(tx)
-    coming = letting_go + await queries.coming(tx)
+    at_work, letting_go = await queries_matching.on_device(tx)
+    coming = letting_go + await queries_devices.coming(tx)
     above = more_urgent_than(each.priority for each in at_work)
-    urgent = await queries.urgent(tx, above, len(at_work) + len(coming))
+    urgent = await queries_matching.urgent(tx, above, len(at_work) + len(coming))
     for chosen in making_way(urgent, at_work, coming):
         job = await queries.job(tx, chosen.tenant, chosen.job_id)
         if job and (move := move_on(job.state, stopping := _stopping(job, "preempt"))):
@@ -163,16 +163,16 @@ async def dispatch(tx: Transaction, pairs: list[tuple[DeviceOffered, Queued]], r
     """Give jobs at the head of the queue, locked, the devices on offer: all of them in the same few statements."""
     if not pairs:
         return
-    known = await queries.calibrations(tx)
+    known = await queries_estimates.calibrations(tx)
     given = []
     for offer, turn in pairs:
         device = device_of(offer)
         assert turn.job.asked
-        learned = known.get(queries.learned_under(turn.job.asked, device), Calibration())
+        learned = known.get(queries_estimates.learned_under(turn.job.asked, device), Calibration())
         final = _fitted(turn.job, turn.job.asked, turn.ready, device, learned, rate)
         given.append((_dispatched(turn, offer, final), device))
-    await queries.take_offers(tx, [offer.offer_id for offer, _ in pairs])
-    await queries.dispatch(tx, given, State.DISPATCHED)
+    await queries_devices.take_offers(tx, [offer.offer_id for offer, _ in pairs])
+    await queries_matching.dispatch(tx, given, State.DISPATCHED)
     await tx.tell_all([job for job, _ in given])
 
 
@@ -184,7 +184,7 @@ async def follow(tx: Transaction, fact: JobCancelAsked | RunStarted | RunFinishe
         return None
     await queries.enter(tx, job, move.target)
     if job.state in ON_DEVICE and move.target not in ON_DEVICE:
-        await queries.let_go(tx, job)
+        await queries_devices.let_go(tx, job)
     return job
 
 
@@ -198,9 +198,9 @@ async def learn_from(tx: Transaction, job: Job, run: RunFinished) -> None:
         device_seconds=run.device_seconds,
         memory_bytes=run.memory_bytes,
     )
-    known = await queries.hold_calibration(tx, job.recipe, job.device)
+    known = await queries_estimates.hold_calibration(tx, job.recipe, job.device)
     learned = learn(known, observed, job.recipe, data_of(await _ready(tx, job)), job.device)
-    await queries.keep_calibration(tx, job.recipe, job.device, learned)
+    await queries_estimates.keep_calibration(tx, job.recipe, job.device, learned)
 
 
 async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
@@ -216,15 +216,15 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
             field="dataset_id",
         )
     asked = for_data(recipe, question.overrides, news.train_examples)
-    found = await planned(tx, asked, news, await queries.likely_device(tx), rate)
-    if refusal := too_large(found, await queries.largest_memory(tx)):
+    found = await planned(tx, asked, news, await queries_devices.likely_device(tx), rate)
+    if refusal := too_large(found, await queries_devices.largest_memory(tx)):
         raise refusal
     return found
 
 
 async def planned(tx: Transaction, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate) -> Plan:
     """Fit a recipe to a device with what is known of such devices by now."""
-    return plan(asked, data_of(ready), device, await queries.calibration(tx, asked, device), rate)
+    return plan(asked, data_of(ready), device, await queries_estimates.calibration(tx, asked, device), rate)
 
 
 def data_of(ready: DatasetReady) -> Data:
@@ -236,7 +236,7 @@ async def planned_for(
     tx: Transaction, job: Job, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate
 ) -> Plan:
     """Plan a job's next stay on a device: one that has begun keeps the recipe it began with."""
-    return _fitted(job, asked, ready, device, await queries.calibration(tx, asked, device), rate)
+    return _fitted(job, asked, ready, device, await queries_estimates.calibration(tx, asked, device), rate)
 
 
 def _fitted(job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate) -> Plan:

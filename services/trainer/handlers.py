@@ -9,7 +9,14 @@ from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaus
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
-from services.trainer import queries, queries_devices, queries_machines
+from services.trainer import (
+    queries,
+    queries_checkpoints,
+    queries_devices,
+    queries_dispatches,
+    queries_leases,
+    queries_machines,
+)
 from services.trainer.domain import run_states
 from services.trainer.domain.saving import expected_cost, interval
 from services.trainer.settings import TrainerSettings
@@ -29,18 +36,18 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
 
     The run is new, or one that was paused and goes on from its newest checkpoint.
     """
-    await queries.hold_job(tx, job.job_id)
+    await queries_dispatches.hold_job(tx, job.job_id)
     await queries_machines.note_job(tx, job)
     device_bytes = await queries_devices.take_offer(tx, job.device_id, job.offer_id)
     granted = None
-    if not await queries.called_off(tx, job.offer_id) and device_bytes is not None:
+    if not await queries_dispatches.called_off(tx, job.offer_id) and device_bytes is not None:
         between, share = settings.mean_seconds_between_losses, settings.saving_share
         every = interval(job.estimate, between, expected_cost(job.recipe), share)
-        await queries.add_run(tx, job, every, min(job.estimate.memory_bytes, device_bytes))
-        if await queries.take_up(tx, job, now()):
-            granted = await queries.grant(tx, job.run_id, job.device_id, now())
+        await queries_dispatches.add_run(tx, job, every, min(job.estimate.memory_bytes, device_bytes))
+        if await queries_dispatches.take_up(tx, job, now()):
+            granted = await queries_leases.grant(tx, job.run_id, job.device_id, now())
     if granted is None:
-        await queries.forget_run(tx, job.run_id)
+        await queries_dispatches.forget_run(tx, job.run_id)
         await tx.tell(
             DispatchDeclined(tenant=job.tenant, at=now(), run_id=job.run_id, job_id=job.job_id, device_id=job.device_id)
         )
@@ -53,11 +60,11 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
 @router.on(JobCancelled)
 async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> None:
     """A job is not wanted any more: end its attempt, or the run at once when it holds no device."""
-    await queries.hold_job(tx, job.job_id)
+    await queries_dispatches.hold_job(tx, job.job_id)
     await queries_machines.note_job(tx, job)
     run = await queries.run_of_job(tx, job.job_id)
     if run is None and job.offer_id:
-        await queries.call_off(tx, job.tenant, job.job_id, job.offer_id)
+        await queries_dispatches.call_off(tx, job.tenant, job.job_id, job.offer_id)
     if run is None or run["state"] in run_states.FINAL:
         return
     happening: run_states.Happening = "stop_asked"
@@ -66,7 +73,7 @@ async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> N
         return
     await queries.ask_stop(tx, run["run_id"], state)
     if state == "cancelled":
-        spent = await queries.device_seconds(tx, run["run_id"], now())
+        spent = await queries_leases.device_seconds(tx, run["run_id"], now())
         await tx.tell(
             RunCancelled(tenant=job.tenant, at=now(), run_id=run["run_id"], job_id=job.job_id, device_seconds=spent)
         )
@@ -76,10 +83,10 @@ async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> N
 @router.on(JobStopping)
 async def let_go(order: JobStopping, tx: Transaction, wake: asyncio.Event) -> None:
     """A run has to let its device go: end its attempt after a save, or set the run aside at once when it holds none."""
-    await queries.hold_job(tx, order.job_id)
+    await queries_dispatches.hold_job(tx, order.job_id)
     run = await queries.run_of_job(tx, order.job_id)
     if run is None or run["offer_id"] != order.offer_id:
-        return await queries.call_off(tx, order.tenant, order.job_id, order.offer_id)
+        return await queries_dispatches.call_off(tx, order.tenant, order.job_id, order.offer_id)
     state = run_states.after(run["state"], "pause_asked")
     if state is None:
         return None
@@ -92,7 +99,7 @@ async def let_go(order: JobStopping, tx: Transaction, wake: asyncio.Event) -> No
 
 async def set_aside(tx: Transaction, run: Any, why: str, *, reached: int) -> None:
     """A run holds no device any more: tell where it goes on, and what of the ``reached`` steps it has to repeat."""
-    saved = await queries.checkpoints(tx, run["run_id"])
+    saved = await queries_checkpoints.resumable(tx, run["run_id"])
     step = saved[0].step if saved else 0
     lost = max(0, reached - step)
     await queries.set_aside(tx, run["run_id"], now(), step=step, lost_steps=lost, interrupted=why == "preempt")
@@ -105,7 +112,7 @@ async def set_aside(tx: Transaction, run: Any, why: str, *, reached: int) -> Non
             step=step,
             lost_steps=lost,
             why=why,
-            device_seconds=await queries.device_seconds(tx, run["run_id"], now()),
+            device_seconds=await queries_leases.device_seconds(tx, run["run_id"], now()),
         )
     )
 

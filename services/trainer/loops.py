@@ -19,7 +19,7 @@ from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
 from libs.storage import Storage
-from services.trainer import queries, queries_devices
+from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases
 from services.trainer.control import Control
 from services.trainer.domain.saving import KEEP, Rule, rule_for
 from services.trainer.domain.time_limit import seconds_left
@@ -75,7 +75,7 @@ class Loops:
                     await self._offer(tx, device)
 
     async def _regrant(self, tx: Transaction, run: Any, device: Any) -> bool:
-        granted = await queries.grant(tx, run["run_id"], device["device_id"], now())
+        granted = await queries_leases.grant(tx, run["run_id"], device["device_id"], now())
         if granted is None:
             return False
         if device["offer_id"]:
@@ -106,15 +106,15 @@ class Loops:
     async def order(self) -> None:
         """Tell runners what to start and what to end; an order is repeated until taken."""
         async with self.control.db.across_tenants() as tx:
-            starts = [await self._starting(tx, row) for row in await queries.unlaunched(tx)]
-            stops = await queries.stopping(tx)
+            starts = [await self._starting(tx, row) for row in await queries_leases.unlaunched(tx)]
+            stops = await queries_leases.stopping(tx)
         await asyncio.gather(*(self._start(*each) for each in starts), *(self._stop(row) for row in stops))
 
     async def _start(self, row: Any, launch: Launch) -> None:
         taken = await self._ask(row["runner"], "launch", launch)
         if taken and taken.accepted:
             async with self.control.db.across_tenants() as tx:
-                await queries.set_launched(tx, row["fence"])
+                await queries_leases.set_launched(tx, row["fence"])
 
     async def _stop(self, row: Any) -> None:
         grace = self.control.settings.grace_seconds
@@ -123,10 +123,10 @@ class Loops:
             await self.control.not_held(row["fence"])
 
     async def _starting(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
-        spent = await queries.device_seconds(tx, row["run_id"], now())
+        spent = await queries_leases.device_seconds(tx, row["run_id"], now())
         settings = self.control.settings
         rule = rule_for(settings.mean_seconds_between_losses, settings.saving_share)
-        return row, _launch(row, await queries.checkpoints(tx, row["run_id"]), spent, rule)
+        return row, _launch(row, await queries_checkpoints.resumable(tx, row["run_id"]), spent, rule)
 
     async def _ask(self, runner: str, what: str, order: Launch | Stop) -> Answered | None:
         """Give a runner an order; ``None``: it does not answer."""
@@ -152,7 +152,7 @@ class Loops:
     async def _judge(self, elapsed: float) -> None:
         control = self.control
         async with control.db.across_tenants() as tx:
-            runners = {lease["fence"]: lease["runner"] for lease in await queries.open_leases(tx)}
+            runners = {lease["fence"]: lease["runner"] for lease in await queries_leases.open_leases(tx)}
             for fence in control.silence.tick(set(runners), elapsed, connected=control.bus.connected):
                 log.warning("lease is over", fence=fence, runner=runners[fence])
                 silent = f"{control.settings.lease_seconds:g} s"
@@ -166,11 +166,11 @@ class Loops:
     async def prune(self) -> None:
         """Delete checkpoints that two newer ones have made superfluous: bytes first, then the row."""
         async with self.control.db.across_tenants() as tx:
-            old = await queries.prunable(tx, KEEP)
+            old = await queries_checkpoints.prunable(tx, KEEP)
         for uri in old:
             await self.storage.delete_prefix(uri)
             async with self.control.db.across_tenants() as tx:
-                await queries.forget_checkpoint(tx, uri)
+                await queries_checkpoints.forget(tx, uri)
 
 
 def _launch(row: Any, saved: tuple[Any, ...], spent: float, rule: Rule) -> Launch:

@@ -18,7 +18,7 @@ import structlog
 from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Busy, Rejected
-from services.trainer import queries, queries_machines
+from services.trainer import queries_leases, queries_machines
 from services.trainer.control import Control
 from services.trainer.domain import machines as domain
 from services.trainer.domain.machines import Capacity, Machine
@@ -145,7 +145,7 @@ class Keeper:
 
     async def _note(self, machine: Machine, seen: Seen, doubts: int, *, heard: bool) -> None:
         async with self.db.across_tenants() as tx:
-            holds = any(lease["runner"] == machine.key for lease in await queries.open_leases(tx))
+            holds = any(lease["runner"] == machine.key for lease in await queries_leases.open_leases(tx))
             state = machine.state if seen == "unknown" else seen
             await queries_machines.seen(tx, machine.key, state, doubts, heard, holds, now())
 
@@ -163,7 +163,7 @@ class Keeper:
         async with self.db.across_tenants() as tx:
             if not await queries_machines.end(tx, machine.key, now(), how):
                 return
-            for lease in await queries.open_leases(tx):
+            for lease in await queries_leases.open_leases(tx):
                 if lease["runner"] == machine.key:
                     await self.control.lose(tx, lease["fence"], "lost_worker", f"its machine is {how}", None)
             await self.control.presence.withdraw(tx, machine.key, leaving=True)
@@ -198,7 +198,7 @@ class Keeper:
         pool = self.pools[name]
         async with self.db.across_tenants() as tx:
             kept = await queries_machines.kept(tx)
-            holding = {lease["runner"] for lease in await queries.open_leases(tx)}
+            holding = {lease["runner"] for lease in await queries_leases.open_leases(tx)}
             number = await self._wanted(tx, name, kept, holding)
             times, last = await queries_machines.barren(tx, name)
         ours = [each for each in kept if each.pool == name]

@@ -12,7 +12,7 @@ import structlog
 from contracts.runs import DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
-from services.trainer import queries, queries_devices, queries_machines
+from services.trainer import queries_devices, queries_leases, queries_machines
 from services.trainer.domain.liveness import Silence
 from services.trainer.domain.recovery import PREEMPTED
 from services.trainer.domain.trust import flaw_of_beat, flaw_of_hello
@@ -42,7 +42,7 @@ class Presence:
             return Answered(accepted=False)
         async with self.control.db.across_tenants() as tx:
             repeated = said.session and said.session == await queries_devices.session_of(tx, said.runner)
-            for lease in [] if repeated else await queries.leases_of(tx, said.runner):
+            for lease in [] if repeated else await queries_leases.leases_of(tx, said.runner):
                 await self.control.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
             await self.withdraw(tx, said.runner, leaving=True)
             if not await queries_machines.leaving(tx, said.runner):
@@ -72,7 +72,7 @@ class Presence:
                 return Heard(stale=tuple(held.fence for held in said.holds), known=False)
             if said.leaving:
                 await self._leave(tx, said)
-            its_own = {lease["fence"] for lease in await queries.leases_of(tx, said.runner)}
+            its_own = {lease["fence"] for lease in await queries_leases.leases_of(tx, said.runner)}
             stale = tuple(held.fence for held in said.holds if held.fence not in its_own)
             if not (stale or said.leaving) and await queries_devices.come_back(tx, said.runner):
                 self.control.wake.set()
@@ -92,7 +92,7 @@ class Presence:
         """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""
         await self.withdraw(tx, said.runner, leaving=True)
         holds = {held.fence for held in said.holds}
-        for lease in await queries.leases_of(tx, said.runner):
+        for lease in await queries_leases.leases_of(tx, said.runner):
             if not lease["launched"] and lease["fence"] not in holds:
                 await self.control.lose(tx, lease["fence"], PREEMPTED, "the machine is being taken away", None)
                 self.control.wake.set()

@@ -9,7 +9,7 @@ import structlog
 from libs.db import Database
 from libs.db.database import now
 from libs.storage import Storage
-from services.trainer import queries
+from services.trainer import queries_checkpoints, queries_leases
 from services.trainer.domain.leftovers import fence_of, is_left
 
 log = structlog.get_logger()
@@ -39,8 +39,8 @@ class Sweeper:
         listed = await self.storage.objects()
         fences = {key: fence for key in listed if (fence := fence_of(key)) is not None}
         async with self.db.across_tenants() as tx:
-            ended = await queries.ended_leases(tx, set(fences.values()))
-            committed = await queries.committed(tx)
+            ended = await queries_leases.ended_leases(tx, set(fences.values()))
+            committed = await queries_checkpoints.committed(tx)
         left = [
             key
             for key, fence in fences.items()

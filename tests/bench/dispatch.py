@@ -24,7 +24,7 @@ from contracts.jobs import JobDispatched
 from contracts.runs import DeviceOffered
 from libs.db import Database
 from libs.testing.servers import PASSWORDS
-from services.scheduler import queries, steps
+from services.scheduler import queries_devices, steps
 from services.scheduler.domain.estimate import Rate
 from services.scheduler.handlers import router
 from tests.bench.fact_latency import installation
@@ -67,7 +67,7 @@ async def burst(db: Database, first: int, count: int) -> float:
     """Put many devices on offer, then match them all in one transaction; return decisions a second."""
     async with db.across_tenants() as tx:
         for number in range(first, first + count):
-            await queries.offer(tx, device(number))
+            await queries_devices.offer(tx, device(number))
     began = time.perf_counter()
     async with db.across_tenants() as tx:
         await steps.match(tx, RATE)

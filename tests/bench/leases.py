@@ -25,7 +25,7 @@ from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.db import Database
 from libs.db.database import now
 from libs.testing.servers import PASSWORDS
-from services.trainer import queries, queries_devices
+from services.trainer import queries, queries_devices, queries_dispatches, queries_leases
 from services.trainer.line import DeviceFound, Hello
 from tests.bench.fact_latency import installation
 
@@ -67,7 +67,7 @@ async def prepare(db: Database) -> None:
             )
             await queries_devices.add_device(tx, Hello(runner="bench", devices=(), shared=shared), device)
         for number in range(RUNS):
-            await queries.add_run(tx, job(number), 10, NEED)
+            await queries_dispatches.add_run(tx, job(number), 10, NEED)
 
 
 def job(number: int) -> JobDispatched:
@@ -93,7 +93,7 @@ async def take(db: Database, run: str, device: str) -> int | None:
     """Ask for a device as the control does: lock it, grant, note the attempt, commit."""
     async with db.across_tenants() as tx:
         await queries_devices.set_offer(tx, device, None)
-        granted = await queries.grant(tx, run, device, now())
+        granted = await queries_leases.grant(tx, run, device, now())
         if granted is None:
             return None
         await queries.begin_attempt(tx, run, granted["attempt"])
@@ -102,7 +102,7 @@ async def take(db: Database, run: str, device: str) -> int | None:
 
 async def give_back(db: Database, run: str, fence: int, since: datetime) -> None:
     async with db.across_tenants() as tx:
-        await queries.end_lease(tx, fence, now(), "done")
+        await queries_leases.end_lease(tx, fence, now(), "done")
         await tx.execute(HELD, fence, since)
         await queries.set_state(tx, run, "recovering")
 

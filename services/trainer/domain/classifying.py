@@ -8,7 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 
-from services.trainer.domain.failures import RULES
+from services.trainer.domain.failure_table import RULES
 
 _UNSAID = frozenset({"", "bug", "infrastructure"})
 """Kinds that say little: what was written last may say more. Infrastructure is the runner's own trouble; the child,

@@ -12,7 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from services.trainer.domain.failures import RULES, Cause, Failure, explained
+from services.trainer.domain.failure_table import RULES, Cause
+from services.trainer.domain.failures import Failure, explained
 
 PREEMPTED: Literal["preempted"] = "preempted"
 """The machine was taken away with notice: no failure, so no row in the table of failures."""

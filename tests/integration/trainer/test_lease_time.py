@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from libs.db.database import now
 from libs.testing.platform import World
-from services.trainer import queries
+from services.trainer import queries_leases
 
 HELD = timedelta(seconds=90, microseconds=1)
 
@@ -27,5 +27,5 @@ async def test_a_clock_set_back_while_a_device_was_held_charges_nothing_for_it(w
                 "INSERT INTO trainer.lease (fence, tenant, run_id, device_id, runner, attempt, granted_at)"
                 " VALUES ($1, 'acme', 'run-1', 'cpu-1', 'host', 1, $2)", fence, granted
             )  # fmt: skip
-            assert await queries.end_lease(tx, fence, ended, "lost")
-        assert await queries.device_seconds(tx, "run-1", now()) == HELD.total_seconds()
+            assert await queries_leases.end_lease(tx, fence, ended, "lost")
+        assert await queries_leases.device_seconds(tx, "run-1", now()) == HELD.total_seconds()

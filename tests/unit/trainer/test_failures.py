@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from contracts.jobs import Overrides
 from contracts.recipes import SHIPPED_MODEL, Recipe
 from services.trainer.domain.classifying import classified
-from services.trainer.domain.failures import RULES, evidence_of, explained
+from services.trainer.domain.failure_table import RULES
+from services.trainer.domain.failures import evidence_of, explained
 from services.trainer.domain.recovery import BUDGETS, GoOn, History, after_loss
 from services.trainer.domain.remedies import LONGEST_SECONDS, SHORTEST, SMALLEST_RANK, with_settings
 from services.trainer.runner.machine import memory_kills

@@ -1,0 +1,107 @@
+"""The SQL of matching: whose turn it is, who is more urgent than what is at work, and who got which device."""
+
+from contracts.jobs import JobDispatched
+from libs.db import Transaction
+from services.scheduler.domain.estimate import Device
+from services.scheduler.domain.job import Queued
+from services.scheduler.domain.job_states import LETTING_GO, State
+from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting
+from services.scheduler.rows import as_json, queued_of
+
+HOLD_MATCHING = """
+    SELECT pg_advisory_xact_lock(hashtext('scheduler.matching')), set_config('enable_sort', 'off', true)
+"""
+
+
+async def hold_matching(tx: Transaction) -> None:
+    """Be the only one that matches jobs with devices until this transaction ends.
+
+    Row-level security makes the planner expect next to no rows, and then it sorts the whole queue rather than read its
+    head from the index that has its order: hence no sorting where it can be avoided.
+    """
+    await tx.execute(HOLD_MATCHING)
+
+
+HEADS = """
+    SELECT job.*, dataset.news
+      FROM scheduler.job JOIN scheduler.dataset USING (tenant, dataset_id)
+     WHERE job.state = 'queued' AND job.memory_bytes <= $1
+     ORDER BY job.rank, job.submitted_at, job.job_id
+     LIMIT $2
+       FOR UPDATE OF job
+"""
+
+
+async def heads(tx: Transaction, memory_bytes: int, most: int) -> list[Queued]:
+    """Read and lock the first ``most`` queued jobs, of every tenant, that fit a device with this much memory."""
+    return [queued_of(row) for row in await tx.fetch(HEADS, memory_bytes, most)]
+
+
+DISPATCH = """
+    UPDATE scheduler.job
+       SET state = $3, run_id = $4, offer_id = $5, device_id = $6, recipe = $7, device = $8, dispatched_at = now(),
+           changed_at = now()
+     WHERE tenant = $1 AND job_id = $2
+"""
+
+
+async def dispatch(tx: Transaction, jobs: list[tuple[JobDispatched, Device]], state: State) -> None:
+    """Write down which runs jobs became, with which recipes on which devices."""
+    rows = [
+        (job.tenant, job.job_id, state, job.run_id, job.offer_id, job.device_id, as_json(job.recipe), as_json(device))
+        for job, device in jobs
+    ]
+    await tx.executemany(DISPATCH, rows)
+
+
+SOMEBODY_URGENT = """
+    SELECT EXISTS (
+        SELECT FROM unnest($1::text[]) WITH ORDINALITY AS above (priority, rank),
+                    unnest($1::text[]) WITH ORDINALITY AS below (priority, rank)
+         WHERE above.rank < below.rank
+           AND (SELECT true FROM scheduler.job WHERE state = 'queued' AND priority = above.priority LIMIT 1)
+           AND (SELECT true FROM scheduler.job
+                 WHERE state IN ('dispatched', 'running') AND priority = below.priority LIMIT 1)
+    )
+"""
+
+
+async def somebody_urgent(tx: Transaction) -> bool:
+    """Whether a queued job is more urgent than one at work: mostly not, and answered by looking at single rows."""
+    return bool(await tx.fetchval(SOMEBODY_URGENT, list(PRIORITIES)))
+
+
+URGENT = """
+    SELECT tenant, job_id, priority, submitted_at, memory_bytes
+      FROM scheduler.job
+     WHERE state = 'queued' AND priority = ANY($1)
+     ORDER BY array_position($1, priority), submitted_at
+     LIMIT $2
+"""
+
+
+async def urgent(tx: Transaction, priorities: list[str], most: int) -> list[Waiting]:
+    """Read the first ``most`` queued jobs of these priorities, the most urgent first."""
+    return [Waiting(**row) for row in await tx.fetch(URGENT, priorities, most)]
+
+
+ON_DEVICE = """
+    SELECT job.state, job.tenant, job.job_id, job.priority, job.dispatched_at AS started_at,
+           CASE WHEN count(*) OVER (PARTITION BY job.device_id) = 1 THEN (job.device->>'memory_bytes')::bigint
+                ELSE job.memory_bytes + coalesce((known.offer->>'memory_bytes')::bigint, 0)
+           END AS memory_bytes
+      FROM scheduler.job
+      LEFT JOIN scheduler.device AS known ON known.device_id = job.device_id AND known.state = 'open'
+     WHERE job.state IN ('dispatched', 'running', 'pausing', 'yielding')
+"""
+
+
+async def on_device(tx: Transaction) -> tuple[list[AtWork], list[int]]:
+    """Read every tenant's jobs at work, and the memory of devices that are being let go already.
+
+    A job alone on its device frees the whole of it; one that shares it frees its share beside what is on offer.
+    """
+    rows = [dict(row) for row in await tx.fetch(ON_DEVICE)]
+    letting_go = [State(row.pop("state")) in LETTING_GO for row in rows]
+    at_work = [AtWork(**row) for row, going in zip(rows, letting_go, strict=True) if not going]
+    return at_work, [row["memory_bytes"] for row, going in zip(rows, letting_go, strict=True) if going]
