@@ -6,7 +6,7 @@ belongs to the platform (the queue, the arbiter) asks for ``across_tenants`` by 
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +57,7 @@ class Transaction:
         self._connection = connection
         self._schema = schema
         self._told = False
+        self._afterwards: list[Callable[[], object]] = []
         self.tenant = tenant
         self.fetch = connection.fetch
         self.fetchrow = connection.fetchrow
@@ -95,6 +96,10 @@ class Transaction:
         """Enter an event into the inbox. ``False``: its effect is already here."""
         return await self.fetchval(self._sql(CLAIM), event_id) is not None
 
+    def afterwards(self, act: Callable[[], object]) -> None:
+        """Do this at once when the transaction is committed, and never when it is not: wake who waits for its rows."""
+        self._afterwards.append(act)
+
     async def _wake_relay(self) -> None:
         if self._told:
             await self.execute(WAKE_RELAY, f"outbox_{self._schema}")
@@ -131,6 +136,8 @@ class Database:
                 tx = Transaction(connection, self.schema, tenant)
                 yield tx
                 await tx._wake_relay()
+            for act in tx._afterwards:
+                act()
 
     @asynccontextmanager
     async def across_tenants(self) -> AsyncIterator[Transaction]:

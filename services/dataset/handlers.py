@@ -10,9 +10,6 @@ from libs.errors import Conflict, NotFound
 from services.dataset import queries
 from services.dataset.preview import Previewer
 
-COMMITTED_SOON = 0.02
-"""Seconds after which the import loop is woken, as the row must be committed first; its poll finds a slower one."""
-
 router = Router("dataset")
 
 
@@ -20,7 +17,7 @@ router = Router("dataset")
 async def write_down(asked: DatasetAsked, tx: Transaction, wake: asyncio.Event) -> None:
     """Somebody wants a dataset: write it down and wake the import."""
     await queries.add(tx, asked)
-    asyncio.get_running_loop().call_later(COMMITTED_SOON, wake.set)
+    tx.afterwards(wake.set)
 
 
 @router.on(FileDeleted)

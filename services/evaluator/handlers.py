@@ -18,7 +18,7 @@ router = Router("evaluator")
 async def owe_proofs(run: RunFinished, tx: Transaction, wake: asyncio.Event) -> None:
     """A trained adapter owes its proofs: decide which, and queue them."""
     await queries.add(tx, evaluation_id(run.run_id), run, suites_owed(run))
-    wake.set()
+    tx.afterwards(wake.set)
 
 
 @router.answers(AskModel, slow=True)

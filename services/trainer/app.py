@@ -1,6 +1,5 @@
 """Makes the control's parts: the only place that does."""
 
-import asyncio
 from pathlib import Path
 
 from libs.service import App, Platform
@@ -12,11 +11,12 @@ from services.trainer.machines import Keeper, providers_of
 from services.trainer.providers import pools
 from services.trainer.settings import TrainerSettings
 from services.trainer.sweeping import Sweeper
+from services.trainer.waking import Wake
 
 
 async def build(settings: TrainerSettings, platform: Platform) -> App:
     """Wire the control: reactions to facts, answers to runners, work loops."""
-    wake = asyncio.Event()
+    wake = Wake()
     control = Control(platform.db, platform.bus, settings, Silence(settings.lease_seconds), wake)
     loops = Loops(control, platform.storage)
     allowed = pools.read(settings.pools)

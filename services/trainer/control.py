@@ -40,6 +40,7 @@ from services.trainer.presence import Presence
 from services.trainer.refusals import late, refuse
 from services.trainer.reports import apply
 from services.trainer.settings import TrainerSettings
+from services.trainer.waking import Wake
 
 log = structlog.get_logger()
 
@@ -47,9 +48,7 @@ log = structlog.get_logger()
 class Control:
     """Hears runners. ``silence`` is shared with the arbiter; ``wake`` makes the work loops look at once."""
 
-    def __init__(
-        self, db: Database, bus: Bus, settings: TrainerSettings, silence: Silence[int], wake: asyncio.Event
-    ) -> None:
+    def __init__(self, db: Database, bus: Bus, settings: TrainerSettings, silence: Silence[int], wake: Wake) -> None:
         self.db = db
         self.bus = bus
         self.settings = settings

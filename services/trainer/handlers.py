@@ -1,6 +1,5 @@
 """What the trainer reacts to, in the order of a run's life."""
 
-import asyncio
 from typing import Any
 
 from contracts.base import new_id
@@ -20,6 +19,7 @@ from services.trainer import (
 from services.trainer.domain import run_states
 from services.trainer.domain.saving import expected_cost, interval
 from services.trainer.settings import TrainerSettings
+from services.trainer.waking import Wake
 
 router = Router("trainer")
 
@@ -31,7 +31,7 @@ async def count_waiting(job: JobQueued | JobPaused, tx: Transaction) -> None:
 
 
 @router.on(JobDispatched, across_tenants=True)
-async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSettings, wake: asyncio.Event) -> None:
+async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSettings, wake: Wake) -> None:
     """A job was given an offered device: lease it, or say that it is no longer free.
 
     The run is new, or one that was paused and goes on from its newest checkpoint.
@@ -51,14 +51,14 @@ async def lease_device(job: JobDispatched, tx: Transaction, settings: TrainerSet
         await tx.tell(
             DispatchDeclined(tenant=job.tenant, at=now(), run_id=job.run_id, job_id=job.job_id, device_id=job.device_id)
         )
-        wake.set()
+        tx.afterwards(wake.set)
         return
     await begin_attempt(tx, job.tenant, job.run_id, job.job_id, job.device_id, granted["fence"], granted["attempt"])
-    wake.set()
+    tx.afterwards(wake.set)
 
 
 @router.on(JobCancelled)
-async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> None:
+async def stop_run(job: JobCancelled, tx: Transaction, wake: Wake) -> None:
     """A job is not wanted any more: end its attempt, or the run at once when it holds no device."""
     await queries_dispatches.hold_job(tx, job.job_id)
     await queries_machines.note_job(tx, job)
@@ -77,11 +77,11 @@ async def stop_run(job: JobCancelled, tx: Transaction, wake: asyncio.Event) -> N
         await tx.tell(
             RunCancelled(tenant=job.tenant, at=now(), run_id=run["run_id"], job_id=job.job_id, device_seconds=spent)
         )
-    wake.set()
+    tx.afterwards(wake.set)
 
 
 @router.on(JobStopping)
-async def let_go(order: JobStopping, tx: Transaction, wake: asyncio.Event) -> None:
+async def let_go(order: JobStopping, tx: Transaction, wake: Wake) -> None:
     """A run has to let its device go: end its attempt after a save, or set the run aside at once when it holds none."""
     await queries_dispatches.hold_job(tx, order.job_id)
     run = await queries.run_of_job(tx, order.job_id)
@@ -93,7 +93,7 @@ async def let_go(order: JobStopping, tx: Transaction, wake: asyncio.Event) -> No
     await queries.ask_pause(tx, run["run_id"], state, order.why)
     if state == "paused":
         await set_aside(tx, run, order.why, reached=0)
-    wake.set()
+    tx.afterwards(wake.set)
     return None
 
 

@@ -44,22 +44,22 @@ class Loops:
         """Return the loops to run."""
         return [
             self.control.listen,
-            lambda: self._repeat(self.place, self.order),
-            lambda: self._repeat(self.prune),
+            lambda: self._repeat(self.place, self.control.wake.ear()),
+            lambda: self._repeat(self.order, self.control.wake.ear()),
+            lambda: self._repeat(self.prune, asyncio.Event()),
             self.arbitrate,
         ]
 
-    async def _repeat(self, *steps: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], ear: asyncio.Event) -> None:
         while True:
-            self.control.wake.clear()
-            for step in steps:
-                try:
-                    await step()
-                except TEMPORARY as error:
-                    log.warning("work pauses", step=step.__name__, error=repr(error))
+            ear.clear()
+            try:
+                await step()
+            except TEMPORARY as error:
+                log.warning("work pauses", step=step.__name__, error=repr(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
-                    await self.control.wake.wait()
+                    await ear.wait()
 
     async def place(self) -> None:
         """Give devices with room to runs that wait to go on; offer what is left to the scheduler."""
@@ -84,7 +84,7 @@ class Loops:
         await begin_attempt(
             tx, run["tenant"], run["run_id"], run["job_id"], device["device_id"], granted["fence"], granted["attempt"]
         )
-        self.control.wake.set()
+        tx.afterwards(self.control.wake.set)
         return True
 
     async def _offer(self, tx: Transaction, device: Any) -> None:
@@ -158,7 +158,7 @@ class Loops:
                 silent = f"{control.settings.lease_seconds:g} s"
                 evidence = f"{runners[fence]} has said nothing of the attempt for {silent}, longer than its lease"
                 await control.lose(tx, fence, "lost_worker", evidence, None)
-                control.wake.set()
+                tx.afterwards(control.wake.set)
             online = set(await queries_devices.online_runners(tx))
             for runner in control.presence.silence.tick(online, elapsed, connected=control.bus.connected):
                 await control.presence.withdraw(tx, runner)

@@ -36,20 +36,26 @@ class Presence:
         self._living: dict[str, tuple[str, float]] = {}
 
     async def hello(self, said: Hello) -> Answered:
-        """A runner has (re)started and holds nothing: its devices are online, its former attempts lost."""
+        """A runner has (re)started and holds nothing: its devices are online, its former attempts lost.
+
+        One that says hello again because it did not hear the answer has lost nothing, and its offers stand.
+        """
         if flaw := flaw_of_hello(said) or self._name_taken(said):
             log.warning("runner refused", runner=said.runner[:40], why=flaw)
             return Answered(accepted=False)
         async with self.control.db.across_tenants() as tx:
-            repeated = said.session and said.session == await queries_devices.session_of(tx, said.runner)
-            for lease in [] if repeated else await queries_leases.leases_of(tx, said.runner):
-                await self.control.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
-            await self.withdraw(tx, said.runner, leaving=True)
+            if not said.session or said.session != await queries_devices.session_of(tx, said.runner):
+                await self._forget_former(tx, said.runner)
             if not await queries_machines.leaving(tx, said.runner):
                 await self._take_in(tx, said)
         self._heard(said)
         self.control.wake.set()
         return Answered()
+
+    async def _forget_former(self, tx: Transaction, runner: str) -> None:
+        for lease in await queries_leases.leases_of(tx, runner):
+            await self.control.lose(tx, lease["fence"], "lost_worker", "the runner was started anew", None)
+        await self.withdraw(tx, runner, leaving=True)
 
     def _name_taken(self, said: Hello) -> str | None:
         session, at = self._living.get(said.runner, ("", 0.0))
@@ -75,7 +81,7 @@ class Presence:
             its_own = {lease["fence"] for lease in await queries_leases.leases_of(tx, said.runner)}
             stale = tuple(held.fence for held in said.holds if held.fence not in its_own)
             if not (stale or said.leaving) and await queries_devices.come_back(tx, said.runner):
-                self.control.wake.set()
+                tx.afterwards(self.control.wake.set)
         self._heard(said)
         for held in said.holds:
             if held.fence in its_own:
@@ -95,7 +101,7 @@ class Presence:
         for lease in await queries_leases.leases_of(tx, said.runner):
             if not lease["launched"] and lease["fence"] not in holds:
                 await self.control.lose(tx, lease["fence"], PREEMPTED, "the machine is being taken away", None)
-                self.control.wake.set()
+                tx.afterwards(self.control.wake.set)
 
     async def withdraw(self, tx: Transaction, runner: str, *, leaving: bool = False) -> None:
         """Take a runner's devices offline, and their offers back."""

@@ -31,6 +31,7 @@ from services.trainer.providers.provider import Spec
 from services.trainer.providers.runpod import RunPod
 from services.trainer.settings import TrainerSettings
 from services.trainer.training.protocol import Progressed
+from services.trainer.waking import Wake
 from tests.integration.providers.api import NEVER, TOKEN, Answer, Fault
 from tests.integration.providers.runpod_api import FakeRunPod
 
@@ -54,7 +55,7 @@ class Desk:
         self.voice = voice
         settings = world.settings(TrainerSettings)
         assert isinstance(settings, TrainerSettings)
-        wake = asyncio.Event()
+        wake = Wake()
         self.control = Control(platform.db, platform.bus, settings, Silence(15.0), wake)
         self.loops = Loops(self.control, platform.storage)
         router.resources |= {"settings": settings, "wake": wake}
