@@ -15,7 +15,6 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Busy, Rejected
 from services.trainer import queries_leases, queries_machines
@@ -198,9 +197,10 @@ class Keeper:
         pool = self.pools[name]
         async with self.db.across_tenants() as tx:
             kept = await queries_machines.kept(tx)
-            holding = {lease["runner"] for lease in await queries_leases.open_leases(tx)}
-            number = await self._wanted(tx, name, kept, holding)
+            since = [now() - timedelta(seconds=each.patience_seconds) for each in self.pools.values()]
+            holding, waiting = await queries_machines.demand(tx, since)
             times, last = await queries_machines.barren(tx, name)
+        number = self._wanted(name, kept, holding, waiting)
         ours = [each for each in kept if each.pool == name]
         for machine in domain.to_give_back(ours, holding, number, now(), pool.idle_seconds):
             log.info("machine given back", machine=machine.key, idle_seconds=pool.idle_seconds)
@@ -211,13 +211,9 @@ class Keeper:
         if missing > 0 and all(now() >= each for each in due):
             await self._ask_for(name, missing)
 
-    async def _wanted(self, tx: Transaction, name: str, kept: list[Machine], holding: set[str]) -> int:
-        pools = self.pools.values()
-        waiting = [
-            await queries_machines.waiting(tx, now() - timedelta(seconds=each.patience_seconds)) for each in pools
-        ]
+    def _wanted(self, name: str, kept: list[Machine], holding: set[str], waiting: list[int]) -> int:
         busy = [sum(each.pool == pool and each.wanted and each.key in holding for each in kept) for pool in self.pools]
-        capacities = [Capacity(least=each.least, most=each.most, devices=each.devices) for each in pools]
+        capacities = [Capacity(least=each.least, most=each.most, devices=each.devices) for each in self.pools.values()]
         return domain.wanted(capacities, busy, waiting)[list(self.pools).index(name)]
 
     async def _ask_for(self, name: str, missing: int) -> None:

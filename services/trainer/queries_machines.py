@@ -51,16 +51,24 @@ async def note_job(tx: Transaction, job: JobQueued | JobDispatched | JobPaused |
     await tx.execute(NOTE_JOB, job.job_id, job.tenant, job.version, isinstance(job, JobQueued), job.at)
 
 
-WAITING = """
-    SELECT (SELECT count(*) FROM trainer.waiting WHERE waits AND since < $1)
-         + (SELECT count(*) FROM trainer.run
-             WHERE state = 'recovering' AND NOT stop_asked AND greatest(interrupted_at, not_before) < $1)
+DEMAND = """
+    SELECT array(SELECT DISTINCT runner FROM trainer.lease WHERE ended_at IS NULL) AS holding,
+           array(SELECT (SELECT count(*) FROM trainer.waiting WHERE waits AND since < asked.before)
+                      + (SELECT count(*) FROM trainer.run
+                          WHERE state = 'recovering' AND NOT stop_asked
+                            AND greatest(interrupted_at, not_before) < asked.before)
+                   FROM unnest($1::timestamptz[]) WITH ORDINALITY AS asked (before, place)
+                  ORDER BY place) AS waiting
 """
 
 
-async def waiting(tx: Transaction, since: datetime) -> int:
-    """Count the jobs and runs that have waited for a device from before ``since``."""
-    return int(await tx.fetchval(WAITING, since))
+async def demand(tx: Transaction, before: list[datetime]) -> tuple[set[str], list[int]]:
+    """Return the runners that hold a lease, and how many jobs and runs have waited from before each of these times.
+
+    One statement, so one snapshot: a job that is just being placed is in one of the two, never in none.
+    """
+    [row] = await tx.fetch(DEMAND, before)
+    return set(row["holding"]), list(row["waiting"])
 
 
 ADD = """

@@ -12,9 +12,10 @@ from tests.integration.trainer.house import House
 
 
 @pytest.fixture
-async def house(world: World, shipped_model: Path) -> AsyncIterator[House]:
+async def house(world: World, shipped_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     """Nothing runs yet; a dataset lies in storage, its bytes of no consequence."""
     house = House(world, str(shipped_model.parent), ("acme/datasets/d0", ""))
+    monkeypatch.setenv("STAND_IN_HOLD", str(house.holds))
     files = []
     for split in ("train", "validation"):
         stored = await house.storage.put_bytes(f"acme/datasets/d0/{split}.parquet", split.encode())

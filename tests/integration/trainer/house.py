@@ -1,12 +1,17 @@
-"""A control, and runners whose children pretend to train: everything else is real."""
+"""A control, and runners whose children pretend to train: everything else is real.
+
+Nothing here is short by default: a lease that ends, or a runner that gives up, is asked for by the test that is about
+it, so that a machine with no time to spare makes the others slow and not wrong.
+"""
 
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from contracts.base import new_id
 from contracts.jobs import Estimate, JobDispatched
@@ -23,8 +28,12 @@ from services.trainer.runner.app import live
 from services.trainer.settings import RunnerSettings, TrainerSettings
 from tests.integration.trainer.stand_in_runner import MEMORY, device, stand_in
 
-LEASE = 3.0
+T = TypeVar("T")
+
+LEASE = 30.0
+SHORT_LEASE = 3.0
 BEAT = 0.2
+STANDING = "SELECT offer_id, offered_bytes FROM trainer.device WHERE device_id = $1 AND online AND offer_id IS NOT NULL"
 
 
 class House:
@@ -36,6 +45,17 @@ class House:
         self.dataset = dataset
         self.storage = Storage.open(f"file://{world.servers.folder / 'storage'}")
         self.processes: list[asyncio.subprocess.Process] = []
+        self.holds = world.servers.folder / "holds"
+        shutil.rmtree(self.holds, ignore_errors=True)
+        self.holds.mkdir()
+
+    def hold(self, run_id: str = "all") -> None:
+        """Keep the run, or all of them, from ending: its child waits two steps before its end."""
+        (self.holds / run_id).touch()
+
+    def release(self, run_id: str = "all") -> None:
+        """Let the run end."""
+        (self.holds / run_id).unlink()
 
     @contextlib.asynccontextmanager
     async def control(self, **changes: Any) -> AsyncIterator[None]:
@@ -56,7 +76,7 @@ class House:
         memory: int = MEMORY,
         notice: float = 2.0,
         shared: bool = False,
-        patience: float = 2.0,
+        patience: float = 20.0,
     ) -> AsyncIterator[None]:
         """Run a runner in this process while inside; it leaves with notice."""
         settings = self.world.settings(
@@ -91,7 +111,6 @@ class House:
                 "WOODSHED_RUNNER_NAME": name,
                 "WOODSHED_NOTICE_SECONDS": str(notice),
                 "WOODSHED_BEAT_SECONDS": str(BEAT),
-                "WOODSHED_SELF_STOP_SECONDS": "2.0",
                 **environ,
             },
         )
@@ -103,7 +122,7 @@ class House:
             {
                 "WOODSHED_NATS_PASSWORD": PASSWORDS["trainer"],
                 "WOODSHED_DATABASE_URL": self.world.servers.database_url("trainer"),
-                "WOODSHED_LEASE_SECONDS": str(3 * LEASE),
+                "WOODSHED_LEASE_SECONDS": str(LEASE),
             },
         )
 
@@ -127,10 +146,18 @@ class House:
                 process.kill()
                 await process.wait()
 
-    async def dispatch(self, offer: DeviceOffered, *, steps: int = 12, memory: int = 1, **more: Any) -> JobDispatched:
+    async def offered(self, device_id: str, memory_bytes: int | None = None) -> DeviceOffered:
+        """Wait for the offer that stands for a device, of that much memory if it is said."""
+        return await standing_offer(self.world, device_id, memory_bytes)
+
+    async def dispatch(
+        self, offer: DeviceOffered, *, steps: int = 12, memory: int = 1, held: bool = False, **more: Any
+    ) -> JobDispatched:
         """Give a job to an offered device; it saves at each third of its ``steps``."""
         uri, digest = self.dataset
         job = self.job(offer, steps, memory, **({"dataset_uri": uri, "dataset_digest": digest} | more))
+        if held:
+            self.hold(job.run_id)
         await self.world.tell(job)
         return job
 
@@ -160,9 +187,37 @@ class House:
 
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Read the trainer's tables across tenants."""
-        database = await Database.connect(self.world.servers.database_url("trainer"), "trainer", size=1)
-        try:
-            async with database.across_tenants() as tx:
-                return [dict(row) for row in await tx.fetch(statement, *values)]
-        finally:
-            await database.close()
+        return await rows(self.world, statement, *values)
+
+
+async def rows(world: World, statement: str, *values: Any) -> list[dict[str, Any]]:
+    """Read the trainer's tables across tenants."""
+    database = await Database.connect(world.servers.database_url("trainer"), "trainer", size=1)
+    try:
+        async with database.across_tenants() as tx:
+            return [dict(row) for row in await tx.fetch(statement, *values)]
+    finally:
+        await database.close()
+
+
+async def standing_offer(
+    world: World, device_id: str, memory_bytes: int | None = None, *, timeout: float = 30.0
+) -> DeviceOffered:
+    """Wait for the offer that stands for a device, of that much memory if it is said, whichever it is in number."""
+
+    async def stands() -> DeviceOffered | None:
+        for row in await rows(world, STANDING, device_id):
+            if memory_bytes in (None, row["offered_bytes"]):
+                told = await world.all_told(DeviceOffered)
+                return next((offer for offer in told if offer.offer_id == row["offer_id"]), None)
+        return None
+
+    return await until(stands, timeout=timeout)
+
+
+async def until(look: Callable[[], Awaitable[T | None]], *, timeout: float = 30.0) -> T:
+    """Look again and again until there is something to see, and return it."""
+    async with asyncio.timeout(timeout):
+        while not (seen := await look()):
+            await asyncio.sleep(0.05)
+    return seen

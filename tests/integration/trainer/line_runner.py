@@ -81,7 +81,7 @@ class LineRunner:
 
     async def ordered(self, kind: type[Order]) -> Order:
         """Wait for the next order of a kind; repeated and other ones are passed over."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 order = await self.orders.get()
                 if isinstance(order, kind):

@@ -1,7 +1,8 @@
 """A child that only pretends to train: same protocol, same checkpoints, no torch. ``… stand_in SPEC.json``.
 
 A step takes ``STAND_IN_STEP`` seconds (0.05). A step cannot be interrupted, as in training: SIGTERM is answered at its
-end with a checkpoint. ``STAND_IN_DEAF`` makes it save at each interval but never answer SIGTERM.
+end with a checkpoint. ``STAND_IN_DEAF`` makes it save at each interval but never answer SIGTERM. Two steps before its
+end a run waits as long as the folder ``STAND_IN_HOLD`` has a file of its name: so a test decides what it outlives.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from services.trainer.training.protocol import AttemptSpec, Finished, Progressed
 
 STEP = float(os.environ.get("STAND_IN_STEP", "0.05"))
 DEAF = bool(os.environ.get("STAND_IN_DEAF"))
+HOLD = Path(os.environ.get("STAND_IN_HOLD", "/nowhere"))
 
 
 def main() -> None:
@@ -29,28 +31,54 @@ def main() -> None:
     channel.stage("training")
     print(f"training from step {step}", file=sys.stderr, flush=True)
     while step < spec.recipe.max_steps:
+        if step >= spec.recipe.max_steps - 2 and is_held(spec):
+            channel.tell(progressed(spec, step))
+            if wait(spec, asked):
+                return stop(spec, step, channel)
         time.sleep(STEP)
         step += 1
         channel.progress(progressed(spec, step))
-        stopping = bool(asked) and not DEAF and step < spec.recipe.max_steps
-        if stopping or step % spec.checkpoint_every == 0:
-            path = save(spec, step, channel)
-        if stopping:
-            return channel.tell(Stopped(step=step, path=str(path)))
+        if step % spec.checkpoint_every == 0:
+            save(spec, step, channel)
+        if asked and not DEAF and step < spec.recipe.max_steps:
+            return stop(spec, step, channel)
     return finish(spec, step, channel)
 
 
-def save(spec: AttemptSpec, step: int, channel: Channel) -> Path:
+def is_held(spec: AttemptSpec) -> bool:
+    return (HOLD / spec.run_id).exists() or (HOLD / "all").exists()
+
+
+def wait(spec: AttemptSpec, asked: list[int]) -> bool:
+    """Wait as long as the run is held. ``True``: SIGTERM came meanwhile."""
+    while is_held(spec):
+        if asked and not DEAF:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def stop(spec: AttemptSpec, step: int, channel: Channel) -> None:
+    """Save, unless this step is one that was saved anyway."""
+    if step % spec.checkpoint_every:
+        save(spec, step, channel)
+    channel.tell(Stopped(step=step, path=str(saved_at(spec, step))))
+
+
+def saved_at(spec: AttemptSpec, step: int) -> Path:
+    return Path(spec.work_dir) / "checkpoints" / f"step-{step}"
+
+
+def save(spec: AttemptSpec, step: int, channel: Channel) -> None:
     staged = Path(spec.work_dir) / f".staging-{spec.fence}"
     staged.mkdir(parents=True)
     whole = manifest(spec, step)
     for name in whole.required:
         (staged / name).write_text(f"{name} of step {step}\n")
-    final = Path(spec.work_dir) / "checkpoints" / f"step-{step}"
+    final = saved_at(spec, step)
     final.parent.mkdir(exist_ok=True)
     size = checkpoints.commit(staged, final, whole).size
     channel.tell(Saved(step=step, path=str(final), size=size, seconds=0.0))
-    return final
 
 
 def finish(spec: AttemptSpec, step: int, channel: Channel) -> None:

@@ -111,7 +111,7 @@ def _saved(heard: Heard) -> tuple[SavedBefore, ...]:
 
 
 async def _kill_after(machine: Machine, fence: int, uploads: int) -> Heard:
-    """Let an attempt live until it has committed so many checkpoints."""
+    """Let an attempt live until it has committed so many checkpoints; what it saved by then is stored too."""
 
     def react(what: Any) -> None:
         if len(heard.only(Uploaded)) == uploads:
@@ -123,16 +123,32 @@ async def _kill_after(machine: Machine, fence: int, uploads: int) -> Heard:
     return heard
 
 
+class Slow(Storage):
+    """Holds the first checkpoint's upload back until a test lets it go."""
+
+    gate: asyncio.Event
+
+    async def put_file(self, key: str, path: Path) -> Stored:
+        if "/step-" in key:
+            async with asyncio.timeout(90):
+                await self.gate.wait()
+        return await super().put_file(key, path)
+
+
 @pytest.mark.parametrize("storage", ["s3"], indirect=True)
-async def test_a_run_in_s3_goes_on_from_the_newest_whole_checkpoint(machine: Machine, storage: Storage) -> None:
-    calm = Heard()
-    await machine.attempt(calm, 1, every=100).carry_out()
+async def test_a_run_in_s3_goes_on_from_the_newest_whole_checkpoint(
+    machine: Machine, storage: Storage, s3: str, tmp_path: Path
+) -> None:
+    """The first attempt is left alone, but its uploads wait for its last step; the second is killed."""
+    machine.storage = Slow.open(f"{s3}/{tmp_path.name}")
+    calm = await _train_to_the_end_before_the_first_upload(machine)
+    machine.storage = storage
     broken = await _kill_after(machine, 2, 3)
-    newest, middle, oldest = _saved(broken)
+    newest, middle, whole, *_ = _saved(broken)
     weights = await storage.get_bytes(f"{newest.uri}/adapter_model.safetensors")
     await storage.put_bytes(f"{newest.uri}/adapter_model.safetensors", weights[:-1] + bytes([weights[-1] ^ 1]))
     manifest = await storage.get_bytes(f"{middle.uri}/{MANIFEST}")
-    await storage.put_bytes(f"{middle.uri}/{MANIFEST}", manifest.replace(b'"step": 10', b'"step": 11'))
+    await storage.put_bytes(f"{middle.uri}/{MANIFEST}", _with_another_step(manifest, middle.step))
 
     resumed = Heard()
     await machine.attempt(resumed, 3, _saved(broken), every=100).carry_out()
@@ -140,10 +156,36 @@ async def test_a_run_in_s3_goes_on_from_the_newest_whole_checkpoint(machine: Mac
         (newest.step, newest.uri),
         (middle.step, middle.uri),
     ]
-    assert [each.step for each in resumed.only(Reached) if each.stage == "training"] == [oldest.step]
-    [done], [whole] = resumed.only(Done), calm.only(Done)
-    assert done.sha256 == whole.sha256
+    assert [each.step for each in resumed.only(Reached) if each.stage == "training"] == [whole.step]
+    [done], [undisturbed] = resumed.only(Done), calm.only(Done)
+    assert done.sha256 == undisturbed.sha256
     assert await storage.list(f"{done.adapter_uri}") != []
+
+
+def _with_another_step(manifest: bytes, step: int) -> bytes:
+    changed = manifest.replace(b'"step": %d' % step, b'"step": %d' % (step + 1))
+    assert changed != manifest
+    return changed
+
+
+async def _train_to_the_end_before_the_first_upload(machine: Machine) -> Heard:
+    """Show that no step waits for storage."""
+    slow = machine.storage
+    assert isinstance(slow, Slow)
+    slow.gate = asyncio.Event()
+    seen: list[int] = []
+
+    def react(what: Any) -> None:
+        last = isinstance(what, Progressed) and what.step == what.total_steps
+        if last and not slow.gate.is_set():
+            seen.extend(each.step for each in heard.only(Uploaded))
+            slow.gate.set()
+
+    heard = Heard(react)
+    await machine.attempt(heard, 1).carry_out()
+    assert not seen, "the last step was trained before the first checkpoint was stored"
+    assert [each.step for each in heard.only(Uploaded)] == [5, 10, 15, 20, 25]
+    return heard
 
 
 @pytest.mark.parametrize(
@@ -207,38 +249,6 @@ async def _checkpoint(storage: Storage, name: str, step: int, run_id: str) -> Sa
         for file in sorted(final.iterdir(), key=lambda each: each.name == MANIFEST):
             stored = await storage.put_file(f"{uri}/{file.name}", file)
     return SavedBefore(step=step, uri=uri, sha256=stored.sha256)
-
-
-class Slow(Storage):
-    """Holds the first checkpoint's upload back until a test lets it go."""
-
-    gate: asyncio.Event
-
-    async def put_file(self, key: str, path: Path) -> Stored:
-        if "/step-" in key:
-            async with asyncio.timeout(90):
-                await self.gate.wait()
-        return await super().put_file(key, path)
-
-
-async def test_steps_go_on_while_a_checkpoint_is_uploaded(machine: Machine, tmp_path: Path) -> None:
-    slow = Slow.open(f"file://{tmp_path / 'storage'}")
-    assert isinstance(slow, Slow)
-    slow.gate = asyncio.Event()
-    machine.storage = slow
-    seen: list[int] = []
-
-    def react(what: Any) -> None:
-        last = isinstance(what, Progressed) and what.step == what.total_steps
-        if last and not slow.gate.is_set():
-            seen.extend(each.step for each in heard.only(Uploaded))
-            slow.gate.set()
-
-    heard = Heard(react)
-    await machine.attempt(heard, 1).carry_out()
-    assert not seen, "the last step was trained before the first checkpoint was stored"
-    assert [each.step for each in heard.only(Uploaded)] == [5, 10, 15, 20, 25]
-    assert len(heard.only(Done)) == 1
 
 
 async def test_two_processes_are_one_device_to_the_runner(machine: Machine) -> None:

@@ -12,7 +12,6 @@ from nats.aio.client import Client
 from contracts.jobs import JobDispatched
 from contracts.runs import (
     CheckpointCommitted,
-    DeviceOffered,
     LeaseGranted,
     RunFinished,
     RunInterrupted,
@@ -91,9 +90,9 @@ async def scene(house: House) -> AsyncIterator[Scene]:
     async with house.control(lease_seconds=60.0):
         jobs, fences = [], []
         for name, tenant in (("liar", "acme"), ("honest", "globex")):
-            await asyncio.wait_for(_hello(liar, name), 10.0)
-            offers = await house.world.told(DeviceOffered, count=len(jobs) + 1)
-            jobs.append(await house.dispatch(offers[-1], steps=90, tenant=tenant))
+            await asyncio.wait_for(_hello(liar, name), 30.0)
+            offer = await house.offered(f"{name}-cpu0")
+            jobs.append(await house.dispatch(offer, steps=90, tenant=tenant))
             fences.append((await house.world.told(LeaseGranted, count=len(jobs)))[-1].fence)
         yield Scene(house, liar, jobs, fences)
     await nc.close()
@@ -226,7 +225,9 @@ async def test_a_runners_name_belongs_to_one_process_as_long_as_it_lives(scene: 
     )
     assert (await scene.liar.asks(HELLO, first, Answered)).accepted
     assert (await scene.liar.asks(BEAT, Beat(runner="twin", session="session-1"), Heard)).known
-    offer = (await scene.house.world.told(DeviceOffered, count=3))[-1]
+    offer = await scene.house.offered("twin-cpu0")
+    assert (await scene.liar.asks(HELLO, first, Answered)).accepted
+    assert await scene.house.offered("twin-cpu0") == offer, "a repeated hello takes no offer back"
     job = await scene.house.dispatch(offer, steps=90)
     fence = (await scene.house.world.told(LeaseGranted, count=3))[-1].fence
     assert not (await scene.liar.asks(HELLO, second, Answered)).accepted

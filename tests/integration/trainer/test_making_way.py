@@ -18,24 +18,26 @@ from contracts.jobs import (
     Overrides,
 )
 from contracts.recipes import SHIPPED_MODEL
-from contracts.runs import CheckpointCommitted, DeviceOffered, RunPaused, RunRecovered
+from contracts.runs import CheckpointCommitted, RunCancelled, RunPaused, RunRecovered
 from libs.db.database import now
 from services.scheduler.app import build
 from services.scheduler.settings import Settings
 from tests.integration.trainer.house import House
 
 LONGEST = 86_400.0
-"""On a device this slow, a limit of a day comes to twenty steps; the runner's children pretend them in two seconds."""
+"""On a device this slow, a limit of a day comes to twenty steps; the runner's children pretend them in a moment."""
 
 
 @pytest.fixture
 async def one_device(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    monkeypatch.setenv("STAND_IN_STEP", "0.1")
+    """Runs train up to two steps before their end, until they are released."""
+    monkeypatch.setenv("STAND_IN_STEP", "0.02")
+    house.hold()
     settings = house.world.settings(Settings)
     assert isinstance(settings, Settings)
     platform = await house.world.platform("scheduler")
     async with house.world.service(await build(settings, platform), platform), house.control(), house.runner("bench"):
-        await house.world.told(DeviceOffered)
+        await house.offered("bench-cpu0")
         uri, digest = house.dataset
         await house.world.tell(
             DatasetReady(
@@ -84,9 +86,11 @@ def resume_asked(job_id: str, version: int) -> JobResumeAsked:
 async def test_an_urgent_job_passes_and_the_other_comes_back_and_loses_nothing(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("patient", "low"))
-    await world.told(CheckpointCommitted, timeout=20)
+    await world.told(CheckpointCommitted, timeout=30)
     await world.tell(submitted("urgent", "high"))
-    succeeded = await world.told(JobSucceeded, count=2, timeout=40)
+    await world.told(RunPaused, timeout=30)
+    one_device.release()
+    succeeded = await world.told(JobSucceeded, count=2, timeout=60)
     assert [each.job_id for each in succeeded] == ["urgent", "patient"]
     [order], [paused] = await world.all_told(JobStopping), await world.all_told(RunPaused)
     assert (order.job_id, order.why, paused.why, paused.lost_steps) == ("patient", "preempt", "preempt", 0)
@@ -103,23 +107,26 @@ async def test_an_urgent_job_passes_and_the_other_comes_back_and_loses_nothing(o
 async def test_a_paused_job_lets_the_next_one_train_and_goes_on_when_resumed(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("first"))
-    await world.told(CheckpointCommitted, timeout=20)
+    await world.told(CheckpointCommitted, timeout=30)
     await world.tell(pause_asked("first", 2))
-    await world.told(JobPaused)
+    await world.told(JobPaused, timeout=30)
+    one_device.release()
     await world.tell(submitted("second"))
-    [done] = await world.told(JobSucceeded, timeout=20)
+    [done] = await world.told(JobSucceeded, timeout=30)
     assert done.job_id == "second"
     await world.tell(resume_asked("first", 3))
-    done = (await world.told(JobSucceeded, count=2, timeout=20))[1]
+    done = (await world.told(JobSucceeded, count=2, timeout=30))[1]
     assert (done.job_id, done.interruptions, done.lost_steps) == ("first", 0, 0)
 
 
 async def test_a_job_resumed_while_it_saves_comes_back_by_itself(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("hesitant"))
-    await world.told(CheckpointCommitted, timeout=20)
+    await world.told(CheckpointCommitted, timeout=30)
     await world.tell(pause_asked("hesitant", 2))
     await world.tell(resume_asked("hesitant", 3))
+    await world.told(RunPaused, timeout=30)
+    one_device.release()
     await world.told(JobSucceeded, timeout=30)
     assert await world.all_told(JobPaused) == []
 
@@ -127,10 +134,12 @@ async def test_a_job_resumed_while_it_saves_comes_back_by_itself(one_device: Hou
 async def test_a_job_cancelled_while_it_saves_ends_and_its_device_is_offered_again(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("unwanted"))
-    await world.told(CheckpointCommitted, timeout=20)
+    await world.told(CheckpointCommitted, timeout=30)
     await world.tell(pause_asked("unwanted", 2))
     await world.tell(JobCancelAsked(tenant="acme", at=now(), version=3, job_id="unwanted"))
-    await world.told(JobCancelled)
+    await world.told(RunCancelled, timeout=30)
+    await world.told(JobCancelled, timeout=30)
+    one_device.release()
     await world.tell(submitted("next"))
     [done] = await world.told(JobSucceeded, timeout=30)
     assert done.job_id == "next"

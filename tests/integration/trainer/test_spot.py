@@ -1,24 +1,24 @@
 """A job that waits, machines of the spot market that are started for it and taken away again, and a run that ends."""
 
-import asyncio
 import functools
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from contracts.base import new_id
 from contracts.jobs import Estimate, JobQueued
 from contracts.recipes import SHIPPED_MODEL, Recipe
-from contracts.runs import DeviceOffered, RunFinished, RunInterrupted
+from contracts.runs import DeviceOffered, RunFinished, RunInterrupted, RunRecovered, RunStageReached
 from libs.db.database import now
 from libs.testing.servers import PASSWORDS
 from services.trainer.providers import processes
 from services.trainer.providers.spot import Spot
-from tests.integration.trainer.house import BEAT, House
+from tests.integration.trainer.house import BEAT, House, until
 
 COMMAND = (sys.executable, "-m", "tests.integration.trainer.stand_in_runner")
 NAME = f"m{os.getpid()}"
@@ -30,9 +30,7 @@ price = 0.02
 patience_seconds = 0
 look_seconds = 0.2
 idle_seconds = 1
-lifetime = [3.0, 4.0]
-preemptions = 2
-notice_seconds = 2
+notice_seconds = 60
 """
 MACHINES = "SELECT key, ended_at, ended_how FROM trainer.machine ORDER BY asked_at"
 
@@ -61,26 +59,52 @@ def nothing_stays() -> Iterator[None]:
             os.kill(pid, signal.SIGKILL)
 
 
+class Market(Spot):
+    """Takes machines away when the test wants it rather than when their time is up."""
+
+    lent: ClassVar[list[tuple[Spot, str]]] = []
+
+    def _doom(self, handle: str) -> None:
+        if handle not in self._doomed:
+            self._doomed.add(handle)
+            self.lent.append((self, handle))
+
+    @classmethod
+    def takes_back(cls) -> None:
+        """The machine that was lent last is taken away."""
+        spot, handle = cls.lent[-1]
+        spot._preempt(handle)
+
+
 async def test_a_run_outlives_the_machines_that_are_taken_away_under_it(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.trainer.machines.Spot", functools.partial(Spot, command=COMMAND))
+    monkeypatch.setattr("services.trainer.machines.Spot", functools.partial(Market, command=COMMAND))
+    monkeypatch.setattr(Market, "lent", [])
     async with house.control(pools=pools(house, tmp_path)):
         queued = waits()
         await house.world.tell(queued)
-        [offer] = await house.world.told(DeviceOffered, timeout=20)
-        job = await house.dispatch(offer, steps=150, job_id=queued.job_id, version=2)
-        [finished] = await house.world.told(RunFinished, timeout=40)
-        assert (finished.job_id, finished.steps, finished.interruptions) == (job.job_id, 150, 2)
+        [offer] = await house.world.told(DeviceOffered, timeout=60)
+        job = await house.dispatch(offer, held=True, job_id=queued.job_id, version=2)
+        await house.world.told(RunStageReached, count=2, timeout=60)
+        Market.takes_back()
+        await house.world.told(RunRecovered, timeout=60)
+        Market.takes_back()
+        await house.world.told(RunRecovered, count=2, timeout=60)
+        house.release(job.run_id)
+        [finished] = await house.world.told(RunFinished, timeout=60)
+        assert (finished.job_id, finished.steps, finished.interruptions) == (job.job_id, 12, 2)
         interrupted = await house.world.all_told(RunInterrupted)
         assert [(each.cause, each.lost_steps) for each in interrupted] == [("preempted", 0)] * 2
-        async with asyncio.timeout(20):
-            while any(row["ended_at"] is None for row in await house.rows(MACHINES)):
-                await asyncio.sleep(0.1)
+        await until(lambda: all_ended(house), timeout=60)
     machines = await house.rows(MACHINES)
     assert [row["ended_how"] for row in machines] == ["exited", "exited", "idle"]
     keys = {row["key"] for row in machines}
     assert not [pid for pid, key, _ in processes.runners() if key in keys]
+
+
+async def all_ended(house: House) -> bool:
+    return all(row["ended_at"] for row in await house.rows(MACHINES))
 
 
 def waits() -> JobQueued:

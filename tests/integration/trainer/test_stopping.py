@@ -27,6 +27,7 @@ from libs.testing.platform import World
 from services.trainer.app import build
 from services.trainer.line import Broken, Halted, Launch, Reached, Stop
 from services.trainer.settings import TrainerSettings
+from tests.integration.trainer.house import standing_offer
 from tests.integration.trainer.line_runner import LineRunner
 
 
@@ -38,9 +39,9 @@ class Bench:
         self.platform = platform
         self.runner = runner
 
-    async def offer(self, number: int = 1) -> DeviceOffered:
-        """Wait for the device's n-th offer."""
-        return (await self.world.told(DeviceOffered, count=number))[-1]
+    async def offer(self) -> DeviceOffered:
+        """Wait for the offer that stands for the device."""
+        return await standing_offer(self.world, "bench-cpu")
 
     def job(self, offer: DeviceOffered) -> JobDispatched:
         return JobDispatched(
@@ -66,9 +67,9 @@ class Bench:
             dataset_uri="acme/datasets/d",
         )
 
-    async def training(self, number: int = 1) -> tuple[JobDispatched, Launch]:
-        """Bring a job as far as training on the device's n-th offer."""
-        job = self.job(await self.offer(number))
+    async def training(self) -> tuple[JobDispatched, Launch]:
+        """Bring a job as far as training."""
+        job = self.job(await self.offer())
         await self.world.tell(job)
         return job, await self.trains(job)
 
@@ -95,9 +96,9 @@ class Bench:
         yield
         await self.runner.hello()
 
-    async def again(self, job: JobDispatched, number: int) -> JobDispatched:
-        """Dispatch the job's run once more, to the device's n-th offer."""
-        job = replace(job, offer_id=(await self.offer(number)).offer_id)
+    async def again(self, job: JobDispatched) -> JobDispatched:
+        """Dispatch the job's run once more."""
+        job = replace(job, offer_id=(await self.offer()).offer_id)
         await self.world.tell(job)
         return job
 
@@ -128,7 +129,7 @@ async def test_a_paused_run_frees_its_device_and_comes_back_from_its_last_save(b
     [paused] = await bench.world.told(RunPaused)
     assert (paused.run_id, paused.step, paused.lost_steps, paused.why) == (job.run_id, 30, 0, "pause")
     assert paused.device_seconds > 0
-    await bench.again(job, number=2)
+    await bench.again(job)
     second = await bench.trains(job, step=30)
     assert (second.run_id, second.attempt, second.recipe) == (launch.run_id, 2, launch.recipe)
     assert second.fence > launch.fence
@@ -147,7 +148,7 @@ async def test_making_way_is_an_interruption_that_costs_time_but_no_step_and_no_
     for number in range(6):
         await bench.stop(job, "preempt")
         await bench.halts(launch, 10 + number)
-        job = await bench.again(job, number=2 + number)
+        job = await bench.again(job)
         launch = await bench.trains(job, step=10 + number)
     recovered = (await bench.world.told(RunRecovered, count=6))[-1]
     assert (recovered.interruptions, recovered.lost_steps) == (6, 0)
@@ -176,7 +177,7 @@ async def test_a_runner_that_starts_anew_while_its_run_stops_leaves_it_paused(be
     await bench.runner.hello()
     await bench.world.told(RunPaused)
     assert not await bench.runner.report(launch, Halted(step=3))
-    await bench.again(job, number=2)
+    await bench.again(job)
     await bench.trains(job)
 
 
@@ -190,7 +191,7 @@ async def test_a_run_that_waits_for_a_device_after_a_loss_is_paused_at_once(benc
         await bench.stop(job)
         [paused] = await bench.world.told(RunPaused)
     assert (interrupted.lost_steps, paused.step, paused.lost_steps) == (3, 12, 0)
-    await bench.again(job, number=2)
+    await bench.again(job)
     await bench.trains(job, step=12)
     [recovered] = await bench.world.told(RunRecovered)
     assert (recovered.interruptions, recovered.lost_steps) == (1, 3)
@@ -204,7 +205,7 @@ async def test_a_run_that_waits_for_a_device_after_a_loss_is_cancelled_at_once(b
         await bench.world.told(RunInterrupted)
         await bench.world.tell(cancelled(job))
         await bench.world.told(RunCancelled)
-    await bench.offer(2)
+    await bench.offer()
     assert len(await bench.world.all_told(LeaseGranted)) == 1
 
 
@@ -216,7 +217,7 @@ async def test_of_an_adapter_and_a_pause_the_adapter_wins(bench: Bench) -> None:
     [finished] = await bench.world.told(RunFinished)
     assert finished.job_id == job.job_id
     await bench.stop(job)
-    await bench.offer(2)
+    await bench.offer()
     assert not await bench.world.all_told(RunPaused)
 
 
@@ -240,7 +241,7 @@ async def test_a_job_cancelled_while_its_run_stops_is_cancelled(bench: Bench, or
     await bench.halts(launch, 5)
     await bench.world.told(RunCancelled)
     assert not await bench.world.all_told(RunPaused)
-    await bench.offer(2)
+    await bench.offer()
 
 
 async def test_a_paused_job_is_cancelled_at_once(bench: Bench) -> None:
@@ -250,7 +251,7 @@ async def test_a_paused_job_is_cancelled_at_once(bench: Bench) -> None:
     await bench.world.told(RunPaused)
     await bench.world.tell(cancelled(job))
     await bench.world.told(RunCancelled)
-    again = await bench.again(job, number=2)
+    again = await bench.again(job)
     [declined] = await bench.world.told(DispatchDeclined)
     assert declined.run_id == again.run_id
 
@@ -264,7 +265,7 @@ async def test_a_wish_that_overtakes_its_dispatch_is_not_lost(
     await bench.world.tell(job)
     [declined] = await bench.world.told(DispatchDeclined)
     assert declined.job_id == job.job_id
-    _, launch = await bench.training(number=2)
+    _, launch = await bench.training()
     assert launch.job_id != job.job_id
     assert len(await bench.world.all_told(LeaseGranted)) == 1
 
@@ -273,7 +274,7 @@ async def test_an_order_about_an_earlier_dispatch_stops_no_later_one(bench: Benc
     first, launch = await bench.training()
     await bench.stop(first)
     await bench.halts(launch, 5)
-    await bench.again(first, number=2)
+    await bench.again(first)
     second = await bench.trains(first, step=5)
     await bench.stop(first)
     assert await bench.runner.finishes(second)
@@ -286,5 +287,5 @@ async def test_a_runner_that_never_got_the_attempt_says_so_and_the_device_is_fre
     bench.runner.holds.clear()
     await bench.stop(job)
     await bench.world.told(RunPaused)
-    await bench.offer(2)
+    await bench.offer()
     assert not await bench.runner.report(launch, Halted(step=3))
