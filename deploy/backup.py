@@ -39,7 +39,7 @@ from deploy.invariants.stored import vouched
 from deploy.provision import DATABASE
 from deploy.up import start_servers, until_told
 from libs.bus.permissions import ADMIN
-from libs.bus.streams import DEADLETTERS, EVENTS
+from libs.bus.streams import DEADLETTERS, EVENTS, durables
 from libs.embedded.home import Home
 from libs.embedded.postgres import SUPERUSER, Cluster, binaries
 from libs.embedded.supervisor import Supervisor
@@ -79,7 +79,8 @@ class Message(Struct, frozen=True):
 class Manifest(Struct, frozen=True, kw_only=True):
     """What a backup holds. ``schemas`` are the numbers of the newest migrations, ``files`` the hashes of its own.
 
-    ``missing`` are the objects that were named but gone or damaged where they lay.
+    ``missing`` are the objects that were named but gone or damaged where they lay. ``taken_in`` is how many of the
+    facts, from the first on, each service was done with: their ids may be forgotten where they were claimed.
     """
 
     format: int
@@ -89,6 +90,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     objects: dict[str, Object]
     missing: tuple[str, ...] = ()
+    taken_in: dict[str, int] = {}
 
 
 async def backup(source: Source, folder: Path) -> Manifest:
@@ -109,6 +111,7 @@ async def backup(source: Source, folder: Path) -> Manifest:
 
 async def _take(source: Source, folder: Path) -> Manifest:
     url = source.database_url.rsplit("/", 1)[0] + f"/{DATABASE}"
+    floors = await _acknowledged(source)
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -134,6 +137,7 @@ async def _take(source: Source, folder: Path) -> Manifest:
         files={name: hash_file(folder / name).sha256 for name in names},
         objects=objects,
         missing=missing,
+        taken_in={name: sum(fact.sequence <= floor for fact in facts) for name, floor in floors.items()},
     )
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     return manifest
@@ -153,6 +157,17 @@ def run_tool(name: str, url: str, *arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:
         raise WoodshedError(f"{name} ended with {done.returncode}: {done.stderr.strip()}")
+
+
+async def _acknowledged(source: Source) -> dict[str, int]:
+    """Return the place in the stream up to which each service has acknowledged everything: its effects are rows."""
+    client = await nats.connect(source.nats_url, user=ADMIN, password=source.secrets[ADMIN], name="backup")
+    try:
+        js = client.jetstream(timeout=30)
+        consumers = [await js.consumer_info(EVENTS, str(durable.durable_name)) for durable in durables()]
+        return {each.name: each.ack_floor.stream_seq if each.ack_floor else 0 for each in consumers}
+    finally:
+        await client.close()
 
 
 async def _streams(source: Source, folder: Path, rows: dict[str, list[Any]]) -> list[Told]:

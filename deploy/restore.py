@@ -1,7 +1,8 @@
 """Makes an installation from a backup, in a folder of its own: ``python -m deploy.restore BACKUP --home NEW``.
 
 Every byte is checked before anything is made. Facts are published again in their order, into streams that are new:
-every reader hears all of them once more and finds in its inbox what it did. A device that was held stays held until its
+every reader hears all of them once more and finds in its inbox what it did; what it had forgotten as long past is
+written there again. A device that was held stays held until its
 runner says hello or is silent too long; then the run goes on from its checkpoint. The time in between is nobody's bill:
 open leases begin again now.
 
@@ -38,6 +39,7 @@ from deploy.provision import DATABASE, provision
 from deploy.up import start_servers, until_told
 from libs.bus.permissions import ADMIN, AUDITOR
 from libs.bus.streams import DEADLETTERS, EVENTS
+from libs.db.database import quoted
 from libs.db.migrate import create_login
 from libs.embedded.home import Home
 from libs.embedded.supervisor import Supervisor
@@ -45,6 +47,7 @@ from libs.errors import Conflict, Rejected
 from libs.storage import Storage, hash_file
 
 AT_ONCE = 200
+REMEMBER = "INSERT INTO {schema}.inbox (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 BEGIN_AGAIN = "UPDATE trainer.lease SET granted_at = granted_at + (now() - $1) WHERE ended_at IS NULL"
 
 
@@ -102,6 +105,9 @@ async def _database(folder: Path, manifest: Manifest, target: Source) -> None:
     admin = await asyncpg.connect(url)
     try:
         await admin.execute(BEGIN_AGAIN, manifest.taken_at)
+        ids = [_message(line).headers["ce-id"] for line in (folder / f"{EVENTS}.jsonl").read_bytes().splitlines()]
+        for service, done in manifest.taken_in.items():
+            await admin.execute(REMEMBER.format(schema=quoted(service)), ids[:done])
     finally:
         await admin.close()
 

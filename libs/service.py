@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from libs.bus import Bus, Router
 from libs.bus.consume import Consumer
+from libs.bus.forgetting import Forgetter
 from libs.bus.relay import Relay
 from libs.bus.streams import verify as verify_streams
 from libs.db import Database
@@ -69,6 +70,8 @@ async def running(app: App, platform: Platform, tasks: asyncio.TaskGroup):  # ty
     consumer = Consumer(app.router, platform.bus, platform.db)
     await consumer.start()
     loops = [Relay(platform.db, platform.bus).run, *app.work]
+    if app.router.reactions:
+        loops.append(Forgetter(platform.db, platform.bus).run)
     started = [tasks.create_task(_named(loop)) for loop in loops]
     try:
         yield

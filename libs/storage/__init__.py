@@ -4,6 +4,6 @@ A key is ``tenant/what/…``; the ``uri`` of a contract is such a key. Everythin
 comes back with its size and sha256, and is checked against them when it is read whole.
 """
 
-from libs.storage.store import Corrupted, Listed, Storage, StorageFull, Stored, hash_file
+from libs.storage.store import AWAY, Corrupted, Listed, Storage, StorageFull, Stored, hash_file
 
-__all__ = ["Corrupted", "Listed", "Storage", "StorageFull", "Stored", "hash_file"]
+__all__ = ["AWAY", "Corrupted", "Listed", "Storage", "StorageFull", "Stored", "hash_file"]

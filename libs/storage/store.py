@@ -15,12 +15,15 @@ from urllib.parse import urlparse
 
 import obstore
 from msgspec import Struct
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from libs.errors import NotFound, WoodshedError
 
 CHUNK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+AWAY = (OSError, BaseError)
+"""What a storage raises that cannot be reached or refuses: a work loop tries again later."""
 
 
 class StorageFull(WoodshedError):

@@ -19,7 +19,7 @@ from contracts.files import FileDeleted, FileUploaded
 from contracts.jobs import ModelDeleted
 from libs.db import Database
 from libs.errors import WoodshedError
-from libs.storage import Storage, Stored
+from libs.storage import AWAY, Storage, Stored
 from services.gateway.domain.curve import as_result
 from services.gateway.domain.naming import result_file_id
 from services.gateway.queries import files as file_queries
@@ -60,7 +60,7 @@ class Collector:
             try:
                 await self.collect()
                 await self.end_deletions()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, *AWAY) as error:
                 log.warning("collecting pauses", error=repr(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):

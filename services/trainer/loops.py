@@ -1,6 +1,6 @@
 """The control's work: give devices out, tell runners, watch for silence, prune.
 
-Each loop looks when woken and at least once a second; a lost database or broker only
+Each loop looks when woken and at least once a second; a lost database, broker or storage only
 delays it, because nothing is decided outside a transaction.
 """
 
@@ -18,7 +18,7 @@ from contracts.recipes import Recipe
 from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
-from libs.storage import Storage
+from libs.storage import AWAY, Storage
 from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases
 from services.trainer.control import Control
 from services.trainer.domain.saving import KEEP, Rule, rule_for
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 POLL = 1.0
 ORDER_TIMEOUT = 5.0
-TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error)
+TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, *AWAY)
 
 
 class Loops:

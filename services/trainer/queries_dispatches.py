@@ -73,3 +73,11 @@ CALLED_OFF = "DELETE FROM trainer.called_off WHERE offer_id = $1 RETURNING offer
 async def called_off(tx: Transaction, offer_id: str) -> bool:
     """Whether this dispatch was ended before it arrived; it is forgotten, for it arrives once."""
     return await tx.fetchval(CALLED_OFF, offer_id) is not None
+
+
+FORGET_CALLED_OFF = "DELETE FROM trainer.called_off WHERE at < $1"
+
+
+async def forget_called_off(tx: Transaction, before: datetime) -> None:
+    """Forget dispatches that were called off and never came: most had come already, to an earlier stay of the run."""
+    await tx.execute(FORGET_CALLED_OFF, before)

@@ -71,6 +71,14 @@ async def demand(tx: Transaction, before: list[datetime]) -> tuple[set[str], lis
     return set(row["holding"]), list(row["waiting"])
 
 
+FORGET_JOBS = "DELETE FROM trainer.waiting WHERE NOT waits AND since < $1"
+
+
+async def forget_jobs(tx: Transaction, before: datetime) -> None:
+    """Forget jobs that have not waited since then."""
+    await tx.execute(FORGET_JOBS, before)
+
+
 ADD = """
     INSERT INTO trainer.machine (key, pool, provider, kind, devices, price, ask_at, asked_at, busy_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)

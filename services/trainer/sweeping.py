@@ -1,4 +1,7 @@
-"""Removes what lost attempts left in storage. Looks once an hour; a lost database or storage only delays it."""
+"""Removes what lost attempts left in storage, and rows that nothing can ask for any more.
+
+Looks once an hour; a lost database or storage only delays it.
+"""
 
 import asyncio
 from datetime import datetime
@@ -6,16 +9,16 @@ from datetime import datetime
 import asyncpg
 import structlog
 
+from libs.bus.forgetting import KEPT
 from libs.db import Database
 from libs.db.database import now
-from libs.storage import Storage
-from services.trainer import queries_checkpoints, queries_leases
+from libs.storage import AWAY, Storage
+from services.trainer import queries_checkpoints, queries_dispatches, queries_leases, queries_machines
 from services.trainer.domain.leftovers import fence_of, is_left
 
 log = structlog.get_logger()
 
 EVERY = 3600.0
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class Sweeper:
@@ -31,7 +34,8 @@ class Sweeper:
             await asyncio.sleep(EVERY)
             try:
                 await self.sweep(now())
-            except AWAY as error:
+                await self.forget(now() - KEPT)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, *AWAY) as error:
                 log.warning("sweeping pauses", error=repr(error))
 
     async def sweep(self, at: datetime) -> list[str]:
@@ -51,3 +55,9 @@ class Sweeper:
         if left:
             log.info("swept what lost attempts left", objects=len(left))
         return left
+
+    async def forget(self, before: datetime) -> None:
+        """Forget what was written down for facts that would have come long ago (``libs/bus/forgetting``)."""
+        async with self.db.across_tenants() as tx:
+            await queries_dispatches.forget_called_off(tx, before)
+            await queries_machines.forget_jobs(tx, before)

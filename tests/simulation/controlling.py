@@ -138,7 +138,7 @@ class Control(Loops):
         if not any(device.session == session and not device.leaving for device in its_own):
             for fence in self._leases_of(runner):
                 self.lose(fence, "lost_worker")
-        self._offline(runner.name, leaving=True)
+            self._offline(runner.name, leaving=True)
         for device_id, memory in runner.devices.items():
             fresh = Device(device_id, runner.name, memory, shared=runner.shared)
             known = self.schema.devices.setdefault(device_id, fresh)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ from contracts.base import encode, subject_of
 from contracts.files import FileDeleted
 from contracts.jobs import EstimateJob, JobCancelAsked, JobCancelled, JobEstimated, JobFailed, Overrides
 from libs.bus import Router
+from libs.bus.forgetting import KEPT, Forgetter
 from libs.bus.streams import EVENTS, streams, verify
 from libs.db import Database, Transaction
 from libs.errors import Busy, Conflict, NotFound
@@ -120,6 +121,45 @@ async def test_what_cannot_be_taken_is_set_aside_once(world: World, body: bytes,
         await asyncio.wait_for(heard.wait(), 5)
     assert (await world.js.stream_info("DEADLETTERS")).state.messages == 1
     assert (await world.js.consumer_info(EVENTS, "scheduler")).num_ack_pending == 0
+
+
+async def test_what_was_taken_in_is_forgotten_in_time_and_never_while_something_is_outstanding(world: World) -> None:
+    router, taken, gate = Router("scheduler"), asyncio.Event(), asyncio.Event()
+
+    @router.on(JobCancelAsked)
+    async def hear(fact: JobCancelAsked, tx: Transaction) -> None:
+        if fact.job_id == "ftjob-slow":
+            taken.set()
+            await gate.wait()
+
+    scheduler = await world.platform("scheduler")
+    forgetter = Forgetter(scheduler.db, scheduler.bus)
+    await world.tell(cancel_asked())
+    await world.tell(cancel_asked(job="ftjob-slow"))
+    async with world.service(App(router), await world.platform("scheduler")):
+        await asyncio.wait_for(taken.wait(), 30)
+        assert await forgetter.forget(timedelta(0)) is None
+        gate.set()
+        async with asyncio.timeout(30):
+            while await forgetter.forget(KEPT) is None:
+                await asyncio.sleep(0.02)
+        async with scheduler.db.across_tenants() as tx:
+            assert await tx.fetchval("SELECT count(*) FROM scheduler.inbox") == 2, "nothing is that old"
+        assert await forgetter.forget(timedelta(0)) == 2
+
+
+async def test_what_is_to_be_done_afterwards_waits_for_the_commit_and_is_not_done_without_it(world: World) -> None:
+    database = (await world.platform("scheduler")).db
+    done: list[str] = []
+    with contextlib.suppress(RuntimeError):
+        async with database.transaction("acme") as tx:
+            tx.afterwards(lambda: done.append("rolled back"))
+            raise RuntimeError
+    async with database.transaction("acme") as tx:
+        await tx.claim("evt-1")
+        tx.afterwards(lambda: done.append("committed"))
+        assert done == []
+    assert done == ["committed"]
 
 
 async def test_one_tenant_never_sees_anothers_rows(world: World) -> None:
