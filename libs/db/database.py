@@ -40,6 +40,7 @@ NEXT_VERSIONS = """
 ADD_FACT = """
     INSERT INTO {schema}.outbox (id, tenant, subject, headers, body)
     VALUES ($1, $2, $3, $4, $5)
+ RETURNING pg_notify('outbox_{schema}', '')
 """
 CLAIM = """
     INSERT INTO {schema}.inbox (id)
@@ -47,7 +48,6 @@ CLAIM = """
         ON CONFLICT DO NOTHING
  RETURNING id
 """
-WAKE_RELAY = "SELECT pg_notify($1, '')"
 
 
 class Transaction:
@@ -56,7 +56,6 @@ class Transaction:
     def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Any]", schema: str, tenant: str) -> None:
         self._connection = connection
         self._schema = schema
-        self._told = False
         self._afterwards: list[Callable[[], object]] = []
         self.tenant = tenant
         self.fetch = connection.fetch
@@ -70,7 +69,6 @@ class Transaction:
         version = await self.fetchval(self._sql(NEXT_VERSION), aggregate_of(event), event.tenant)
         event = msgspec.structs.replace(event, version=version)
         await self.execute(self._sql(ADD_FACT), *self._row(event))
-        self._told = True
         return event
 
     async def tell_all(self, events: Sequence[Event]) -> None:
@@ -85,7 +83,6 @@ class Transaction:
             for event, aggregate in zip(events, aggregates, strict=True)
         ]
         await self.executemany(self._sql(ADD_FACT), [self._row(event) for event in numbered])
-        self._told = True
 
     def _row(self, event: Event) -> tuple[str, str, str, str, bytes]:
         identity = new_id("evt")
@@ -99,10 +96,6 @@ class Transaction:
     def afterwards(self, act: Callable[[], object]) -> None:
         """Do this at once when the transaction is committed, and never when it is not: wake who waits for its rows."""
         self._afterwards.append(act)
-
-    async def _wake_relay(self) -> None:
-        if self._told:
-            await self.execute(WAKE_RELAY, f"outbox_{self._schema}")
 
     def _sql(self, statement: str) -> str:
         return statement.format(schema=self._schema)
@@ -135,7 +128,6 @@ class Database:
                 await connection.execute(SET_TENANT, tenant)
                 tx = Transaction(connection, self.schema, tenant)
                 yield tx
-                await tx._wake_relay()
             for act in tx._afterwards:
                 act()
 

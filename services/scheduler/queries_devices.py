@@ -59,14 +59,6 @@ async def open_offers(tx: Transaction) -> list[DeviceOffered]:
     return [msgspec.json.decode(row["offer"], type=DeviceOffered) for row in await tx.fetch(OPEN_OFFERS)]
 
 
-TAKE_OFFERS = "UPDATE scheduler.device SET state = 'taken' WHERE offer_id = ANY($1)"
-
-
-async def take_offers(tx: Transaction, offer_ids: list[str]) -> None:
-    """Close offers because jobs were dispatched to them."""
-    await tx.execute(TAKE_OFFERS, offer_ids)
-
-
 LET_GO = """
     UPDATE scheduler.device AS known
        SET coming_at = now(), coming_bytes = freed.bytes

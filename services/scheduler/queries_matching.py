@@ -38,20 +38,27 @@ async def heads(tx: Transaction, memory_bytes: int, most: int) -> list[Queued]:
 
 
 DISPATCH = """
+      WITH given AS MATERIALIZED (
+           SELECT *
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                  AS given (tenant, job_id, run_id, offer_id, device_id, recipe, device)),
+           taken AS (
+           UPDATE scheduler.device SET state = 'taken' FROM given WHERE device.device_id = given.device_id)
     UPDATE scheduler.job
-       SET state = $3, run_id = $4, offer_id = $5, device_id = $6, recipe = $7, device = $8, dispatched_at = now(),
-           changed_at = now()
-     WHERE tenant = $1 AND job_id = $2
+       SET state = $1, run_id = given.run_id, offer_id = given.offer_id, device_id = given.device_id,
+           recipe = given.recipe::jsonb, device = given.device::jsonb, dispatched_at = now(), changed_at = now()
+      FROM given
+     WHERE job.tenant = given.tenant AND job.job_id = given.job_id
 """
 
 
 async def dispatch(tx: Transaction, jobs: list[tuple[JobDispatched, Device]], state: State) -> None:
-    """Write down which runs jobs became, with which recipes on which devices."""
+    """Write down which runs jobs became, with which recipes on which devices; their offers are open no more."""
     rows = [
-        (job.tenant, job.job_id, state, job.run_id, job.offer_id, job.device_id, as_json(job.recipe), as_json(device))
+        (job.tenant, job.job_id, job.run_id, job.offer_id, job.device_id, as_json(job.recipe), as_json(device))
         for job, device in jobs
     ]
-    await tx.executemany(DISPATCH, rows)
+    await tx.execute(DISPATCH, state, *map(list, zip(*rows, strict=True)))
 
 
 SOMEBODY_URGENT = """

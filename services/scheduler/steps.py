@@ -171,7 +171,6 @@ async def dispatch(tx: Transaction, pairs: list[tuple[DeviceOffered, Queued]], r
         learned = known.get(queries_estimates.learned_under(turn.job.asked, device), Calibration())
         final = _fitted(turn.job, turn.job.asked, turn.ready, device, learned, rate)
         given.append((_dispatched(turn, offer, final), device))
-    await queries_devices.take_offers(tx, [offer.offer_id for offer, _ in pairs])
     await queries_matching.dispatch(tx, given, State.DISPATCHED)
     await tx.tell_all([job for job, _ in given])
 

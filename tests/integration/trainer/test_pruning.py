@@ -107,7 +107,8 @@ async def test_rows_that_nothing_can_ask_for_any_more_are_forgotten(world: World
             )  # fmt: skip
             for waits in (True, False):
                 await tx.execute(
-                    "INSERT INTO trainer.waiting (job_id, tenant, version, waits, since) VALUES ($1, 'acme', 1, $2, $3)",
+                    "INSERT INTO trainer.waiting (job_id, tenant, version, waits, since)"
+                    " VALUES ($1, 'acme', 1, $2, $3)",
                     f"{name} {waits}", waits, now() - age,
                 )  # fmt: skip
     await Sweeper(platform.db, Storage.open(f"file://{world.servers.folder / 'swept'}")).forget(now() - KEPT)
