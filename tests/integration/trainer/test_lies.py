@@ -230,8 +230,9 @@ async def test_a_runners_name_belongs_to_one_process_as_long_as_it_lives(scene: 
     assert await scene.house.offered("twin-cpu0") == offer, "a repeated hello takes no offer back"
     job = await scene.house.dispatch(offer, steps=90)
     fence = (await scene.house.world.told(LeaseGranted, count=3))[-1].fence
-    assert not (await scene.liar.asks(HELLO, second, Answered)).accepted
     holds = (Held(run_id=job.run_id, fence=fence),)
+    await scene.liar.asks(BEAT, Beat(runner="twin", session="session-1", holds=holds), Heard)
+    assert not (await scene.liar.asks(HELLO, second, Answered)).accepted
     heard = await scene.liar.asks(BEAT, Beat(runner="twin", session="session-2", holds=holds), Heard)
     assert (heard.known, heard.stale) == (False, (fence,))
     assert not await scene.liar.reports(uploaded(job, fence), job, fence, "twin")

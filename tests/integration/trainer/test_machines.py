@@ -174,7 +174,7 @@ async def answers(desk: Desk) -> bool:
 
 
 async def until(look: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await look():
             await asyncio.sleep(0.02)
 
