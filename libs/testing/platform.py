@@ -116,7 +116,7 @@ class World:
         await self.js.publish(subject_of(event), encode(event), headers=headers, stream=EVENTS, timeout=5)
         return identity
 
-    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 10.0) -> list[E]:
+    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 30.0) -> list[E]:
         """Wait until ``count`` facts of a kind have been told since the test began, and return them."""
         found: list[E] = []
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)

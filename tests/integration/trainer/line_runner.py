@@ -74,7 +74,7 @@ class LineRunner:
 
     async def _answered(self, hello: Hello) -> bool:
         try:
-            await self.nc.request(HELLO, encode(hello), timeout=10)
+            await self.nc.request(HELLO, encode(hello), timeout=30)
         except nats.errors.NoRespondersError:
             return False
         return True
@@ -90,7 +90,7 @@ class LineRunner:
     async def report(self, launch: Launch, what: What) -> bool:
         """Report what happened to an attempt; ``False``: its fence is stale."""
         said = Report(runner="bench", run_id=launch.run_id, fence=launch.fence, what=what)
-        reply = await self.nc.request(REPORT, encode(said), timeout=5)
+        reply = await self.nc.request(REPORT, encode(said), timeout=30)
         return msgspec.json.decode(reply.data, type=Answered).accepted
 
     async def saves(self, launch: Launch, step: int) -> None:

@@ -60,7 +60,7 @@ class Liar:
 
     async def asks(self, subject: str, said: Any, answer: Any) -> Any:
         body = said if isinstance(said, bytes) else msgspec.json.encode(said)
-        reply = await self.nc.request(subject, body, timeout=5.0)
+        reply = await self.nc.request(subject, body, timeout=30.0)
         return msgspec.json.decode(reply.data, type=answer)
 
     async def reports(self, what: What, job: JobDispatched, fence: int, runner: str) -> bool:

@@ -119,8 +119,8 @@ class Desk:
             device_id=f"{runner}-cuda0", kind="A6000", precision="bfloat16", threads=8, memory_bytes=48 << 30,
             flops=1e14, torch_device="cuda:0",
         )  # fmt: skip
-        await self.voice.request(HELLO, encode(Hello(runner=runner, devices=(device,))), timeout=5)
-        await self.voice.request(BEAT, encode(Beat(runner=runner)), timeout=5)
+        await self.voice.request(HELLO, encode(Hello(runner=runner, devices=(device,))), timeout=30)
+        await self.voice.request(BEAT, encode(Beat(runner=runner)), timeout=30)
         return device.device_id
 
     async def fall_silent(self, runner: str) -> None:
@@ -312,7 +312,7 @@ async def test_a_machine_whose_runner_is_heard_is_kept_whatever_its_provider_say
     [row] = await desk.rows()
     desk.fake.pods[row["handle"]]["status"] = "EXITED"
     for _ in range(3):
-        await desk.voice.request(BEAT, encode(Beat(runner=key)), timeout=5)
+        await desk.voice.request(BEAT, encode(Beat(runner=key)), timeout=30)
         await desk.look()
     assert list(desk.fake.pods) == [row["handle"]]
     assert await desk.outbox(RunInterrupted) == []
