@@ -115,14 +115,14 @@ class House:
             },
         )
 
-    async def start_control(self) -> asyncio.subprocess.Process:
+    async def start_control(self, lease: float = LEASE) -> asyncio.subprocess.Process:
         """Start a control as a process of its own."""
         return await self._start(
             "services.trainer",
             {
                 "WOODSHED_NATS_PASSWORD": PASSWORDS["trainer"],
                 "WOODSHED_DATABASE_URL": self.world.servers.database_url("trainer"),
-                "WOODSHED_LEASE_SECONDS": str(LEASE),
+                "WOODSHED_LEASE_SECONDS": str(lease),
             },
         )
 

@@ -23,6 +23,7 @@ from tests.integration.trainer.house import House, until
 
 JOBS = 10
 KILLS = 4
+LEASE = 9.0
 OVERLAPS = """
     SELECT one.fence, other.fence AS other
       FROM trainer.lease AS one JOIN trainer.lease AS other
@@ -80,7 +81,7 @@ async def bite(house: House, chance: random.Random, jobs: list[JobDispatched]) -
 
 async def test_whichever_control_dies_no_lease_is_double_and_no_fact_is_told_twice(house: House) -> None:
     chance = random.Random(3)
-    controls = [await house.start_control(), await house.start_control()]
+    controls = [await house.start_control(LEASE), await house.start_control(LEASE)]
     jobs: list[JobDispatched] = []
     async with house.runner("left", devices=2, patience=2.0), house.runner("right", patience=2.0):
         scheduling = asyncio.create_task(schedule(house, jobs))
@@ -90,7 +91,7 @@ async def test_whichever_control_dies_no_lease_is_double_and_no_fact_is_told_twi
             kill_a_child(chance)
             controls[number % 2].kill()
             await controls[number % 2].wait()
-            controls[number % 2] = await house.start_control()
+            controls[number % 2] = await house.start_control(LEASE)
             if jobs:
                 await house.world.tell(JobCancelled(tenant="acme", at=now(), job_id=chance.choice(jobs).job_id))
         house.release(jobs[0].run_id)
