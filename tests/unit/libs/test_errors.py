@@ -21,6 +21,8 @@ def test_every_status_and_code_belongs_to_one_kind() -> None:
         "Unauthorized": 401,
         "OverBudget": 402,
         "TooLarge": 413,
+        "TooMany": 429,
+        "OverQuota": 429,
         "Busy": 503,
     }
     assert len({kind.code for kind in kinds()}) == len(kinds())
