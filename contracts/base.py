@@ -65,11 +65,12 @@ class Question(Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Refusal(Struct, frozen=True, kw_only=True, tag="refusal"):
-    """The answer to a question that cannot be answered: what, and how to mend it."""
+    """The answer to a question that cannot be answered: what, how to mend it, and the ``field`` at fault if any."""
 
     code: str
     message: str
     status: int = 422
+    field: str | None = None
 
 
 def subject_of(event: Event) -> str:

@@ -5,7 +5,7 @@ Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from h
 
 from msgspec import Struct
 
-from contracts import datasets, evaluations, files, jobs, notices, runs, webhooks
+from contracts import chat, datasets, evaluations, files, jobs, notices, runs, webhooks
 from contracts.base import Event, Question, type_of
 
 SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
@@ -34,13 +34,17 @@ class Fact(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """One kind of question, who answers it, within how many seconds, with what (or a ``Refusal``), and who asks."""
+    """One kind of question, who answers it, within how many seconds, with what (or a ``Refusal``), and who asks.
+
+    A ``streamed`` answer comes in pieces, and ``deadline`` is the longest silence before each of them.
+    """
 
     kind: type[Question]
     answered_by: str
     deadline: float
     answer: type[Struct]
     asked_by: str = "gateway"
+    streamed: bool = False
 
     @property
     def type(self) -> str:
@@ -108,6 +112,7 @@ QUESTIONS: tuple[Asked, ...] = (
     Asked(notices.WhereToReach, "gateway", 5.0, notices.Reached, asked_by="notifier"),
     Asked(webhooks.ListDeliveries, "notifier", 5.0, webhooks.Deliveries),
     Asked(webhooks.TryWebhook, "notifier", 25.0, webhooks.WebhookTried),
+    Asked(chat.AskChat, "evaluator", 20.0, chat.ChatPiece, streamed=True),
 )
 
 BY_TYPE: dict[str, Fact] = {fact.type: fact for fact in FACTS}

@@ -19,6 +19,10 @@ from contracts.catalogue import FACTS, QUESTIONS, SERVICES, Asked, Fact
 HERE = Path(__file__).resolve().parent
 REF = "#/components/schemas/{name}"
 HEADERS = "CloudEventsHeaders"
+STREAMED = (
+    "The answer comes in pieces. Each is a request that the reader acknowledges, naming its inbox again, before the "
+    "next is sent; an empty message ends the answer, a refusal breaks it off."
+)
 
 WHAT_TOKENS_MEAN = {
     "tenant": "The organisation the fact belongs to; `platform` for facts that belong to none.",
@@ -146,8 +150,9 @@ def _operation(action: str, channel: str, service: str, kind: type[Struct]) -> d
 
 def _with_reply(action: str, service: str, asked: Asked) -> dict[str, Any]:
     reply = f"{asked.type}.reply"
+    within = f"Answered within {asked.deadline:g} s."
     return _operation(action, asked.type, service, asked.kind) | {
-        "description": f"Answered within {asked.deadline:g} s.",
+        "description": f"{within} {STREAMED}" if asked.streamed else within,
         "reply": {
             "channel": _to(f"channels/{reply}"),
             "messages": [_to(f"channels/{reply}/messages/{_tag(kind)}") for kind in (asked.answer, Refusal)],

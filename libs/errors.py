@@ -2,8 +2,8 @@
 
 WoodshedError(code, status)
 ├── Rejected 422    can never work as asked; never retried
-│   └── NotFound 404 · Conflict 409 · Forbidden 403 · Unauthorized 401 · OverBudget 402 · TooLarge 413 ·
-│       OverQuota 429
+│   └── BadRequest 400 · NotFound 404 · Conflict 409 · Forbidden 403 · Unauthorized 401 · OverBudget 402 ·
+│       TooLarge 413 · OverQuota 429
 └── Busy(after) 503 comes back later
     └── TooMany 429
 
@@ -34,6 +34,13 @@ class Rejected(WoodshedError):
 
     status = 422
     code = "rejected"
+
+
+class BadRequest(Rejected):
+    """The request itself is at fault: a value that means nothing here, or one we cannot do."""
+
+    status = 400
+    code = "invalid_request"
 
 
 class NotFound(Rejected):

@@ -78,6 +78,7 @@ async def running(app: App, platform: Platform, tasks: asyncio.TaskGroup):  # ty
     finally:
         for task in started:
             task.cancel()
+        await consumer.stop()
         await platform.bus.close()
 
 

@@ -5,8 +5,10 @@ so it is logged there. Once the client gives up for good the process ends: the s
 (or the container engine) starts it afresh.
 """
 
+import contextlib
 import os
 import signal
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, TypeVar, Union
 
 import msgspec
@@ -17,7 +19,8 @@ from faststream.security import SASLPlaintext
 from opentelemetry.propagate import inject
 
 from contracts.base import Event, Question, Refusal, encode, subject_of
-from libs.errors import Busy, Conflict, Forbidden, NotFound, Rejected
+from libs.bus import streaming
+from libs.errors import BadRequest, Busy, Conflict, Forbidden, NotFound, Rejected
 from libs.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 A = TypeVar("A")
 
-_BY_STATUS: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict, 403: Forbidden}
+_BY_STATUS: dict[int, type[Rejected]] = {400: BadRequest, 404: NotFound, 409: Conflict, 403: Forbidden}
 
 
 class Bus:
@@ -86,19 +89,27 @@ class Bus:
         Raises what the answering service refused with (``Rejected`` or a kind of it), or
         ``Busy`` when nobody answered in time.
         """
-        headers: dict[str, str] = {}
-        inject(headers)
         try:
-            reply = await self.nc.request(question.subject, encode(question), timeout=timeout, headers=headers or None)
+            reply = await self.nc.request(question.subject, encode(question), timeout=timeout, headers=_trace_headers())
         except (TimeoutError, nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
-            service = question.subject.split(".")[1]
-            raise Busy(f"The {service} service did not answer within {timeout:g} s. Try again in a moment.") from error
-        said: A | Refusal = msgspec.json.decode(reply.data, type=Union[answer, Refusal])  # noqa: UP007
-        if isinstance(said, Refusal):
-            if said.status == 503:
-                raise Busy(said.message, code=said.code)
-            raise _BY_STATUS.get(said.status, Rejected)(said.message, code=said.code)
-        return said
+            raise _unanswered(question, timeout) from error
+        return _said(reply.data, answer)
+
+    async def stream(self, question: Question, piece: type[A], *, silence: float) -> AsyncGenerator[A]:
+        """Ask, and yield an answer that comes in pieces; closing this stops whoever answers.
+
+        Raises what the answering service refused with, before or between pieces, or ``Busy`` when it says nothing for
+        ``silence`` seconds.
+        """
+        messages = streaming.receive(
+            self.nc, question.subject, encode(question), headers=_trace_headers(), silence=silence
+        )
+        try:
+            async with contextlib.aclosing(messages):
+                async for message in messages:
+                    yield _said(message, piece)
+        except (TimeoutError, nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
+            raise _unanswered(question, silence) from error
 
     async def close(self) -> None:
         """Leave without ending the process. Safe to repeat."""
@@ -107,6 +118,26 @@ class Bus:
         self._closed = True
         self.nc._closed_cb = None
         await self.broker.stop()
+
+
+def _trace_headers() -> dict[str, str] | None:
+    headers: dict[str, str] = {}
+    inject(headers)
+    return headers or None
+
+
+def _said(body: bytes, answer: type[A]) -> A:
+    said: A | Refusal = msgspec.json.decode(body, type=Union[answer, Refusal])  # noqa: UP007
+    if not isinstance(said, Refusal):
+        return said
+    if said.status == 503:
+        raise Busy(said.message, code=said.code)
+    raise _BY_STATUS.get(said.status, Rejected)(said.message, code=said.code, field=said.field)
+
+
+def _unanswered(question: Question, seconds: float) -> Busy:
+    service = question.subject.split(".")[1]
+    return Busy(f"The {service} service did not answer within {seconds:g} s. Try again in a moment.")
 
 
 async def _report(error: Exception) -> None:

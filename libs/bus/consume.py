@@ -7,6 +7,7 @@
 - ``Rejected`` or a bug → five tries, then set aside with its traceback; nothing is dropped
 """
 
+import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from opentelemetry import trace
 from opentelemetry.propagate import extract
 from prometheus_client import Counter, Histogram
 
-from contracts.base import Event, Refusal, encode
+from contracts.base import Event, Question, Refusal, encode
 from contracts.catalogue import BY_TYPE
+from libs.bus import streaming
 from libs.bus.connection import Bus
 from libs.bus.router import Answer, Reaction, Router
 from libs.bus.streams import EVENTS
@@ -53,6 +55,7 @@ class Consumer:
         self.router = router
         self.bus = bus
         self.database = database
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Subscribe to the durable and to every question this service answers; the broker knows of it on return."""
@@ -135,32 +138,65 @@ class Consumer:
         taken.labels(self.router.service, "unreadable", "set_aside").inc()
         await raw.term()
 
+    async def stop(self) -> None:
+        """Break off the answers that still take time; their askers are told to come back."""
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+
     def _replier(self, answer: Answer) -> Any:
         async def reply(message: "NatsMessage") -> None:
             raw: Msg = message.raw_message
             with tracer.start_as_current_span(f"answer {answer.kind.__name__}", context=extract(raw.headers or {})):
-                said = await self._answer(raw.data, answer)
-            if raw.reply:
-                await self.bus.nc.publish(raw.reply, encode(said))
+                await self._reply(raw, answer)
 
-        return reply
+        async def reply_meanwhile(message: "NatsMessage") -> None:
+            task = asyncio.create_task(reply(message))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
 
-    async def _answer(self, body: bytes, answer: Answer) -> Any:
+        return reply_meanwhile if answer.slow else reply
+
+    async def _reply(self, raw: "Msg", answer: Answer) -> None:
+        """Send the answer, or say why there is none."""
         try:
-            question = msgspec.json.decode(body, type=answer.kind)
+            question = msgspec.json.decode(raw.data, type=answer.kind)
             given = self.router.given(answer.needs)
-            if answer.slow:
-                return await answer.handler(question, self.database, **given)
-            async with self.database.transaction(question.tenant) as tx:
-                return await answer.handler(question, tx, **given)
-        except msgspec.DecodeError as error:
-            return Refusal(code="bad_question", message=f"The question does not fit its contract: {error}")
-        except WoodshedError as error:
-            message = f"{error.message} {error.fix}" if error.fix else error.message
-            return Refusal(code=error.code, message=message, status=error.status)
+            if answer.streamed:
+                await streaming.send(self.bus.nc, raw.reply, answer.handler(question, self.database, **given))
+                return
+            said = await self._answer(question, answer, given)
+        except asyncio.CancelledError:
+            await self._say(raw, _STOPPING)
+            raise
         except Exception as error:
-            log.error("question failed", type=answer.kind.__name__, exc_info=error)
-            return Refusal(code="internal", message="Something went wrong while answering; see the log.", status=500)
+            said = _refusal(error, answer)
+        await self._say(raw, said)
+
+    async def _answer(self, question: Question, answer: Answer, given: dict[str, object]) -> Any:
+        if answer.slow:
+            return await answer.handler(question, self.database, **given)
+        async with self.database.transaction(question.tenant) as tx:
+            return await answer.handler(question, tx, **given)
+
+    async def _say(self, raw: "Msg", said: Any) -> None:
+        if raw.reply:
+            await self.bus.nc.publish(raw.reply, encode(said))
+
+
+_STOPPING = Refusal(
+    code="busy", message="The service that answers is being stopped. Try again in a moment.", status=503
+)
+
+
+def _refusal(error: Exception, answer: Answer) -> Refusal:
+    if isinstance(error, msgspec.DecodeError):
+        return Refusal(code="bad_question", message=f"The question does not fit its contract: {error}")
+    if isinstance(error, WoodshedError):
+        message = f"{error.message} {error.fix}" if error.fix else error.message
+        return Refusal(code=error.code, message=message, status=error.status, field=error.field)
+    log.error("question failed", type=answer.kind.__name__, exc_info=error)
+    return Refusal(code="internal", message="Something went wrong while answering; see the log.", status=500)
 
 
 def _decode(body: bytes, reaction: Reaction, headers: dict[str, str]) -> Event:

@@ -5,7 +5,7 @@ A handler takes the fact and a transaction; further parameters are given by name
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from msgspec import Struct
 from contracts.base import Event, Question, type_of
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+G = TypeVar("G", bound=Callable[..., AsyncGenerator[Any]])
 
 
 class Reaction(Struct, frozen=True):
@@ -25,12 +26,16 @@ class Reaction(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A handler of one kind of question. ``slow``: it takes the database and opens short transactions of its own."""
+    """A handler of one kind of question. ``slow``: it takes the database and opens short transactions of its own.
+
+    A ``streamed`` one is slow and an async generator: it yields its answer in pieces.
+    """
 
     kind: type[Question]
-    handler: Callable[..., Awaitable[Any]]
+    handler: Callable[..., Any]
     slow: bool
     needs: tuple[str, ...]
+    streamed: bool = False
 
 
 class Router:
@@ -57,12 +62,22 @@ class Router:
         """Answer this question, in a transaction of the asker's tenant.
 
         An answer that takes seconds is ``slow``: it is given the database instead, so that it holds no connection
-        while it works.
+        while it works, and others are answered meanwhile.
         """
 
         def register(handler: F) -> F:
             self._refuse_twice(type_of(kind), self.answers_to)
             self.answers_to[type_of(kind)] = Answer(kind, handler, slow, _needs(handler))
+            return handler
+
+        return register
+
+    def streams(self, kind: type[Question]) -> Callable[[G], G]:
+        """Answer this question in pieces, as they are yielded; the handler is closed when nobody reads any more."""
+
+        def register(handler: G) -> G:
+            self._refuse_twice(type_of(kind), self.answers_to)
+            self.answers_to[type_of(kind)] = Answer(kind, handler, True, _needs(handler), streamed=True)
             return handler
 
         return register
@@ -76,5 +91,5 @@ class Router:
             raise ValueError(f"{self.service} has two handlers for {tag}")
 
 
-def _needs(handler: Callable[..., Awaitable[Any]]) -> tuple[str, ...]:
+def _needs(handler: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(handler).parameters)[2:]

@@ -15,6 +15,7 @@ def test_every_status_and_code_belongs_to_one_kind() -> None:
     assert {kind.__name__: kind.status for kind in kinds()} == {
         "WoodshedError": 500,
         "Rejected": 422,
+        "BadRequest": 400,
         "NotFound": 404,
         "Conflict": 409,
         "Forbidden": 403,
