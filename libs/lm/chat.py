@@ -17,10 +17,12 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel
 
 Message = Mapping[str, Any]
 """A turn: ``role``, ``content``, and ``weight`` 0 on an assistant's turn that must not be learned (OpenAI's field)."""
 
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _SLOT = re.compile("\ue000(\\d+)\ue001")
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
@@ -81,6 +83,8 @@ class ChatFormat:
             token.content: index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special
         }
         self._controls = controls
+        self._silent = frozenset(controls.values())
+        self._bytewise = isinstance(tokenizer.decoder, ByteLevel)
         self._control = re.compile(
             "|".join(re.escape(each) for each in sorted(controls, key=len, reverse=True)) or "$^"
         )
@@ -119,6 +123,27 @@ class ChatFormat:
     def text(self, ids: Sequence[int]) -> str:
         """Return what generated ids say, control tokens left out."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def octets(self, token: int, *, first: bool = False) -> bytes:
+        """Return the bytes a generated token adds to a reply, perhaps half a character; a control token adds none.
+
+        ``first``: the reply begins with it, where a SentencePiece model's leading blank is no part of the text.
+        """
+        if token in self._silent:
+            return b""
+        octets = self.spelled(token)
+        return octets if self._bytewise or not first else octets.removeprefix(b" ")
+
+    def spelled(self, token: int) -> bytes:
+        """Return the bytes a token stands for, a control token's own name included."""
+        piece = self._tokenizer.id_to_token(token) or ""
+        if token in self._silent:
+            return piece.encode()
+        if self._bytewise:
+            return bytes(_BYTE_OF[each] for each in piece) if set(piece) <= _BYTE_OF.keys() else piece.encode()
+        if found := _BYTE.fullmatch(piece):
+            return bytes([int(found[1], 16)])
+        return piece.replace("▁", " ").encode()
 
     def plain(self, text: str) -> list[int]:
         """Encode bare text; nothing in it becomes a control token."""
@@ -187,6 +212,16 @@ class ChatFormat:
             return str(self._template.render(messages=slots, add_generation_prompt=generate, **self._special))
         except TemplateError as error:
             raise ChatError(f"The model's chat template refuses the roles {', '.join(roles)}: {error}") from error
+
+
+def _bytes_by_letter() -> dict[str, int]:
+    """Return the byte each letter of a byte-level vocabulary stands for (OpenAI, GPT-2, ``bytes_to_unicode``)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}
+
+
+_BYTE_OF = _bytes_by_letter()
 
 
 def _roles(messages: Sequence[Message]) -> tuple[str, ...]:

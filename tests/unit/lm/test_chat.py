@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
 
 from libs.lm.chat import ChatError, ChatFormat
 
@@ -114,3 +115,29 @@ def test_it_needs_no_torch(model_dir: Path) -> None:
     code = f"from libs.lm.chat import ChatFormat; from pathlib import Path; ChatFormat.load(Path({str(model_dir)!r}))\n"
     check = "import sys; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'heavy import'"
     subprocess.run([sys.executable, "-c", code + check], check=True)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=WORDS)
+def test_the_bytes_of_a_replys_tokens_are_its_text(chat: ChatFormat, text: str) -> None:
+    ids = chat.plain(text)
+    octets = b"".join(chat.octets(each, first=at == 0) for at, each in enumerate(ids))
+    assert octets.decode(errors="replace") == chat.text(ids) == text
+
+
+def test_a_control_token_says_nothing_but_has_a_name(chat: ChatFormat) -> None:
+    assert (chat.octets(chat.end_token), chat.spelled(chat.end_token)) == (b"", b"<|im_end|>")
+
+
+def test_a_sentencepiece_vocabulary_gives_bytes_too() -> None:
+    vocabulary = {"</s>": 0, "▁Hi": 1, "▁you": 2, "<0xC3>": 3, "<0xA9>": 4}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    chat = ChatFormat(tokenizer, template, {"eos_token": "</s>"})
+    ids = [1, 2, 3, 4]
+    octets = b"".join(chat.octets(each, first=at == 0) for at, each in enumerate(ids))
+    assert octets.decode() == chat.text(ids) == "Hi youé"
