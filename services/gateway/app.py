@@ -25,6 +25,7 @@ from services.gateway.permitted import permitted
 from services.gateway.progress import Progress
 from services.gateway.routes import (
     audit,
+    chat,
     checkpoints,
     datasets,
     estimates,
@@ -85,6 +86,7 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse) -> 
             links.download,
             webhooks.router,
             webhooks.list_event_types,
+            chat.create_chat_completion,
             events.router,
             keys.router,
             members.router,

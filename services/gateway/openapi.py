@@ -16,6 +16,7 @@ TAGS = (
     Tag("Notices", "Who is told what happens, on which channel, when."),
     Tag("Links", "Downloads for people without an API key, for a while."),
     Tag("Webhooks", "Calls to addresses of your own, signed and retried (OpenAI's wire)."),
+    Tag("Chat", "Conversations with base models and trained ones (OpenAI's wire)."),
     Tag("Live", "Server-Sent Events that resume."),
     Tag("People", "Members and their roles, API keys, and the log of who changed what."),
     Tag("Health", "For operators; no key needed."),

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
-OPENAIS_WIRE = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/models")
+OPENAIS_WIRE = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/models", "/v1/chat")
 
 EXPLAINED = {
     400: "The request does not have the shape this call needs.",
