@@ -32,7 +32,7 @@ class AskChat(Question, frozen=True, kw_only=True, tag="chat.ask.v1"):
     job_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,80}$")] = ""
     max_tokens: Count = 0
     temperature: Annotated[float, Meta(ge=0, le=2)] = 1.0
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    top_p: Annotated[float, Meta(ge=0, le=1)] = 1.0
     stop: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=4)] = ()
     seed: int | None = None
     logprobs: bool = False

@@ -20,7 +20,7 @@ from opentelemetry.propagate import inject
 
 from contracts.base import Event, Question, Refusal, encode, subject_of
 from libs.bus import streaming
-from libs.errors import BadRequest, Busy, Conflict, Forbidden, NotFound, Rejected
+from libs.errors import BadRequest, Busy, Conflict, Forbidden, NotFound, Rejected, WoodshedError
 from libs.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _said(body: bytes, answer: type[A]) -> A:
         return said
     if said.status == 503:
         raise Busy(said.message, code=said.code)
+    if said.status >= 500:
+        raise WoodshedError(said.message, code=said.code)
     raise _BY_STATUS.get(said.status, Rejected)(said.message, code=said.code, field=said.field)
 
 

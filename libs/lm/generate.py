@@ -65,8 +65,8 @@ def load(model_dir: Path, adapter_dir: Path | None = None, *, dtype: str = "bflo
     """
     base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=getattr(torch, dtype)).to(device)
     if adapter_dir is not None and (adapter_dir / WHOLE).is_file():
-        return Loaded(_whole(base, adapter_dir).eval(), ChatFormat.load(model_dir), True, base.eval())
-    model = base if adapter_dir is None else _with_adapter(base, adapter_dir)
+        return Loaded(become(copy.deepcopy(base), adapter_dir).eval(), ChatFormat.load(model_dir), True, base.eval())
+    model = base if adapter_dir is None else attach(base, adapter_dir)
     return Loaded(model.eval(), ChatFormat.load(model_dir), adapter_dir is not None)
 
 
@@ -117,26 +117,47 @@ def _reply(chat: ChatFormat, ids: list[int]) -> Reply:
     return Reply(chat.text(spoken).strip(), len(spoken) + finished, finished)
 
 
-def _whole(base: Any, folder: Path) -> Any:
-    """Rebuild the model that the base became; of the folder only the weights are read, never a configuration."""
+def become(model: Any, folder: Path) -> Any:
+    """Give a model the weights of what was made of it as a whole; of the folder only they are read.
+
+    ``BadAdapter`` when they do not fit, or hold numbers that are none.
+    """
     weights = _finite(load_file(folder / WHOLE))
-    tied = {"lm_head.weight"} if base.config.tie_word_embeddings else set()
-    shapes = {name: tuple(each.shape) for name, each in base.state_dict().items() if name not in tied}
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    shapes = {name: tuple(each.shape) for name, each in model.state_dict().items() if name not in tied}
     _same({name: tuple(each.shape) for name, each in weights.items()}, shapes)
-    model = copy.deepcopy(base)
     model.load_state_dict(weights, strict=not tied)
     return model
 
 
-def _with_adapter(base: Any, folder: Path) -> Any:
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+def attach(model: Any, folder: Path, name: str = "default") -> Any:
+    """Put an adapter on a model, beside those that are on it already; return the model with its adapters.
+
+    ``BadAdapter`` leaves the model as it was.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 
     config = check(folder)
     weights = _finite(load_file(folder / WEIGHTS))
-    model = get_peft_model(base, LoraConfig(**_fields(config)))
-    _fits(model, weights)
-    set_peft_model_state_dict(model, weights)
+    _same({key: tuple(tensor.shape) for key, tensor in weights.items()}, _wanted(model, config))
+    settings = LoraConfig(**_fields(config))
+    if isinstance(model, PeftModel):
+        model.add_adapter(name, settings)
+    else:
+        model = get_peft_model(model, settings, adapter_name=name)
+    set_peft_model_state_dict(model, weights, adapter_name=name)
     return model
+
+
+def _wanted(model: Any, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+    """Return the tensors that an adapter of this configuration has for this model, by name, with their shapes."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, module in causal.named_modules():
+        if name.rsplit(".", 1)[-1] in config.target_modules:
+            shapes[f"base_model.model.{name}.lora_A.weight"] = (config.r, module.in_features)
+            shapes[f"base_model.model.{name}.lora_B.weight"] = (module.out_features, config.r)
+    return shapes
 
 
 def _fields(config: AdapterConfig) -> dict[str, Any]:
@@ -155,13 +176,6 @@ def _finite(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     if wrong is not None:
         raise BadAdapter(f"{wrong} holds numbers that are none (NaN or infinite): the adapter is damaged.")
     return weights
-
-
-def _fits(model: Any, weights: dict[str, Tensor]) -> None:
-    from peft import get_peft_model_state_dict
-
-    wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
-    _same({name: tuple(tensor.shape) for name, tensor in weights.items()}, wanted)
 
 
 def _same(given: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:

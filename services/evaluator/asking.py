@@ -1,118 +1,221 @@
-"""Answers for a finished model, from a process that loads when first asked and leaves when nobody asks any more."""
+"""Replies of models, from a process that loads them when first asked and leaves when nobody asks any more."""
 
 import asyncio
+import contextlib
+import itertools
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from contracts.chat import AskChat, ChatPiece, Turn
 from contracts.evaluations import ModelReplied
 from contracts.runs import RunFinished
-from libs.errors import Busy, Rejected
+from libs.errors import BadRequest, Busy, NotFound, Rejected
 from libs.lm.models import UnknownModel, resolve
 from libs.storage import Storage
 from services.evaluator import child, fetching
-from services.evaluator.answering.shapes import Asked, Said
+from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop
 from services.evaluator.carrying_out import threads
+from services.evaluator.scoring.shapes import Failure
 from services.evaluator.settings import Settings
 
 log = structlog.get_logger()
 
-WAITING_ROOM = 2
-"""How many questions may be in the house at once: the second waits for the first, a third is told to come back."""
 LOOK = 1.0
+BEAT = 5.0
+"""Seconds without a word after which an asker is told that somebody is still at work."""
+STUCK = 600.0
+"""Seconds without a word to a conversation after which the process is taken for stuck, and replaced."""
 DEADLINE = 110.0
+
+Words = asyncio.Queue[Said | None]
 
 
 class Asker:
-    """Keeps at most one answering process, one question at a time."""
+    """Keeps at most one answering process, and every conversation with it apart from the others."""
 
     def __init__(self, settings: Settings, storage: Storage) -> None:
         self.settings = settings
         self.storage = storage
-        self._turn = asyncio.Lock()
-        self._here = 0
+        self._door = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._child: child.Child | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._talks: dict[int, Words] = {}
+        self._numbers = itertools.count(1)
         self._used = 0.0
 
     async def ask(self, run: RunFinished, prompt: str, max_tokens: int) -> ModelReplied:
-        """Let base and tuned answer. ``Busy`` when others are waiting already or the process failed."""
-        if self._here >= WAITING_ROOM:
-            raise Busy("The models are answering others right now. Ask again in a few seconds.", after=5.0)
-        self._here += 1
+        """Let base and tuned answer, greedily. ``Busy`` when it takes too long or too many are being answered."""
+        question = AskChat(
+            tenant=run.tenant,
+            base_model=run.base_model,
+            messages=(Turn("user", prompt),),
+            max_tokens=max_tokens,
+            temperature=0.0,
+        )
         try:
-            async with self._turn, asyncio.timeout(DEADLINE):
-                return await self._ask(run, prompt, max_tokens)
+            async with asyncio.timeout(DEADLINE):
+                return ModelReplied(base=await self._whole(question, None), tuned=await self._whole(question, run))
         except TimeoutError:
             raise Busy(f"The models did not answer within {DEADLINE:.0f} s. Ask again, or for fewer tokens.") from None
-        finally:
-            self._here -= 1
+
+    async def chat(self, question: AskChat, run: RunFinished | None) -> AsyncGenerator[ChatPiece]:
+        """Yield the reply of a base, or of what a run made of it; closing this stops the reply.
+
+        ``NotFound`` when a model is missing, ``BadRequest`` when the conversation does not fit it, ``Busy`` when too
+        many are being answered or the process died.
+        """
+        base = self._base(run.base_model if run else question.base_model)
+        folder = Path(self.settings.data_dir) / "evaluator" / "adapters"
+        adapter = str(await fetching.adapter(self.storage, run, folder)) if run else ""
+        async with aclosing(self._talk(question, base, adapter)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def run(self) -> None:
         """Send an unused process away, until cancelled; then send it away for good."""
         try:
             while True:
                 await asyncio.sleep(LOOK)
-                async with self._turn:
-                    if self._child and time.monotonic() - self._used > self.settings.ask_idle:
-                        await self._leave()
+                if self._child and not self._talks and time.monotonic() - self._used > self.settings.ask_idle:
+                    await self._leave(self._child)
         finally:
-            await self._leave()
+            if self._child:
+                await self._leave(self._child)
 
-    @property
-    def loaded(self) -> bool:
-        """Whether an answering process is there now."""
-        return self._child is not None
-
-    async def _ask(self, run: RunFinished, prompt: str, max_tokens: int) -> ModelReplied:
+    def _base(self, name: str) -> str:
         try:
-            base = resolve(Path(self.settings.models_dir), run.base_model)
+            return str(resolve(Path(self.settings.models_dir), name))
         except UnknownModel as error:
-            raise Rejected(str(error), code="model_missing") from error
-        adapter = await fetching.adapter(self.storage, run, Path(self.settings.data_dir) / "evaluator" / "adapters")
-        said = await self._exchange(
-            Asked(
-                base=str(base),
-                adapter=str(adapter),
-                prompt=prompt,
-                max_tokens=max_tokens,
-                threads=threads(self.settings),
-                precision=self.settings.precision,
-            )
-        )
-        self._used = time.monotonic()
-        if said.failure:
-            raise Rejected(said.failure.message, code=said.failure.reason)
-        return ModelReplied(base=said.base, tuned=said.tuned)
+            raise NotFound(str(error), code="model_missing") from error
 
-    async def _exchange(self, asked: Asked) -> Said:
-        """Put one line in, read one line out; a process that dies or is interrupted midway is replaced next time."""
+    async def _whole(self, question: AskChat, run: RunFinished | None) -> str:
+        async with aclosing(self.chat(question, run)) as pieces:
+            return "".join([piece.text async for piece in pieces]).strip()
+
+    async def _talk(self, question: AskChat, base: str, adapter: str) -> AsyncGenerator[ChatPiece]:
+        if len(self._talks) >= self.settings.conversations:
+            raise Busy("The models are answering others right now. Ask again in a few seconds.", after=5.0)
+        number, words = next(self._numbers), Words()
+        self._talks[number] = words
+        finish = ""
         try:
-            process = await self._present()
-            await process.put(msgspec.json.encode(asked))
-            line = await process.line()
-        except BaseException as error:
-            await self._leave()
-            if isinstance(error, OSError):
-                raise _died() from error
-            raise
-        if not line:
-            await self._leave()
-            raise _died()
-        return msgspec.json.decode(line, type=Said)
+            await self._begin(Begin(id=number, base=base, adapter=adapter, question=question))
+            while not finish:
+                piece = await self._heard(words)
+                finish = piece.finish
+                yield piece
+        finally:
+            del self._talks[number]
+            self._used = time.monotonic()
+            if self._child and not finish:
+                with contextlib.suppress(OSError):
+                    await self._child.put(msgspec.json.encode(Stop(id=number)))
+
+    async def _heard(self, words: Words) -> ChatPiece:
+        """Return what was said since, put together."""
+        try:
+            async with asyncio.timeout(STUCK):
+                found = [await words.get()]
+        except TimeoutError:
+            if self._child:
+                await self._leave(self._child)
+            raise _died() from None
+        while not words.empty():
+            found.append(words.get_nowait())
+        pieces = []
+        for said in found:
+            if said is None:
+                raise _died()
+            if said.failure:
+                raise _refused(said.failure)
+            pieces.append(said.piece or ChatPiece())
+        return merged(pieces)
+
+    async def _begin(self, order: Begin) -> None:
+        try:
+            await (await self._present()).put(msgspec.json.encode(order))
+        except OSError as error:
+            raise _died() from error
 
     async def _present(self) -> child.Child:
-        if self._child is None:
-            self._child = await self._stack.enter_async_context(child.started("services.evaluator.answering"))
-            log.info("answering process started")
-        return self._child
+        async with self._door:
+            if self._child is None:
+                self._child = await self._stack.enter_async_context(
+                    child.started("services.evaluator.answering", msgspec.json.encode(self._spec()).decode())
+                )
+                self._listening = asyncio.create_task(self._listen(self._child))
+                log.info("answering process started")
+            return self._child
 
-    async def _leave(self) -> None:
-        self._child = None
-        await self._stack.aclose()
+    def _spec(self) -> Spec:
+        return Spec(
+            threads=threads(self.settings),
+            precision=self.settings.precision,
+            kept=self.settings.kept_models,
+            reply_limit=self.settings.reply_limit,
+        )
+
+    async def _listen(self, process: child.Child) -> None:
+        async for line in process.lines():
+            said = msgspec.json.decode(line, type=Said)
+            if said.id in self._talks:
+                self._talks[said.id].put_nowait(said)
+        await self._leave(process)
+
+    async def _leave(self, process: child.Child) -> None:
+        """Send the process away, and tell everybody who still listens to it."""
+        async with self._door:
+            if self._child is not process:
+                return
+            self._child = None
+            for words in self._talks.values():
+                words.put_nowait(None)
+            await self._stack.aclose()
+
+
+def merged(pieces: list[ChatPiece]) -> ChatPiece:
+    """Put pieces that follow each other together."""
+    return msgspec.structs.replace(
+        pieces[-1],
+        text="".join(each.text for each in pieces),
+        tokens=tuple(token for each in pieces for token in each.tokens),
+    )
+
+
+async def with_signs_of_life(pieces: AsyncGenerator[ChatPiece]) -> AsyncGenerator[ChatPiece]:
+    """Yield pieces, and an empty one whenever there was none for ``BEAT`` seconds."""
+    coming = asyncio.create_task(_next(pieces))
+    try:
+        while True:
+            await asyncio.wait((coming,), timeout=BEAT)
+            if not coming.done():
+                yield ChatPiece()
+                continue
+            piece = coming.result()
+            if piece is None:
+                return
+            yield piece
+            coming = asyncio.create_task(_next(pieces))
+    finally:
+        coming.cancel()
+        await asyncio.wait((coming,))
+        await pieces.aclose()
+
+
+async def _next(pieces: AsyncGenerator[ChatPiece]) -> ChatPiece | None:
+    return await anext(pieces, None)
+
+
+def _refused(failure: Failure) -> Rejected:
+    if failure.reason in (TOO_LONG, "bad_data"):
+        return BadRequest(failure.message, code=failure.reason, field="messages")
+    return Rejected(failure.message, code=failure.reason)
 
 
 def _died() -> Busy:

@@ -1,8 +1,10 @@
 """Brings an adapter and a held-out split to this machine, and checks that they are what was stored."""
 
+import asyncio
 import contextlib
 import hashlib
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +15,9 @@ from libs.lm.adapters import CONFIG, WEIGHTS, WHOLE
 from libs.storage import Storage
 from libs.storage.store import Corrupted
 from services.evaluator.domain.owed import held_out
+
+_turns: "WeakValueDictionary[Path, asyncio.Lock]" = WeakValueDictionary()
+"""Folders that are being filled: whoever needs one waits for it."""
 
 METRICS = "metrics.csv"
 MANIFEST = "manifest.json"
@@ -63,13 +68,19 @@ async def split(storage: Storage, run: RunFinished, cache: Path) -> HeldOut:
 async def adapter(storage: Storage, run: RunFinished, cache: Path) -> Path:
     """Return a folder with the run's adapter, or the whole model that it trained, fetched once.
 
-    ``Corrupted`` if its weights are not the run's.
+    ``NotFound`` when it is no longer stored, wherever copies are left; ``Corrupted`` if its weights are not the run's.
     """
     folder = cache / run.sha256
-    whole = f"{run.adapter_uri}/{WHOLE}" in await storage.list(run.adapter_uri)
-    for name, digest in ((WHOLE, run.sha256),) if whole else ((CONFIG, None), (WEIGHTS, run.sha256)):
-        if not (folder / name).is_file():
-            await storage.fetch(f"{run.adapter_uri}/{name}", folder / name, digest)
-    with contextlib.suppress(NotFound):
-        await storage.fetch(f"{run.adapter_uri}/{METRICS}", folder / METRICS)
+    async with _turns.setdefault(folder, asyncio.Lock()):
+        stored = await storage.list(run.adapter_uri)
+        weights = WHOLE if f"{run.adapter_uri}/{WHOLE}" in stored else WEIGHTS
+        if f"{run.adapter_uri}/{weights}" not in stored:
+            raise NotFound(
+                f"The weights that {run.job_id} trained are no longer in storage. Restore them, or train again."
+            )
+        for name, digest in ((WHOLE, run.sha256),) if weights == WHOLE else ((CONFIG, None), (WEIGHTS, run.sha256)):
+            if not (folder / name).is_file():
+                await storage.fetch(f"{run.adapter_uri}/{name}", folder / name, digest)
+        with contextlib.suppress(NotFound):
+            await storage.fetch(f"{run.adapter_uri}/{METRICS}", folder / METRICS)
     return folder

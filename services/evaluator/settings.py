@@ -38,6 +38,15 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     ask_idle: Annotated[
         float, Meta(description="Seconds the process that answers questions to models stays loaded unused.", ge=0)
     ] = 300.0
+    kept_models: Annotated[
+        int, Meta(description="Models that stay loaded for chats: bases and adapters, the last asked for.", ge=1)
+    ] = 3
+    conversations: Annotated[
+        int, Meta(description="Chats answered at once, a token each in turn; one more is told to come back.", ge=1)
+    ] = 8
+    reply_limit: Annotated[
+        int, Meta(description="Longest chat reply in tokens where the request names no limit.", ge=1)
+    ] = 1024
     rate: Annotated[
         float, Meta(description="Money per device hour, for the cost in reports; 0: reports name no cost.", ge=0)
     ] = 0.0

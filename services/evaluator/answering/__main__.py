@@ -1,46 +1,50 @@
-"""Answer until stdin closes: ``python -m services.evaluator.answering``. Keeps the model it was last asked for."""
+"""Answer until stdin closes: ``python -m services.evaluator.answering SPEC``. Orders come and words go line by line."""
 
 import sys
-from functools import lru_cache
+import threading
+from queue import Empty, SimpleQueue
 
 import msgspec
 
-from services.evaluator.answering.shapes import Asked, Said
-from services.evaluator.scoring.failures import classified
+from services.evaluator.answering.shapes import Begin, Said, Spec, Stop
 
-
-@lru_cache(maxsize=1)
-def loaded(base: str, adapter: str, threads: int, precision: str):  # type: ignore[no-untyped-def]
-    """Load a base with an adapter; the one asked for last stays."""
-    from services.evaluator.scoring import machine
-
-    return machine.load(base, adapter, threads=threads, precision=precision)[0]
-
-
-def answer(asked: Asked) -> Said:
-    """Let both models answer, greedily."""
-    from libs.lm.generate import replies
-
-    models = loaded(asked.base, asked.adapter, asked.threads, asked.precision)
-    conversation = [[{"role": "user", "content": asked.prompt}]]
-    base, tuned = (
-        replies(models, conversation, tuned=each, max_new_tokens=asked.max_tokens)[0].text for each in (False, True)
-    )
-    return Said(base=base, tuned=tuned)
+Orders = SimpleQueue[Begin | Stop | None]
 
 
 def main() -> None:
-    """Answer line by line; what cannot be answered is said, a bug ends the process."""
+    """Let conversations begin, speak and stop."""
+    from services.evaluator.answering.models import Models
+    from services.evaluator.answering.room import Room
+
+    spec = msgspec.json.decode(sys.argv[1], type=Spec)
+    room = Room(spec, Models(spec), _say)
+    orders: Orders = SimpleQueue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    while _heard(orders, room):
+        room.round()
+
+
+def _heard(orders: Orders, room: "Room") -> bool:  # type: ignore[name-defined]  # noqa: F821
+    """Take in what was ordered, waiting only where there is nothing to do; tell whether to go on."""
+    try:
+        while True:
+            order = orders.get(block=room.empty)
+            if order is None:
+                return False
+            room.hear(order)
+    except Empty:
+        return True
+
+
+def _listen(orders: Orders) -> None:
     for line in sys.stdin.buffer:
-        try:
-            said = answer(msgspec.json.decode(line, type=Asked))
-        except Exception as error:
-            failure = classified(error)
-            if failure is None:
-                raise
-            said = Said(failure=failure)
-        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
-        sys.stdout.buffer.flush()
+        orders.put(msgspec.json.decode(line, type=Begin | Stop))
+    orders.put(None)
+
+
+def _say(said: Said) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -1,24 +1,42 @@
-"""One line in, one line out: what the answering process is asked and says. No torch."""
+"""What the answering process is told and says, a line each. No torch: the service reads these too."""
 
 from msgspec import Struct
 
+from contracts.chat import AskChat, ChatPiece
 from services.evaluator.scoring.shapes import Failure
 
 
-class Asked(Struct, frozen=True, kw_only=True):
-    """A prompt for a base model and the adapter on it; folders are of this machine."""
+class Spec(Struct, frozen=True, kw_only=True):
+    """How the process works, given when it starts: ``kept`` models in memory, ``reply_limit`` tokens unless asked."""
 
-    base: str
-    adapter: str
-    prompt: str
-    max_tokens: int
     threads: int
     precision: str
+    kept: int
+    reply_limit: int
+
+
+class Begin(Struct, frozen=True, kw_only=True, tag="begin"):
+    """Begin a conversation. ``base`` and ``adapter`` are folders of this machine; no adapter: the base answers."""
+
+    id: int
+    base: str
+    adapter: str
+    question: AskChat
+
+
+class Stop(Struct, frozen=True, kw_only=True, tag="stop"):
+    """Nobody reads the conversation any more."""
+
+    id: int
 
 
 class Said(Struct, frozen=True, kw_only=True):
-    """Both replies, or why there are none."""
+    """A part of a conversation's reply, or why there is none."""
 
-    base: str = ""
-    tuned: str = ""
+    id: int
+    piece: ChatPiece | None = None
     failure: Failure | None = None
+
+
+TOO_LONG = "context_length_exceeded"
+"""The reason of a failure: the conversation leaves the model no room for a reply."""

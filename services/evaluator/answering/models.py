@@ -1,0 +1,141 @@
+"""The models that are in memory: bases, the adapters on them, and which of them is speaking.
+
+A base is loaded once for all its adapters, and switching between these moves no weights. A model trained as a whole
+has weights of its own. Imports torch.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from libs.lm.adapters import WHOLE
+from libs.lm.chat import ChatFormat
+from libs.lm.generate import attach, become
+from libs.lm.models import RECORD, record_of
+from services.evaluator.answering.shapes import Spec
+from services.evaluator.domain.keeping import Shelf
+from services.evaluator.scoring.machine import precision_for
+
+
+class Key(NamedTuple):
+    """A model by its folders: a base, and the adapter on it, if any."""
+
+    base: str
+    adapter: str
+
+
+class Weights:
+    """Weights in memory, with the adapters on them."""
+
+    def __init__(self, causal: Any) -> None:
+        self.causal = causal.eval()
+        self._adapted: Any = None
+        self._on: str | None = None
+
+    def add(self, adapter: str) -> None:
+        """Put an adapter on; ``BadAdapter`` when it does not fit."""
+        below = self.causal if self._adapted is None else self._adapted
+        self._adapted = attach(below, Path(adapter), _name(adapter)).eval()
+        self._on = None
+
+    def remove(self, adapter: str) -> None:
+        """Take an adapter off."""
+        self._adapted.delete_adapter(_name(adapter))
+        self._on = None
+
+    def use(self, adapter: str) -> None:
+        """Let the next tokens be those of this adapter, or of the base."""
+        if self._adapted is None or self._on == adapter:
+            return
+        if adapter:
+            self._adapted.base_model.enable_adapter_layers()
+            self._adapted.base_model.set_adapter(_name(adapter), inference_mode=True)
+        else:
+            self._adapted.base_model.disable_adapter_layers()
+        self._on = adapter
+
+
+class Model(NamedTuple):
+    """A model that can speak: its weights, the adapter on them, its format, its context, its fingerprint."""
+
+    weights: Weights
+    adapter: str
+    chat: ChatFormat
+    context: int
+    fingerprint: str
+
+    @torch.inference_mode()
+    def read(self, ids: list[int], cache: Any) -> torch.Tensor:
+        """Read tokens after those in ``cache``; return the logits of what follows, shape (vocabulary,)."""
+        self.weights.use(self.adapter)
+        causal = self.weights.causal
+        given = torch.tensor([ids], device=causal.device)
+        logits: torch.Tensor = causal(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        return logits[0, -1]
+
+
+class Models:
+    """Up to ``kept`` models; bases stay as long as one of them needs them."""
+
+    def __init__(self, spec: Spec) -> None:
+        torch.set_num_threads(spec.threads)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._precision = precision_for(spec.precision, self._device)
+        self._bases: dict[str, Weights] = {}
+        self._shelf: Shelf[Key, Model] = Shelf(spec.kept)
+
+    def get(self, key: Key, speaking: set[Key]) -> Model:
+        """Return a model, loaded if it is not there. ``Full`` when it has to wait for one of those ``speaking``."""
+        return self._shelf.get(key, lambda: self._load(key), self._drop, speaking)
+
+    @property
+    def kept(self) -> tuple[Key, ...]:
+        """The models in memory, the one asked for last at the end."""
+        return self._shelf.kept
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The base models in memory."""
+        return tuple(self._bases)
+
+    def _load(self, key: Key) -> Model:
+        whole = bool(key.adapter) and (Path(key.adapter) / WHOLE).is_file()
+        weights = Weights(become(self._read(key.base), Path(key.adapter))) if whole else self._on_base(key)
+        return Model(
+            weights,
+            "" if whole else key.adapter,
+            ChatFormat.load(Path(key.base)),
+            weights.causal.config.max_position_embeddings,
+            self._fingerprint(key),
+        )
+
+    def _on_base(self, key: Key) -> Weights:
+        weights = self._bases.get(key.base) or Weights(self._read(key.base))
+        if key.adapter:
+            weights.add(key.adapter)
+        self._bases[key.base] = weights
+        return weights
+
+    def _read(self, base: str) -> Any:
+        dtype = getattr(torch, self._precision)
+        return AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(self._device)
+
+    def _drop(self, key: Key, model: Model) -> None:
+        if model.adapter:
+            model.weights.remove(model.adapter)
+        if not any(each.base == key.base for each in self._shelf.kept):
+            self._bases.pop(key.base, None)
+
+    def _fingerprint(self, key: Key) -> str:
+        base = Path(key.base)
+        revision = record_of(base).revision if (base / RECORD).is_file() else key.base
+        made_of = (revision, _name(key.adapter), self._device, self._precision, torch.__version__)
+        return f"fp_{hashlib.sha256(' '.join(made_of).encode()).hexdigest()[:12]}"
+
+
+def _name(adapter: str) -> str:
+    """Return what an adapter is called among others: its folder is named after its weights' hash."""
+    return Path(adapter).name.replace(".", "_")
