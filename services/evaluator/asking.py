@@ -77,6 +77,11 @@ class Asker:
             async for piece in pieces:
                 yield piece
 
+    @property
+    def talking(self) -> int:
+        """How many conversations are going on."""
+        return len(self._talks)
+
     async def run(self) -> None:
         """Send an unused process away, until cancelled; then send it away for good."""
         try:

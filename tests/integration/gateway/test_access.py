@@ -64,6 +64,7 @@ PUBLIC = {
     "get /v1/downloads/{link}",
     "post /v1/sessions",
     "post /v1/invitations/accept",
+    "post /v1/chat/completions",
 }
 
 

@@ -1,0 +1,195 @@
+"""The answering process's parts in this process, on a tiny model: served equals trained, turns, memory, adapters."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.chat import AskChat, ChatPiece, Turn
+from contracts.recipes import SHIPPED_MODEL
+from libs.lm.adapters import WEIGHTS, WHOLE
+from libs.lm.chat import ChatFormat
+from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop
+from tests.integration.evaluator.conftest import adapter
+
+torch = pytest.importorskip("torch")
+HELLO = (Turn("user", "I owe 700 dollars. What is first?"),)
+
+
+def asked(messages: tuple[Turn, ...] = HELLO, **changes: Any) -> AskChat:
+    given = {"max_tokens": 12, "temperature": 0.0, "logprobs": True, "top_logprobs": 2} | changes
+    return AskChat(tenant="acme", base_model=SHIPPED_MODEL, messages=messages, **given)
+
+
+class Answering:
+    """A room with its models, and everything that was said in it."""
+
+    def __init__(self, base: Path) -> None:
+        from services.evaluator.answering.models import Models
+        from services.evaluator.answering.room import Room
+
+        spec = Spec(threads=1, precision="float32", kept=3, reply_limit=16)
+        self.base = str(base)
+        self.models = Models(spec)
+        self.room = Room(spec, self.models, self._hear)
+        self.said: list[Said] = []
+
+    def _hear(self, said: Said) -> None:
+        self.said.append(said)
+
+    def begin(self, number: int, question: AskChat, folder: Path | None = None) -> None:
+        self.room.hear(Begin(id=number, base=self.base, adapter=str(folder or ""), question=question))
+
+    def until_empty(self) -> None:
+        while not self.room.empty:
+            self.room.round()
+
+    def pieces(self, number: int) -> list[ChatPiece]:
+        return [each.piece for each in self.said if each.id == number and each.piece]
+
+    def text(self, number: int) -> str:
+        return "".join(each.text for each in self.pieces(number))
+
+    def reply(self, question: AskChat, folder: Path | None = None) -> list[ChatPiece]:
+        number = len(self.said) + 1000
+        self.begin(number, question, folder)
+        self.until_empty()
+        return self.pieces(number)
+
+
+@pytest.fixture(scope="module")
+def base(models: Path) -> Path:
+    return models / SHIPPED_MODEL
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four adapters that each say something else."""
+    folder = tmp_path_factory.mktemp("adapters")
+    return [adapter(folder / str(number), strength) for number, strength in enumerate((0.2, 0.35, 0.5, 0.7))]
+
+
+@pytest.fixture
+def answering(base: Path) -> Answering:
+    return Answering(base)
+
+
+def _as_trained(base: Path, folder: Path, ids: list[int], count: int) -> tuple[list[int], list[float]]:
+    """Load an adapter the way Hugging Face does and decode greedily: the tokens, and their log-probabilities."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, folder).eval()
+    with torch.inference_mode():
+        whole = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=count, do_sample=False)[0].tolist()
+        logs = model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
+    said = whole[len(ids) :]
+    return said, [float(logs[len(ids) + at - 1, token]) for at, token in enumerate(said)]
+
+
+def test_served_equals_trained(answering: Answering, base: Path, adapters: list[Path]) -> None:
+    """Greedy text and log-probabilities are those of the adapter as training left it, also among other adapters."""
+    chat = ChatFormat.load(base)
+    for folder in (*adapters[:2], adapters[0]):
+        ids = chat.prompt([{"role": "user", "content": HELLO[0].content}])
+        expected, logs = _as_trained(base, folder, ids, 12)
+        pieces = answering.reply(asked(), folder)
+        tokens = [token for piece in pieces for token in piece.tokens]
+        assert "".join(piece.text for piece in pieces) == chat.text(expected)
+        assert [token.octets for token in tokens] == [chat.spelled(each) for each in expected]
+        assert [token.logprob for token in tokens] == pytest.approx(logs, abs=1e-4)
+        assert all(token.top[0].logprob == pytest.approx(token.logprob) for token in tokens), "greedy is the likeliest"
+    assert answering.models.bases == (str(base),)
+
+
+def test_the_base_answers_as_itself_beside_its_adapters(answering: Answering, adapters: list[Path]) -> None:
+    alone = "".join(piece.text for piece in answering.reply(asked()))
+    tuned = "".join(piece.text for piece in answering.reply(asked(), adapters[3]))
+    assert "".join(piece.text for piece in answering.reply(asked())) == alone != tuned
+
+
+def test_several_speak_in_turns_and_each_says_what_it_would_alone(answering: Answering, adapters: list[Path]) -> None:
+    who = [None, adapters[0], adapters[1], adapters[0]]
+    alone = ["".join(piece.text for piece in answering.reply(asked(), folder)) for folder in who]
+    answering.said.clear()
+    for number, folder in enumerate(who):
+        answering.begin(number, asked(), folder)
+    answering.until_empty()
+    assert [answering.text(number) for number in range(4)] == alone
+    ends = [at for at, said in enumerate(answering.said) if said.piece and said.piece.finish]
+    firsts = [next(at for at, said in enumerate(answering.said) if said.id == number) for number in range(4)]
+    assert max(firsts) < min(ends), "nobody waits for another's whole reply"
+
+
+def test_three_models_are_kept_and_a_fourth_waits_for_one_that_speaks(
+    answering: Answering, base: Path, adapters: list[Path]
+) -> None:
+    for number, folder in enumerate(adapters):
+        answering.begin(number, asked(max_tokens=4 + number), folder)
+    answering.until_empty()
+    assert all(answering.pieces(number)[-1].finish == "length" for number in range(4))
+    assert [key.adapter for key in answering.models.kept] == [str(folder) for folder in adapters[1:]]
+    begun = next(at for at, said in enumerate(answering.said) if said.id == 3)
+    ended = next(at for at, said in enumerate(answering.said) if said.id == 0 and said.piece and said.piece.finish)
+    assert begun > ended
+    assert "".join(piece.text for piece in answering.reply(asked(max_tokens=4), adapters[0])) == answering.text(0)
+
+
+def test_equal_seeds_draw_equal_replies_and_others_others(answering: Answering) -> None:
+    def drawn(seed: int) -> str:
+        return "".join(piece.text for piece in answering.reply(asked(temperature=1.0, top_p=0.95, seed=seed)))
+
+    assert drawn(7) == drawn(7) != drawn(8)
+
+
+def test_a_reply_ends_before_a_stop_string_and_at_its_limits(answering: Answering, base: Path) -> None:
+    whole = "".join(piece.text for piece in answering.reply(asked()))
+    stop = whole[5:8]
+    pieces = answering.reply(asked(stop=(stop,)))
+    assert ("".join(piece.text for piece in pieces), pieces[-1].finish) == (whole.split(stop)[0], "stop")
+    pieces = answering.reply(asked(max_tokens=0))
+    assert (pieces[-1].completion_tokens, pieces[-1].finish) == (16, "length")
+    pieces = answering.reply(asked((Turn("user", "word " * 470),), max_tokens=100))
+    assert pieces[-1].prompt_tokens + pieces[-1].completion_tokens == 512
+
+
+def test_a_prompt_read_in_stretches_is_the_same_prompt(answering: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.evaluator.answering import conversation
+
+    long = asked((Turn("user", "one two three " * 20),))
+    whole = answering.reply(long)
+    monkeypatch.setattr(conversation, "STRETCH", 7)
+    assert "".join(piece.text for piece in answering.reply(long)) == "".join(piece.text for piece in whole)
+
+
+def test_what_is_wrong_with_one_conversation_ends_that_one_alone(
+    answering: Answering, adapters: list[Path], tmp_path: Path
+) -> None:
+    broken = shutil.copytree(adapters[0], tmp_path / "broken")
+    (broken / WEIGHTS).write_bytes(b"\0" * 64)
+    answering.begin(1, asked(), adapters[1])
+    answering.begin(2, asked(), broken)
+    answering.begin(3, asked((Turn("user", "word " * 600),)), adapters[1])
+    answering.until_empty()
+    failures = {said.id: said.failure.reason for said in answering.said if said.failure}
+    assert failures == {2: "bad_adapter", 3: TOO_LONG}
+    assert answering.pieces(1)[-1].finish
+
+
+def test_a_conversation_that_nobody_reads_stops(answering: Answering) -> None:
+    answering.begin(1, asked(max_tokens=16))
+    answering.room.round()
+    answering.room.hear(Stop(id=1))
+    assert answering.room.empty
+
+
+def test_a_model_trained_as_a_whole_speaks_beside_its_base(answering: Answering, base: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(base / "model.safetensors")
+    save_file({name: tensor * 1.5 if "mlp" in name else tensor for name, tensor in weights.items()}, tmp_path / WHOLE)
+    whole = "".join(piece.text for piece in answering.reply(asked(), tmp_path))
+    alone = "".join(piece.text for piece in answering.reply(asked()))
+    assert whole != alone

@@ -1,0 +1,186 @@
+"""A conversation from OpenAI's own client to a model and back: gateway, broker, evaluator, answering process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from contracts.recipes import SHIPPED_MODEL
+from libs.lm.adapters import WEIGHTS
+from libs.service import Platform
+from libs.testing.models import tiny_model
+from libs.testing.platform import World
+from services.evaluator.app import build
+from services.evaluator.asking import Asker
+from services.evaluator.settings import Settings
+from tests.integration.evaluator.conftest import adapter
+from tests.integration.gateway.conftest import Gateway, Story, listening
+
+TUNED = "ft:coach"
+HELLO = [{"role": "user", "content": "I owe 700 dollars. What is first?"}]
+GREEDY: dict[str, Any] = {"messages": HELLO, "temperature": 0, "max_tokens": 12}
+PATIENCE = 120.0
+
+
+class Studio(NamedTuple):
+    """A gateway and an evaluator that run, and the adapter of a finished job."""
+
+    gateway: Gateway
+    asker: Asker
+    story: Story
+
+    async def say(self, model: str, **changes: Any) -> Any:
+        return await self.gateway.openai.chat.completions.create(model=model, **(GREEDY | changes), timeout=PATIENCE)
+
+
+@pytest.fixture
+async def studio(world: World, shipped_model: Path, tmp_path: Path) -> AsyncIterator[Studio]:
+    tiny_model(shipped_model, tmp_path / "models" / SHIPPED_MODEL)
+    async with listening(world, tmp_path / "storage") as gateway, _evaluating(gateway, tmp_path) as asker:
+        story = Story(await gateway.submit())
+        made = adapter(tmp_path / "adapter", 1.0)
+        for each in made.iterdir():
+            await gateway.platform.storage.put_file(f"{story.adapter}/{each.name}", each)
+        for fact in (story.dispatched(), story.finished((made / WEIGHTS).read_bytes()), story.succeeded()):
+            await gateway.world.tell(fact)
+        await gateway.until(f"/v1/models/{TUNED}", lambda found: found.get("id") == TUNED, PATIENCE)
+        yield Studio(gateway, asker, story)
+
+
+@asynccontextmanager
+async def _evaluating(gateway: Gateway, folder: Path) -> AsyncIterator[Asker]:
+    connected = await gateway.world.platform("evaluator")
+    platform = Platform(connected.db, connected.bus, gateway.platform.storage)
+    settings = gateway.world.settings(
+        Settings, models_dir=str(folder / "models"), data_dir=str(folder), precision="float32", threads=1
+    )
+    assert isinstance(settings, Settings)
+    app = await build(settings, platform)
+    asker = app.resources["asker"]
+    assert isinstance(asker, Asker)
+    async with gateway.world.service(app, platform):
+        yield asker
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_openais_client_talks_with_base_and_tuned(studio: Studio) -> None:
+    await _known_to_the_evaluator(studio)
+    base, tuned = await studio.say(SHIPPED_MODEL), await studio.say(TUNED, logprobs=True, top_logprobs=1)
+    assert (base.object, base.model, tuned.model) == ("chat.completion", SHIPPED_MODEL, TUNED)
+    assert base.choices[0].message.content != tuned.choices[0].message.content
+    assert (tuned.choices[0].finish_reason, tuned.usage.completion_tokens) == ("length", 12)
+    assert tuned.usage.total_tokens == tuned.usage.prompt_tokens + 12
+    assert base.system_fingerprint != tuned.system_fingerprint
+
+    await _streams_the_same(studio, tuned)
+    await _takes_turns(studio)
+    await _stops_when_the_client_leaves(studio)
+    await _says_what_does_not_fit(studio)
+    await _survives_its_process(studio, tuned)
+    await _never_answers_for_a_missing_adapter(studio)
+
+
+async def _known_to_the_evaluator(studio: Studio) -> None:
+    """Ask until the evaluator has heard of the run: until then its model is missing."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await studio.say(TUNED, max_tokens=1)
+                return
+            except openai.NotFoundError as error:
+                assert error.code == "model_not_found"
+                await asyncio.sleep(0.05)
+
+
+async def _streams_the_same(studio: Studio, whole: Any) -> None:
+    options = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 1}
+    chunks = [chunk async for chunk in await studio.say(TUNED, **options)]
+    opening, *middle, end, usage = chunks
+    assert (opening.choices[0].delta.role, opening.object) == ("assistant", "chat.completion.chunk")
+    assert "".join(each.choices[0].delta.content for each in middle) == whole.choices[0].message.content
+    tokens = [token for each in middle for token in each.choices[0].logprobs.content]
+    assert tokens == whole.choices[0].logprobs.content
+    assert len(tokens) == 12
+    assert (end.choices[0].finish_reason, usage.choices, usage.usage) == ("length", [], whole.usage)
+    assert {chunk.id for chunk in chunks} == {opening.id}
+    raw = await studio.gateway.http.post("/v1/chat/completions", json=GREEDY | {"model": TUNED, "stream": True})
+    assert raw.headers["content-type"].startswith("text/event-stream")
+    assert raw.text.endswith("data: [DONE]\n\n")
+
+
+async def _takes_turns(studio: Studio) -> None:
+    """A second client's whole reply comes while the first one's is still being made."""
+    long = await studio.say(SHIPPED_MODEL, stream=True, max_tokens=400, seed=1, temperature=1)
+    await anext(aiter(long))
+    assert (await studio.say(TUNED)).choices[0].finish_reason == "length"
+    assert studio.asker.talking == 1
+    await long.close()
+    await until(lambda: studio.asker.talking == 0)
+
+
+async def _stops_when_the_client_leaves(studio: Studio) -> None:
+    waiting = asyncio.create_task(studio.say(SHIPPED_MODEL, max_tokens=400, temperature=1, seed=1))
+    await until(lambda: studio.asker.talking == 1)
+    waiting.cancel()
+    await until(lambda: studio.asker.talking == 0)
+
+
+async def _says_what_does_not_fit(studio: Studio) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as refused:
+            await studio.say(TUNED, messages=[{"role": "user", "content": "word " * 600}], stream=stream)
+        assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+    with pytest.raises(openai.BadRequestError) as refused:
+        await studio.say(TUNED, tools=[{"type": "function", "function": {"name": "f"}}])
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
+
+
+async def _survives_its_process(studio: Studio, whole: Any) -> None:
+    stream = await studio.say(SHIPPED_MODEL, stream=True, max_tokens=400, temperature=1, seed=1)
+    await anext(aiter(stream))
+    (answering,) = [each for each in psutil.Process().children() if "services.evaluator.answering" in each.cmdline()]
+    answering.kill()
+    with pytest.raises(openai.APIError, match="ended unexpectedly"):
+        _ = [chunk async for chunk in stream]
+    assert (await studio.say(TUNED)).choices[0].message == whole.choices[0].message
+
+
+async def _never_answers_for_a_missing_adapter(studio: Studio) -> None:
+    await studio.gateway.platform.storage.delete(f"{studio.story.adapter}/{WEIGHTS}")
+    for stream in (False, True):
+        with pytest.raises(openai.NotFoundError) as missing:
+            await studio.say(TUNED, stream=stream)
+        assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+
+
+async def test_a_model_that_is_not_the_callers_is_not_there(world: World, tmp_path: Path) -> None:
+    async with listening(world, tmp_path) as gateway:
+        story = Story(await gateway.submit())
+        for fact in (story.dispatched(), story.finished(b"weights"), story.succeeded()):
+            await gateway.world.tell(fact)
+        await gateway.until(f"/v1/models/{TUNED}", lambda found: found.get("id") == TUNED)
+        async with await gateway.stranger() as stranger:
+            for client, model in ((stranger, TUNED), (gateway.http, "ft:none"), (gateway.http, "gpt-4o")):
+                await _is_not_found(client, model)
+        nobody = await gateway.http.post("/v1/chat/completions", json=GREEDY | {"model": SHIPPED_MODEL})
+        assert (nobody.status_code, nobody.headers["retry-after"]) == (503, "1")
+        misspelt = await gateway.http.post("/v1/chat/completions", json=GREEDY | {"model": SHIPPED_MODEL, "topp": 1})
+        assert (misspelt.status_code, misspelt.json()["error"]["param"]) == (400, "topp")
+
+
+async def _is_not_found(client: httpx.AsyncClient, model: str) -> None:
+    answer = await client.post("/v1/chat/completions", json=GREEDY | {"model": model})
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["code"], error["param"], error["type"]) == ("model_not_found", "model", "invalid_request_error")
