@@ -1,6 +1,7 @@
 """A conversation from OpenAI's own client to a model and back: gateway, broker, evaluator, answering process."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ TUNED = "ft:coach"
 HELLO = [{"role": "user", "content": "I owe 700 dollars. What is first?"}]
 GREEDY: dict[str, Any] = {"messages": HELLO, "temperature": 0, "max_tokens": 12}
 PATIENCE = 120.0
+CONTEXT = 100_000
+ENDLESS: dict[str, Any] = {"max_tokens": CONTEXT}
 
 
 class Studio(NamedTuple):
@@ -41,7 +44,7 @@ class Studio(NamedTuple):
 
 @pytest.fixture
 async def studio(world: World, shipped_model: Path, tmp_path: Path) -> AsyncIterator[Studio]:
-    tiny_model(shipped_model, tmp_path / "models" / SHIPPED_MODEL)
+    _with_room_to_talk(tiny_model(shipped_model, tmp_path / "models" / SHIPPED_MODEL))
     async with listening(world, tmp_path / "storage") as gateway, _evaluating(gateway, tmp_path) as asker:
         story = Story(await gateway.submit())
         made = adapter(tmp_path / "adapter", 1.0)
@@ -51,6 +54,12 @@ async def studio(world: World, shipped_model: Path, tmp_path: Path) -> AsyncIter
             await gateway.world.tell(fact)
         await gateway.until(f"/v1/models/{TUNED}", lambda found: found.get("id") == TUNED, PATIENCE)
         yield Studio(gateway, asker, story)
+
+
+def _with_room_to_talk(model: Path) -> None:
+    """Let a model talk for longer than this test waits for anything: only who stops it ends such a reply."""
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": CONTEXT}))
 
 
 @asynccontextmanager
@@ -94,13 +103,16 @@ async def test_openais_client_talks_with_base_and_tuned(studio: Studio) -> None:
 async def _known_to_the_evaluator(studio: Studio) -> None:
     """Ask until the evaluator has heard of the run: until then its model is missing."""
     async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await studio.say(TUNED, max_tokens=1)
-                return
-            except openai.NotFoundError as error:
-                assert error.code == "model_not_found"
-                await asyncio.sleep(0.05)
+        while (await _code(studio)) == "model_not_found":
+            await asyncio.sleep(0.05)
+
+
+async def _code(studio: Studio) -> str | None:
+    try:
+        await studio.say(TUNED, max_tokens=1)
+    except openai.APIStatusError as error:
+        return error.code
+    return None
 
 
 async def _streams_the_same(studio: Studio, whole: Any) -> None:
@@ -121,7 +133,7 @@ async def _streams_the_same(studio: Studio, whole: Any) -> None:
 
 async def _takes_turns(studio: Studio) -> None:
     """A second client's whole reply comes while the first one's is still being made."""
-    long = await studio.say(SHIPPED_MODEL, stream=True, max_tokens=400, seed=1, temperature=1)
+    long = await studio.say(SHIPPED_MODEL, stream=True, **ENDLESS)
     await anext(aiter(long))
     assert (await studio.say(TUNED)).choices[0].finish_reason == "length"
     assert studio.asker.talking == 1
@@ -130,7 +142,7 @@ async def _takes_turns(studio: Studio) -> None:
 
 
 async def _stops_when_the_client_leaves(studio: Studio) -> None:
-    waiting = asyncio.create_task(studio.say(SHIPPED_MODEL, max_tokens=400, temperature=1, seed=1))
+    waiting = asyncio.create_task(studio.say(SHIPPED_MODEL, **ENDLESS))
     await until(lambda: studio.asker.talking == 1)
     waiting.cancel()
     await until(lambda: studio.asker.talking == 0)
@@ -139,7 +151,7 @@ async def _stops_when_the_client_leaves(studio: Studio) -> None:
 async def _says_what_does_not_fit(studio: Studio) -> None:
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as refused:
-            await studio.say(TUNED, messages=[{"role": "user", "content": "word " * 600}], stream=stream)
+            await studio.say(TUNED, messages=[{"role": "user", "content": "a " * (CONTEXT + 10)}], stream=stream)
         assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
     with pytest.raises(openai.BadRequestError) as refused:
         await studio.say(TUNED, tools=[{"type": "function", "function": {"name": "f"}}])
@@ -147,7 +159,7 @@ async def _says_what_does_not_fit(studio: Studio) -> None:
 
 
 async def _survives_its_process(studio: Studio, whole: Any) -> None:
-    stream = await studio.say(SHIPPED_MODEL, stream=True, max_tokens=400, temperature=1, seed=1)
+    stream = await studio.say(SHIPPED_MODEL, stream=True, **ENDLESS)
     await anext(aiter(stream))
     (answering,) = [each for each in psutil.Process().children() if "services.evaluator.answering" in each.cmdline()]
     answering.kill()
