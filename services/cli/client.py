@@ -35,6 +35,12 @@ class LiveEvent(Struct, frozen=True):
     data: bytes
 
 
+class _Broken(Struct):
+    """A bit of a told answer, as far as it says what broke it off."""
+
+    error: object = None
+
+
 class Api:
     """A connection to one Woodshed."""
 
@@ -131,6 +137,23 @@ class Api:
             if clock() - broken_since > PATIENCE:
                 raise Unreachable(f"{self.access.url} did not come back within {PATIENCE / 60:g} minutes.{self._how()}")
             await asyncio.sleep(self._pause)
+
+    async def told(self, path: str, body: object) -> AsyncGenerator[bytes]:
+        """Ask for what is told bit by bit, and yield each; never asked twice. A bit that says what broke is raised."""
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        asked = {"content": msgspec.json.encode(body), "headers": headers, "timeout": httpx.Timeout(30.0, read=600.0)}
+        try:
+            async with self._http.stream("POST", path, **asked) as response:
+                if not response.is_success:
+                    raise refusal(response.status_code, await response.aread())
+                async for event in parse(response.aiter_lines()):
+                    if event.data == b"[DONE]":
+                        return
+                    if msgspec.json.decode(event.data, type=_Broken).error:
+                        raise refusal(503, event.data)
+                    yield event.data
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     async def _events(self, path: str, last: str) -> AsyncIterator[LiveEvent]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})

@@ -3,10 +3,14 @@
 import sys
 import threading
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.evaluator.answering.shapes import Begin, Said, Spec, Stop
+
+if TYPE_CHECKING:
+    from services.evaluator.answering.room import Room
 
 Orders = SimpleQueue[Begin | Stop | None]
 
@@ -24,7 +28,7 @@ def main() -> None:
         room.round()
 
 
-def _heard(orders: Orders, room: "Room") -> bool:  # type: ignore[name-defined]  # noqa: F821
+def _heard(orders: Orders, room: "Room") -> bool:
     """Take in what was ordered, waiting only where there is nothing to do; tell whether to go on."""
     try:
         while True:

@@ -58,7 +58,9 @@ async def create_chat_completion(
     if not data.stream:
         return completion_of(head, await _unless_left(request, pieces))
     first = await _begun(pieces)
-    return Stream(_told(head, first, pieces), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return Stream(
+        _told(request, head, first, pieces), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
 
 
 async def _maker(db: Database, tenant: str, model: str) -> Maker:
@@ -87,7 +89,9 @@ async def _begun(pieces: AsyncIterator[ChatPiece]) -> ChatPiece:
     raise Busy("The model said nothing at all. Ask again.")
 
 
-async def _told(head: Head, first: ChatPiece, pieces: AsyncGenerator[ChatPiece]) -> AsyncIterator[bytes]:
+async def _told(
+    request: Request[Any, Any, Any], head: Head, first: ChatPiece, pieces: AsyncGenerator[ChatPiece]
+) -> AsyncIterator[bytes]:
     """Write a reply as Server-Sent Events; what breaks it off is its last event."""
     try:
         async with aclosing(pieces):
@@ -99,7 +103,7 @@ async def _told(head: Head, first: ChatPiece, pieces: AsyncGenerator[ChatPiece])
                 yield b"".join(_event(chunk) for chunk in chunks) if chunks else STILL_HERE
         yield DONE
     except WoodshedError as error:
-        yield b"data: %b\n\n" % problems.from_error(None, error).content
+        yield b"data: %b\n\n" % problems.from_error(request, error).content
 
 
 async def _unless_left(request: Request[Any, Any, Any], pieces: AsyncGenerator[ChatPiece]) -> list[ChatPiece]:
