@@ -73,9 +73,29 @@ class Asker:
         base = self._base(run.base_model if run else question.base_model)
         folder = Path(self.settings.data_dir) / "evaluator" / "adapters"
         adapter = str(await fetching.adapter(self.storage, run, folder)) if run else ""
-        async with aclosing(self._talk(question, base, adapter)) as pieces:
+        async with aclosing(self.talk(question, base, adapter)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def talk(self, question: AskChat, base: str, adapter: str) -> AsyncGenerator[ChatPiece]:
+        """Yield the reply of a base, or of an adapter on it, both of them folders of this machine."""
+        if len(self._talks) >= self.settings.conversations:
+            raise Busy("The models are answering others right now. Ask again in a few seconds.", after=5.0)
+        number, words = next(self._numbers), Words()
+        self._talks[number] = words
+        finish = ""
+        try:
+            await self._begin(Begin(id=number, base=base, adapter=adapter, question=question))
+            while not finish:
+                piece = await self._heard(words)
+                finish = piece.finish
+                yield piece
+        finally:
+            del self._talks[number]
+            self._used = time.monotonic()
+            if self._child and not finish:
+                with contextlib.suppress(OSError):
+                    await self._child.put(msgspec.json.encode(Stop(id=number)))
 
     @property
     def talking(self) -> int:
@@ -102,25 +122,6 @@ class Asker:
     async def _whole(self, question: AskChat, run: RunFinished | None) -> str:
         async with aclosing(self.chat(question, run)) as pieces:
             return "".join([piece.text async for piece in pieces]).strip()
-
-    async def _talk(self, question: AskChat, base: str, adapter: str) -> AsyncGenerator[ChatPiece]:
-        if len(self._talks) >= self.settings.conversations:
-            raise Busy("The models are answering others right now. Ask again in a few seconds.", after=5.0)
-        number, words = next(self._numbers), Words()
-        self._talks[number] = words
-        finish = ""
-        try:
-            await self._begin(Begin(id=number, base=base, adapter=adapter, question=question))
-            while not finish:
-                piece = await self._heard(words)
-                finish = piece.finish
-                yield piece
-        finally:
-            del self._talks[number]
-            self._used = time.monotonic()
-            if self._child and not finish:
-                with contextlib.suppress(OSError):
-                    await self._child.put(msgspec.json.encode(Stop(id=number)))
 
     async def _heard(self, words: Words) -> ChatPiece:
         """Return what was said since, put together."""

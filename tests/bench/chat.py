@@ -1,0 +1,179 @@
+"""First token and tokens a second of a chat, beside plain transformers with the same adapter, in one run.
+
+    python -m tests.bench.chat [--tokens 64] [--rounds 3] [--threads 2]
+
+The shipped model with a LoRA of rank 16 answers greedily. Contenders take turns: transformers + PEFT as their
+documentation shows them (``generate`` with a streamer), our answering process with one conversation, and with two at
+once on two adapters. A round that is not counted warms everybody up. Prints one JSON line for each contender: medians
+with the least and the most; ``first_ms`` is from the question to the first text, ``tokens_per_second`` counts what
+comes after it, all conversations together.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from contracts.chat import AskChat, Turn
+from contracts.recipes import SHIPPED_MODEL
+from libs.embedded.home import Home
+from libs.lm.adapters import TARGETS, WEIGHTS, AdapterConfig, write_config
+from libs.storage import Storage
+from services.evaluator.asking import Asker
+from services.evaluator.settings import Settings
+
+PROMPT = "I have 3,000 in debt on two cards, a steady job and no savings, and I feel ashamed of it. " * 3
+RANK = 16
+
+
+class Timed(NamedTuple):
+    """When the first text came after the question, and how many tokens came how long after it, in seconds."""
+
+    first: float
+    tokens: int
+    rest: float
+
+
+def adapter(base: Path, folder: Path, seed: int) -> Path:
+    """Write a LoRA that changes replies a little; speed does not depend on its numbers."""
+    config = json.loads((base / "config.json").read_text())
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    keys = config["num_key_value_heads"] * hidden // config["num_attention_heads"]
+    sizes = {"q": (hidden, hidden), "k": (hidden, keys), "v": (hidden, keys), "o": (hidden, hidden)}
+    sizes |= {"gate": (hidden, inner), "up": (hidden, inner), "down": (inner, hidden)}
+    chance, weights = np.random.default_rng(seed), {}
+    for layer in range(config["num_hidden_layers"]):
+        for target in TARGETS:
+            inputs, outputs = sizes[target.split("_")[0]]
+            part = "mlp" if inner in (inputs, outputs) else "self_attn"
+            name = f"base_model.model.model.layers.{layer}.{part}.{target}"
+            weights[f"{name}.lora_A.weight"] = chance.normal(0, 0.01, (RANK, inputs)).astype(np.float32)
+            weights[f"{name}.lora_B.weight"] = chance.normal(0, 0.01, (outputs, RANK)).astype(np.float32)
+    folder.mkdir()
+    save_file(weights, folder / WEIGHTS)
+    write_config(folder, AdapterConfig(base_model_name_or_path=SHIPPED_MODEL, r=RANK, lora_alpha=2 * RANK))
+    return folder
+
+
+class Plain:
+    """transformers + PEFT, as their documentation shows them."""
+
+    def __init__(self, base: Path, folder: Path, threads: int) -> None:
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from services.evaluator.scoring.machine import precision_for
+
+        torch.set_num_threads(threads)
+        dtype = getattr(torch, precision_for("auto", "cpu"))
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(base)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        self.model: Any = PeftModel.from_pretrained(model, folder).eval()
+
+    def reply(self, tokens: int) -> Timed:
+        from transformers import TextIteratorStreamer
+
+        asked = [{"role": "user", "content": PROMPT}]
+        began = time.perf_counter()
+        given = self.tokenizer.apply_chat_template(
+            asked, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True)
+        length = {"max_new_tokens": tokens, "min_new_tokens": tokens}
+        options = {**given, **length, "do_sample": False, "streamer": streamer}
+        speaking = threading.Thread(target=self.model.generate, kwargs=options)
+        speaking.start()
+        first = 0.0
+        for text in streamer:
+            first = first or (time.perf_counter() if text else 0.0)
+        speaking.join()
+        return Timed(first - began, tokens - 1, time.perf_counter() - first)
+
+
+class Ours:
+    """The answering process, asked as the evaluator asks it."""
+
+    def __init__(self, base: Path, folders: list[Path], threads: int) -> None:
+        settings = Settings(models_dir=str(base.parent), threads=threads, nats_password="-", database_url="-")
+        self.asker = Asker(settings, Storage.open(f"file://{base.parent}"))
+        self.base = base
+        self.folders = folders
+
+    async def reply(self, tokens: int, conversations: int) -> Timed:
+        found = await asyncio.gather(*(self._one(tokens, folder) for folder in self.folders[:conversations]))
+        first = statistics.mean(each.first for each in found)
+        return Timed(first, sum(each.tokens for each in found), max(each.rest for each in found))
+
+    async def _one(self, tokens: int, folder: Path) -> Timed:
+        question = AskChat(
+            tenant="acme",
+            base_model=SHIPPED_MODEL,
+            messages=(Turn("user", PROMPT),),
+            max_tokens=tokens,
+            temperature=0.0,
+        )
+        began, first, at_first, spoken = time.perf_counter(), 0.0, 0, 0
+        async with aclosing(self.asker.talk(question, str(self.base), str(folder))) as pieces:
+            async for piece in pieces:
+                spoken = piece.completion_tokens
+                if piece.text and not first:
+                    first, at_first = time.perf_counter(), spoken
+        return Timed(first - began, spoken - at_first, time.perf_counter() - first)
+
+
+async def bench(tokens: int, rounds: int, threads: int) -> None:
+    base = Home.default().models / SHIPPED_MODEL
+    with tempfile.TemporaryDirectory(prefix="woodshed-bench-") as name:
+        folders = [adapter(base, Path(name) / f"adapter-{seed}", seed) for seed in range(2)]
+        plain, ours = Plain(base, folders[0], threads), Ours(base, folders, threads)
+        leaving = asyncio.create_task(ours.asker.run())
+        found: dict[str, list[Timed]] = {"plain": [], "ours": [], "ours, two at once": []}
+        try:
+            for number in range(rounds + 1):
+                timed = (plain.reply(tokens), await ours.reply(tokens, 1), await ours.reply(tokens, 2))
+                if number:
+                    for each, times in zip(timed, found.values(), strict=True):
+                        times.append(each)
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+    for who, times in found.items():
+        print(json.dumps({"who": who} | _figures(times)))
+    print(json.dumps({"tokens": tokens, "threads": threads, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
+
+
+def _figures(times: list[Timed]) -> dict[str, list[float]]:
+    def spread(of: Callable[[Timed], float]) -> list[float]:
+        values = [of(each) for each in times]
+        return [round(each, 1) for each in (statistics.median(values), min(values), max(values))]
+
+    return {
+        "first_ms": spread(lambda each: 1000 * each.first),
+        "tokens_per_second": spread(lambda each: each.tokens / each.rest),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    asyncio.run(bench(asked.tokens, asked.rounds, asked.threads))
+
+
+if __name__ == "__main__":
+    main()
