@@ -8,11 +8,13 @@
 """
 
 import asyncio
+import contextlib
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
+import nats.errors
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, PullSub
@@ -167,7 +169,8 @@ class Consumer:
                 return
             said = await self._answer(question, answer, given)
         except asyncio.CancelledError:
-            await self._say(raw, _STOPPING)
+            with contextlib.suppress(nats.errors.Error):
+                await self._say(raw, _STOPPING)
             raise
         except Exception as error:
             said = _refusal(error, answer)
