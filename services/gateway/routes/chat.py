@@ -26,6 +26,8 @@ from services.gateway.questions import stream
 
 DONE = b"data: [DONE]\n\n"
 STILL_HERE = b": still here\n\n"
+STREAMED = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+"""Headers of a stream: Litestar lets a route's own media type win over a response's, but not over its header."""
 
 
 @post(
@@ -58,9 +60,7 @@ async def create_chat_completion(
     if not data.stream:
         return completion_of(head, await _unless_left(request, pieces))
     first = await _begun(pieces)
-    return Stream(
-        _told(request, head, first, pieces), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    return Stream(_told(request, head, first, pieces), headers=STREAMED)
 
 
 async def _maker(db: Database, tenant: str, model: str) -> Maker:

@@ -99,7 +99,7 @@ async def test_who_stops_says_so_to_those_it_answers(world: World) -> None:
         heard = asyncio.create_task(_all(gateway.bus.stream(asked("wait"), ChatPiece, silence=LONG)))
         async with asyncio.timeout(LONG):
             await speaker.waiting.wait()
-    with pytest.raises(Busy, match="stopping"):
+    with pytest.raises(Busy, match="being stopped"):
         await heard
 
 
