@@ -78,7 +78,8 @@ class Consumer:
             )
             asked(self._replier(answer))
         await self.bus.broker.start()
-        await self.bus.nc.flush()
+        for _ in range(2):  # nats-py writes a flush's ping before what is pending: only the second is after it
+            await self.bus.nc.flush()
 
     async def _hear(self, message: "NatsMessage") -> None:
         raw: Msg = message.raw_message

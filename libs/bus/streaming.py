@@ -77,4 +77,4 @@ async def receive(
 
 
 def _is_nobody(message: "Msg") -> bool:
-    return bool(message.headers) and message.headers.get("Status") == NOBODY
+    return (message.headers or {}).get("Status") == NOBODY

@@ -141,9 +141,9 @@ class Api:
     async def told(self, path: str, body: object) -> AsyncGenerator[bytes]:
         """Ask for what is told bit by bit, and yield each; never asked twice. A bit that says what broke is raised."""
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        asked = {"content": msgspec.json.encode(body), "headers": headers, "timeout": httpx.Timeout(30.0, read=600.0)}
+        content, timeout = msgspec.json.encode(body), httpx.Timeout(30.0, read=600.0)
         try:
-            async with self._http.stream("POST", path, **asked) as response:
+            async with self._http.stream("POST", path, content=content, headers=headers, timeout=timeout) as response:
                 if not response.is_success:
                     raise refusal(response.status_code, await response.aread())
                 async for event in parse(response.aiter_lines()):

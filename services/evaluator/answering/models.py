@@ -67,14 +67,15 @@ class Model(NamedTuple):
     context: int
     fingerprint: str
 
-    @torch.inference_mode()
     def read(self, ids: list[int], cache: Any) -> torch.Tensor:
         """Read tokens after those in ``cache``; return the logits of what follows, shape (vocabulary,)."""
         self.weights.use(self.adapter)
         causal = self.weights.causal
         given = torch.tensor([ids], device=causal.device)
-        logits: torch.Tensor = causal(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        return logits[0, -1]
+        with torch.inference_mode():
+            said = causal(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits: torch.Tensor = said.logits[0, -1]
+        return logits
 
 
 class Models:
