@@ -6,6 +6,7 @@ One that names none says that the asker leaves. An empty message ends the answer
 asker is gone without a word, NATS says that nobody listens.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from contracts.base import encode
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
 log = structlog.get_logger()
 
@@ -56,24 +58,36 @@ async def receive(
     """
     inbox = nc.new_inbox()
     heard = await nc.subscribe(inbox)
-    unread = ""
+    over, unread = False, ""
     try:
         await nc.publish(subject, body, reply=inbox, headers=headers)
         while True:
             message = await heard.next_msg(timeout=silence)
+            over, unread = not message.reply, message.reply
             if _is_nobody(message):
                 raise nats.errors.NoRespondersError
             if message.data == END:
                 return
-            unread = message.reply
             yield message.data
             await nc.publish(unread, reply=inbox)
             unread = ""
     finally:
-        with contextlib.suppress(nats.errors.Error):
-            await heard.unsubscribe()
-            if unread:
-                await nc.publish(unread)
+        leaving = asyncio.create_task(_leave(nc, heard, unread, 0.0 if over else silence))
+        _leaving.add(leaving)
+        leaving.add_done_callback(_leaving.discard)
+
+
+_leaving: set[asyncio.Task[None]] = set()
+
+
+async def _leave(nc: "Client", heard: "Subscription", unread: str, silence: float) -> None:
+    """Acknowledge the last piece, or the next one where none is unread, without asking for another."""
+    with contextlib.suppress(nats.errors.Error):
+        place = unread or (silence and (await heard.next_msg(timeout=silence)).reply)
+        if place:
+            await nc.publish(place)
+    with contextlib.suppress(nats.errors.Error):
+        await heard.unsubscribe()
 
 
 def _is_nobody(message: "Msg") -> bool:
