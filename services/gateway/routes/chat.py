@@ -36,7 +36,7 @@ STREAMED = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control":
     summary="Continue a conversation",
     description="One reply of a base model or a trained one; with `stream` as Server-Sent Events.",
     status_code=200,
-    responses=documented(404, 422, 503),
+    responses=documented(404, 503),
     tags=["Chat"],
 )
 async def create_chat_completion(
