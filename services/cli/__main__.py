@@ -7,20 +7,27 @@ from typing import Annotated, Any
 from cyclopts import CycloptsError, Parameter
 from rich.console import Console
 
-from services.cli import access, datasets, files, jobs, links, notices, people, results, retries, show, webhooks
-from services.cli import access, datasets, files, jobs, links, notices, results, retries, show, webhooks
-from services.cli import access, chatting, datasets, files, jobs, results, retries, show
-from services.cli import access, chatting, datasets, files, jobs, links, notices, results, retries, show, webhooks
+from services.cli import (
+    access,
+    chatting,
+    datasets,
+    files,
+    jobs,
+    links,
+    notices,
+    people,
+    results,
+    retries,
+    show,
+    webhooks,
+)
 from services.cli.client import Api
 from services.cli.errors import CliError
 from services.cli.session import Session, app
 
 INTERRUPTED = 130
 WIDTH = 160
-ROOMS = (files, datasets, jobs, retries, results, links, webhooks, notices, people)
-ROOMS = (files, datasets, jobs, retries, results, links, webhooks, notices)
-ROOMS = (files, datasets, jobs, retries, results, chatting)
-ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, notices)
+ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, notices, people)
 """Importing a room adds its commands."""
 
 

@@ -20,6 +20,7 @@ from services.gateway import problems
 from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings
 from services.gateway.domain.chat import ChatWish, Maker, question_of
 from services.gateway.domain.completions import Completion, Head, chunks_of, completion_of, opening
+from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import jobs as queries
 from services.gateway.questions import stream
@@ -38,6 +39,7 @@ STREAMED = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control":
     status_code=200,
     responses=documented(404, 503),
     tags=["Chat"],
+    opt=needs("models.use"),
 )
 async def create_chat_completion(
     data: JSONBody[ChatWish],

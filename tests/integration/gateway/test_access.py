@@ -47,6 +47,7 @@ NAMES_NOTHING = {
     "get /v1/download_links",
     "get /v1/notice_recipients",
     "post /v1/notice_recipients",
+    "post /v1/chat/completions",
     "get /v1/keys",
     "get /v1/members",
     "post /v1/members",
@@ -64,7 +65,6 @@ PUBLIC = {
     "get /v1/downloads/{link}",
     "post /v1/sessions",
     "post /v1/invitations/accept",
-    "post /v1/chat/completions",
 }
 
 
