@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Messages = asyncio.Queue["Msg"]
+
 END = b""
 UNREAD = 30.0
 """Seconds a piece may wait for its acknowledgement: a reader slower than that has left."""
@@ -53,16 +55,16 @@ async def receive(
 ) -> AsyncGenerator[bytes]:
     """Ask, and yield the answer's messages until its end; closing this tells the answerer to stop.
 
-    ``nats.errors.NoRespondersError`` when nobody answers such questions, ``nats.errors.TimeoutError`` when the answerer
-    falls silent for ``silence`` seconds.
+    ``nats.errors.NoRespondersError`` when nobody answers such questions, ``TimeoutError`` when the answerer is silent
+    for ``silence`` seconds.
     """
-    inbox = nc.new_inbox()
-    heard = await nc.subscribe(inbox)
+    inbox, heard = nc.new_inbox(), Messages()
+    subscription = await nc.subscribe(inbox, cb=heard.put)
     over, unread = False, ""
     try:
         await nc.publish(subject, body, reply=inbox, headers=headers)
         while True:
-            message = await heard.next_msg(timeout=silence)
+            message = await _next(heard, silence)
             over, unread = not message.reply, message.reply
             if _is_nobody(message):
                 raise nats.errors.NoRespondersError
@@ -72,7 +74,7 @@ async def receive(
             await nc.publish(unread, reply=inbox)
             unread = ""
     finally:
-        leaving = asyncio.create_task(_leave(nc, heard, unread, 0.0 if over else silence))
+        leaving = asyncio.create_task(_leave(nc, subscription, heard, unread, 0.0 if over else silence))
         _leaving.add(leaving)
         leaving.add_done_callback(_leaving.discard)
 
@@ -80,14 +82,20 @@ async def receive(
 _leaving: set[asyncio.Task[None]] = set()
 
 
-async def _leave(nc: "Client", heard: "Subscription", unread: str, silence: float) -> None:
+async def _next(heard: Messages, silence: float) -> "Msg":
+    """Wait for a message. nats-py's own ``next_msg`` forgets a cancellation that comes together with one."""
+    async with asyncio.timeout(silence):
+        return await heard.get()
+
+
+async def _leave(nc: "Client", subscription: "Subscription", heard: Messages, unread: str, silence: float) -> None:
     """Acknowledge the last piece, or the next one where none is unread, without asking for another."""
-    with contextlib.suppress(nats.errors.Error):
-        place = unread or (silence and (await heard.next_msg(timeout=silence)).reply)
+    with contextlib.suppress(TimeoutError, nats.errors.Error):
+        place = unread or (silence and (await _next(heard, silence)).reply)
         if place:
             await nc.publish(place)
     with contextlib.suppress(nats.errors.Error):
-        await heard.unsubscribe()
+        await subscription.unsubscribe()
 
 
 def _is_nobody(message: "Msg") -> bool:

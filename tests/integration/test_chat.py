@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import httpx
 import openai
-import psutil
 import pytest
 
 from contracts.recipes import SHIPPED_MODEL
 from libs.lm.adapters import WEIGHTS
 from libs.service import Platform
+from libs.testing.family import descendants
 from libs.testing.models import tiny_model
 from libs.testing.platform import World
 from services.evaluator.app import build
@@ -161,7 +161,7 @@ async def _says_what_does_not_fit(studio: Studio) -> None:
 async def _survives_its_process(studio: Studio, whole: Any) -> None:
     stream = await studio.say(SHIPPED_MODEL, stream=True, **ENDLESS)
     await anext(aiter(stream))
-    (answering,) = [each for each in psutil.Process().children() if "services.evaluator.answering" in each.cmdline()]
+    (answering,) = descendants("services.evaluator.answering")
     answering.kill()
     with pytest.raises(openai.APIError, match="ended unexpectedly"):
         _ = [chunk async for chunk in stream]

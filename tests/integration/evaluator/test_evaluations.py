@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from contracts.evaluations import (
@@ -22,6 +21,7 @@ from contracts.evaluations import (
 from libs.errors import NotFound
 from libs.service import App, Platform
 from libs.storage import Storage
+from libs.testing.family import descendants
 from libs.testing.platform import World
 from services.evaluator import queries
 from services.evaluator.app import build
@@ -65,17 +65,6 @@ async def bench(world: World, models: Path, tmp_path: Path) -> Bench:
     return Bench(world, platform, settings, Finished(platform.storage, tmp_path))
 
 
-def children(module: str) -> list[psutil.Process]:
-    return [each for each in psutil.Process().children(recursive=True) if module in _command(each)]
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return ""
-
-
 async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
     async with asyncio.timeout(timeout):
         while not true():
@@ -113,8 +102,8 @@ async def test_a_killed_measurement_is_made_again(bench: Bench) -> None:
     app = await bench.app(lease=3.0)
     async with bench.running(app):
         await bench.world.tell(await bench.finished.run(0.0))
-        await until(lambda: children("services.evaluator.scoring"))
-        children("services.evaluator.scoring")[0].kill()
+        await until(lambda: descendants("services.evaluator.scoring"))
+        descendants("services.evaluator.scoring")[0].kill()
         async with asyncio.timeout(60):
             while not await _hurried(bench):
                 await asyncio.sleep(0.05)
@@ -133,8 +122,8 @@ async def _hurried(bench: Bench) -> bool:
 async def test_an_evaluator_that_stops_leaves_no_process_and_its_work_to_the_next(bench: Bench) -> None:
     async with bench.running(await bench.app()):
         await bench.world.tell(await bench.finished.run(0.0))
-        await until(lambda: children("services.evaluator.scoring"))
-    assert not children("services.evaluator.scoring")
+        await until(lambda: descendants("services.evaluator.scoring"))
+    assert not descendants("services.evaluator.scoring")
     bench.platform = await bench.world.platform("evaluator")
     async with bench.running(await bench.app()):
         (ready,) = await bench.world.told(ReportReady, timeout=PATIENCE)
@@ -181,7 +170,7 @@ async def test_a_measurement_that_takes_too_long_is_stopped(bench: Bench) -> Non
         await bench.world.tell(await bench.finished.run(0.0))
         (failed,) = await bench.world.told(EvaluationFailed, timeout=PATIENCE)
     assert failed.reason == "time_limit"
-    assert not children("services.evaluator")
+    assert not descendants("services.evaluator")
 
 
 async def test_both_models_answer_and_leave_when_nobody_asks(bench: Bench, gateway: Platform) -> None:
@@ -195,7 +184,7 @@ async def test_both_models_answer_and_leave_when_nobody_asks(bench: Bench, gatew
         said = await gateway.bus.ask(question, ModelReplied, timeout=60)
         assert said.base != said.tuned
         assert await gateway.bus.ask(question, ModelReplied, timeout=60) == said
-        await until(lambda: not children("services.evaluator.answering"))
+        await until(lambda: not descendants("services.evaluator.answering"))
 
 
 async def test_a_job_of_another_tenant_or_none_is_not_found(bench: Bench, gateway: Platform) -> None:

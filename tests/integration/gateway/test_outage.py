@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nats
-import psutil
 import pytest
 
 from deploy.provision import provision
 from libs.bus.permissions import ADMIN
+from libs.testing.family import descendants
 from libs.testing.platform import World
 from libs.testing.servers import PASSWORDS, Servers, servers
 from tests.integration.gateway.conftest import listening
@@ -21,8 +21,7 @@ class Broker:
     """The NATS server of the test, which can be killed and started again where it was."""
 
     def __init__(self, folder: Path) -> None:
-        children = psutil.Process().children()
-        self.process = next(each for each in children if str(folder / "nats") in " ".join(each.cmdline()))
+        [self.process] = descendants(str(folder / "nats"))
         self.command = self.process.cmdline()
 
     def kill(self) -> None:

@@ -61,6 +61,12 @@ async def until(look: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def seen(provider: Local | Spot, number: int, how: str) -> None:
+    async with asyncio.timeout(10):
+        while await provider.observe(key(number)) != how:
+            await asyncio.sleep(0.01)
+
+
 def is_up(local: Local, key: str) -> bool:
     told = local.folder / key / "told"
     return told.exists() and told.stat().st_size > 0
@@ -101,8 +107,7 @@ async def test_one_that_ended_by_itself_has_exited(local: Local) -> None:
     pid = processes.runner_of(key())
     assert pid
     os.kill(pid, 9)
-    await until(lambda: processes.runner_of(key()) is None)
-    assert await local.observe(key()) == "exited"
+    await seen(local, 1, "exited")
     await local.stop(key(), 0)
     assert not (local.folder / key()).exists()
     assert await local.observe(key()) == "gone"
@@ -134,8 +139,9 @@ async def test_the_market_takes_as_many_machines_as_it_was_told_to(
     for number in (1, 2, 3):
         await spot.launch(SPEC, key(number))
         await until(lambda number=number: is_up(spot.local, key(number)))
-    await until(lambda: processes.runner_of(key(1)) is None and processes.runner_of(key(2)) is None)
-    assert [await spot.observe(key(number)) for number in (1, 2, 3)] == ["exited", "exited", "running"]
+    await seen(spot, 1, "exited")
+    await seen(spot, 2, "exited")
+    assert await spot.observe(key(3)) == "running"
 
 
 async def test_whoever_does_not_leave_within_the_notice_is_killed(
@@ -145,8 +151,7 @@ async def test_whoever_does_not_leave_within_the_notice_is_killed(
     spot = Spot(pool, tmp_path / "machines", COMMAND)
     await spot.launch(SPEC, key())
     await until(lambda: is_up(spot.local, key()))
-    await until(lambda: processes.runner_of(key()) is None)
-    assert await spot.observe(key()) == "exited"
+    await seen(spot, 1, "exited")
 
 
 def test_lifetimes_follow_from_the_seed() -> None:

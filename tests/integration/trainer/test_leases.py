@@ -21,6 +21,7 @@ from contracts.runs import (
     RunStarted,
     WriteFenced,
 )
+from libs.testing.family import descendants
 from services.trainer.line import BEAT, Beat, encode
 from tests.integration.trainer.house import SHORT_LEASE, House, until
 from tests.integration.trainer.stand_in_runner import MEMORY
@@ -216,7 +217,7 @@ async def test_a_runner_that_hears_nobody_saves_and_takes_work_again_when_somebo
 
 
 async def no_children() -> bool:
-    return not any("stand_in" in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+    return not descendants("stand_in")
 
 
 async def test_after_an_infrastructure_error_the_run_waits_and_its_device_works_for_others(house: House) -> None:

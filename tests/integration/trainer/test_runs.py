@@ -34,6 +34,7 @@ from contracts.runs import (
 from libs.db.database import now
 from libs.embedded.supervisor import die_with_parent
 from libs.storage import Storage
+from libs.testing.family import descendants
 from libs.testing.models import tiny_model
 from libs.testing.platform import World
 from libs.testing.servers import PASSWORDS
@@ -72,11 +73,7 @@ class Bench:
 
     def children(self) -> list[psutil.Process]:
         assert self.runner
-        return [
-            child
-            for child in psutil.Process(self.runner.pid).children(recursive=True)
-            if "services.trainer.training" in child.cmdline()
-        ]
+        return descendants("services.trainer.training", self.runner.pid)
 
     async def stands_still(self) -> bool:
         """Suspend the children, unless one of them has saved what is not stored yet."""
