@@ -1,6 +1,7 @@
 """An answer in pieces over a real broker, with the permissions the services have."""
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -101,6 +102,23 @@ async def test_who_stops_says_so_to_those_it_answers(world: World) -> None:
             await speaker.waiting.wait()
     with pytest.raises(Busy, match="being stopped"):
         await heard
+
+
+async def test_whoever_is_told_to_stop_reading_stops_at_whatever_moment(world: World) -> None:
+    speaker, chance = Speaker(), random.Random(11)
+    gateway, evaluator = await world.platform("gateway"), await world.platform("evaluator")
+    async with world.service(App(speaker.router), evaluator):
+        for _ in range(60):
+            before = speaker.said
+            reading = asyncio.create_task(_all(gateway.bus.stream(asked("endless"), ChatPiece, silence=LONG)))
+            async with asyncio.timeout(LONG):
+                while speaker.said < before + 3:
+                    await asyncio.sleep(0)
+            for _ in range(chance.randrange(20)):
+                await asyncio.sleep(0)
+            reading.cancel()
+            done, _ = await asyncio.wait((reading,), timeout=LONG)
+            assert done
 
 
 async def _all(pieces: AsyncGenerator[ChatPiece]) -> list[ChatPiece]:
