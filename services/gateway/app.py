@@ -46,7 +46,7 @@ from services.gateway.routes import (
 )
 from services.gateway.settings import Settings
 from services.gateway.signing import Signing
-from services.gateway.tracing import traced
+from services.gateway.tracing import stamped, traced
 from services.gateway.usage import LastUse
 
 
@@ -96,6 +96,7 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse) -> 
         ],
         dependencies=provided(settings, platform, hub, limiter, signing),
         middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper, last_use=last_use)],
+        before_send=[stamped],
         guards=[limiter.limited, permitted],
         exception_handlers={
             WoodshedError: problems.from_error,

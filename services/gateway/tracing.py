@@ -1,14 +1,14 @@
 """A span and a count for each request, named by route and never by what stands in it."""
 
 import time
-from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import Struct
 from opentelemetry import trace
 from opentelemetry.propagate import extract, inject
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Histogram
 
 from contracts.base import new_id
@@ -19,39 +19,54 @@ requests = Counter("woodshed_http_requests_total", "Requests answered", ["method
 seconds = Histogram("woodshed_http_seconds", "Time until the answer began", ["method", "route"])
 
 
+class Traced(Struct, frozen=True):
+    """A request that found its route."""
+
+    span: Span
+    carrier: dict[str, str]
+    began: float
+
+
 def traced(app: ASGIApp) -> ASGIApp:
-    """Wrap an application: ``traceparent`` comes in, the answer carries ours and the id that the audit log names."""
+    """Wrap an application: ``traceparent`` comes in, and the request gets the id that the audit log names."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             return await app(scope, receive, send)
-        method, route = scope["method"], str(scope.get("path_template", ""))
-        began = time.perf_counter()
-        request_id = scope["state"]["request_id"] = new_id("req")
-
-        async def send_counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seconds.labels(method, route).observe(time.perf_counter() - began)
-                requests.labels(method, route, message["status"]).inc()
-                span.set_attribute("http.response.status_code", message["status"])
-                _write_headers(message, {"x-request-id": request_id} | scope["state"].get("headers", {}))
-            await send(message)
-
+        method, route = scope["method"], _route(scope)
+        scope["state"]["request_id"] = new_id("req")
         with tracer.start_as_current_span(
             f"{method} {route}", context=extract(_carrier(scope)), kind=SpanKind.SERVER
         ) as span:
             span.set_attributes({"http.request.method": method, "http.route": route})
-            return await app(scope, receive, send_counted)
+            carrier: dict[str, str] = {}
+            inject(carrier)
+            scope["state"]["traced"] = Traced(span, carrier, time.perf_counter())
+            return await app(scope, receive, send)
 
     return call
 
 
+async def stamped(message: Message, scope: Scope) -> None:
+    """Count an answer and write what every answer carries, also one that was refused before it reached its route."""
+    if message["type"] != "http.response.start":
+        return
+    method, route, state = str(scope.get("method", "")), _route(scope), scope["state"]
+    headers = {"x-request-id": state.get("request_id") or new_id("req")} | state.get("headers", {})
+    requests.labels(method, route, message["status"]).inc()
+    if (known := state.get("traced")) is not None:
+        seconds.labels(method, route).observe(time.perf_counter() - known.began)
+        headers |= known.carrier
+        if known.span.is_recording():
+            known.span.set_attribute("http.response.status_code", message["status"])
+    written = MutableScopeHeaders.from_message(message)
+    for name, value in headers.items():
+        written[name] = value
+
+
+def _route(scope: Scope) -> str:
+    return str(scope.get("path_template", ""))
+
+
 def _carrier(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-def _write_headers(message: Any, carrier: dict[str, str]) -> None:
-    inject(carrier)
-    headers = MutableScopeHeaders.from_message(message)
-    for name, value in carrier.items():
-        headers[name] = value

@@ -120,6 +120,11 @@ class WebhookDelivery(Struct, kw_only=True):
     object: Literal["webhook_endpoint.delivery"] = "webhook_endpoint.delivery"
 
 
+def named_in(change: WebhookChange) -> list[str]:
+    """Return the fields that a change is about."""
+    return [name for name in change.__struct_fields__ if getattr(change, name) is not UNSET]
+
+
 def checked_events(names: list[str]) -> list[str]:
     """Return the event types, each once; ``Rejected`` names one that never happens here."""
     for name in names:

@@ -22,6 +22,7 @@ from services.gateway.queries import links as queries
 from services.gateway.queries import results as result_queries
 from services.gateway.routes.reports import REPORT_TYPES
 from services.gateway.settings import Settings
+from services.gateway.trail import note
 
 Asking = Request[Any, Any, Any]
 
@@ -53,6 +54,7 @@ async def create_link(
     bound = links.Bound(tenant=tx.tenant, kind=kind, owner=owner, part=part, sha256=found.sha256)
     expires_at = links.whole_seconds(datetime.now(UTC) + timedelta(seconds=data.expires_in))
     row = await queries.add(tx, new_id("link"), bound, expires_at, caller.prefix)
+    await note(tx, caller, "link.made", row["link_id"], leads_to=owner, part=part, ends=expires_at.isoformat())
     return links.link_of(row, key, _base(request, settings), datetime.now(UTC))
 
 
@@ -97,9 +99,13 @@ async def retrieve_link(link: FromPath[str], request: Asking, tx: Tx, settings: 
     status_code=200,
     responses=documented(404, 409),
 )
-async def revoke_link(link: FromPath[str], request: Asking, tx: Tx, settings: TheSettings) -> links.DownloadLink:
+async def revoke_link(
+    link: FromPath[str], request: Asking, caller: TheCaller, tx: Tx, settings: TheSettings
+) -> links.DownloadLink:
     """Make a link void at once; it stays on record. What is being sent is sent to its end."""
-    return _shown(await queries.revoke(tx, link), link, request, settings)
+    shown = _shown(await queries.revoke(tx, link), link, request, settings)
+    await note(tx, caller, "link.revoked", link)
+    return shown
 
 
 @get(

@@ -9,12 +9,13 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from contracts.base import new_id
 from contracts.notices import RecipientRemoved
 from libs.errors import NotFound, Rejected
-from services.gateway.dependencies import Tx
+from services.gateway.dependencies import TheCaller, Tx
 from services.gateway.domain import recipients
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import recipients as queries
+from services.gateway.trail import note
 
 
 @post(
@@ -25,7 +26,9 @@ from services.gateway.queries import recipients as queries
     status_code=200,
     responses=documented(422),
 )
-async def create_recipient(data: JSONBody[recipients.RecipientWish], tx: Tx) -> recipients.NoticeRecipient:
+async def create_recipient(
+    data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx
+) -> recipients.NoticeRecipient:
     """Have somebody told. As soon as an organisation names anybody, notices go to those it named and nowhere else."""
     recipients.check(data)
     if await queries.count(tx) >= recipients.MOST_RECIPIENTS:
@@ -33,6 +36,7 @@ async def create_recipient(data: JSONBody[recipients.RecipientWish], tx: Tx) -> 
     recipient_id = new_id("recipient")
     row = await queries.add(tx, recipient_id, data.email or "", recipients.kept(data))
     await tx.tell(recipients.set_fact(tx.tenant, recipient_id, data, datetime.now(UTC)))
+    await note(tx, caller, "recipient.named", recipient_id)
     return recipients.recipient_of(row)
 
 
@@ -76,7 +80,7 @@ async def retrieve_recipient(recipient: FromPath[str], tx: Tx) -> recipients.Not
     responses=documented(404, 422),
 )
 async def update_recipient(
-    recipient: FromPath[str], data: JSONBody[recipients.RecipientWish], tx: Tx
+    recipient: FromPath[str], data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx
 ) -> recipients.NoticeRecipient:
     """Replace somebody's wishes. What was planned before stays as it was planned."""
     recipients.check(data)
@@ -84,6 +88,7 @@ async def update_recipient(
     if row is None:
         raise _nobody(recipient)
     await tx.tell(recipients.set_fact(tx.tenant, recipient, data, datetime.now(UTC)))
+    await note(tx, caller, "recipient.changed", recipient)
     return recipients.recipient_of(row)
 
 
@@ -95,11 +100,12 @@ async def update_recipient(
     status_code=200,
     responses=documented(404),
 )
-async def delete_recipient(recipient: FromPath[str], tx: Tx) -> recipients.DeletedRecipient:
+async def delete_recipient(recipient: FromPath[str], caller: TheCaller, tx: Tx) -> recipients.DeletedRecipient:
     """Tell somebody nothing more, and forget their address."""
     if not await queries.remove(tx, recipient):
         raise _nobody(recipient)
     await tx.tell(RecipientRemoved(tenant=tx.tenant, at=datetime.now(UTC), recipient_id=recipient))
+    await note(tx, caller, "recipient.removed", recipient)
     return recipients.DeletedRecipient(id=recipient)
 
 

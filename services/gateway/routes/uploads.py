@@ -68,7 +68,7 @@ async def create_upload(
 ) -> wire.Upload:
     """Announce a file that comes in parts. It has to be completed within the hour."""
     claim = claim_of(request.headers, caller.prefix, "POST", request.url.path, await request.body())
-    return await once(tx, claim, wire.Upload, partial(_announce, data, tx, settings))
+    return await once(tx, claim, wire.Upload, partial(_announce, data, caller, tx, settings))
 
 
 @post(
@@ -129,12 +129,13 @@ async def complete_upload(
     status_code=200,
     responses=documented(404),
 )
-async def cancel_upload(upload_id: FromPath[str], tx: Tx) -> wire.Upload:
+async def cancel_upload(upload_id: FromPath[str], caller: TheCaller, tx: Tx) -> wire.Upload:
     """Throw an upload away, its parts too. One that was completed has become a file: delete that."""
     upload = await the_upload(tx, upload_id, hold=True)
     if upload["status"] != "cancelled":
         domain.check_open(upload, datetime.now(UTC))
         upload = await queries.cancel(tx, upload_id)
+        await note(tx, caller, "upload.cancelled", upload_id)
     return shapes.upload_of(upload, datetime.now(UTC))
 
 
@@ -144,7 +145,7 @@ def router(settings: Settings) -> Router:
     return Router("/v1/uploads", route_handlers=[create_upload, complete_upload, cancel_upload, parts], tags=["Files"])
 
 
-async def _announce(wish: wishes.UploadWish, tx: Transaction, settings: Settings) -> wire.Upload:
+async def _announce(wish: wishes.UploadWish, caller: Caller, tx: Transaction, settings: Settings) -> wire.Upload:
     if wish.bytes > settings.max_upload_bytes:
         raise TooLarge(
             f"The file has {wish.bytes:,} bytes; this installation takes {settings.max_upload_bytes:,}.", field="bytes"
@@ -160,6 +161,7 @@ async def _announce(wish: wishes.UploadWish, tx: Transaction, settings: Settings
         at,
         at + timedelta(seconds=settings.upload_seconds),
     )
+    await note(tx, caller, "upload.announced", row["upload_id"], bytes=wish.bytes)
     return shapes.upload_of(row, at)
 
 

@@ -24,6 +24,7 @@ from contracts.webhooks import (
 from libs.db import Transaction
 from libs.errors import Conflict, NotFound, Rejected
 from libs.signing import webhook_secret
+from services.gateway.auth import Caller
 from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings, Tx
 from services.gateway.domain import webhooks
 from services.gateway.domain.paging import Page, checked_limit, page_of
@@ -34,6 +35,7 @@ from services.gateway.problems import documented
 from services.gateway.queries import webhooks as queries
 from services.gateway.questions import ask
 from services.gateway.settings import Settings
+from services.gateway.trail import note
 
 
 class EventTypeList(Struct, kw_only=True):
@@ -61,7 +63,7 @@ async def create_endpoint(
     """Have an address called when something ends. The signing secret is in this answer and in no later one."""
     key = _key(settings)
     claim = claim_of(request.headers, caller.prefix, "POST", request.url.path, await request.body())
-    made = await once(tx, claim, webhooks.WebhookEndpoint, partial(_add, data, tx, settings))
+    made = await once(tx, claim, webhooks.WebhookEndpoint, partial(_add, data, caller, tx, settings))
     made.signing_secret = webhook_secret(key, made.id, 1)
     return made
 
@@ -107,7 +109,7 @@ async def retrieve_endpoint(webhook: FromPath[str], tx: Tx, settings: TheSetting
     responses=documented(404, 409, 422),
 )
 async def update_endpoint(
-    webhook: FromPath[str], data: JSONBody[webhooks.WebhookChange], tx: Tx, settings: TheSettings
+    webhook: FromPath[str], data: JSONBody[webhooks.WebhookChange], caller: TheCaller, tx: Tx, settings: TheSettings
 ) -> webhooks.WebhookEndpoint:
     """Change what is given; enabling an endpoint again sends what waits for it."""
     row = await _the_endpoint(tx, webhook)
@@ -123,6 +125,7 @@ async def update_endpoint(
         row["enabled"] if data.enabled is UNSET else data.enabled,
     )
     await _tell(tx, row)
+    await note(tx, caller, "webhook.changed", webhook, changed=webhooks.named_in(data))
     return webhooks.endpoint_of(row, _key(settings))
 
 
@@ -134,11 +137,12 @@ async def update_endpoint(
     status_code=200,
     responses=documented(404),
 )
-async def delete_endpoint(webhook: FromPath[str], tx: Tx) -> webhooks.DeletedWebhookEndpoint:
+async def delete_endpoint(webhook: FromPath[str], caller: TheCaller, tx: Tx) -> webhooks.DeletedWebhookEndpoint:
     """Call an address no more."""
     await _the_endpoint(tx, webhook)
     await queries.remove(tx, webhook)
     await tx.tell(WebhookRemoved(tenant=tx.tenant, at=datetime.now(UTC), webhook_id=webhook))
+    await note(tx, caller, "webhook.removed", webhook)
     return webhooks.DeletedWebhookEndpoint(id=webhook)
 
 
@@ -151,13 +155,18 @@ async def delete_endpoint(webhook: FromPath[str], tx: Tx) -> webhooks.DeletedWeb
     responses=documented(404, 409),
 )
 async def rotate_secret(
-    webhook: FromPath[str], tx: Tx, settings: TheSettings, data: JSONBody[webhooks.RotationWish | None] = None
+    webhook: FromPath[str],
+    caller: TheCaller,
+    tx: Tx,
+    settings: TheSettings,
+    data: JSONBody[webhooks.RotationWish | None] = None,
 ) -> webhooks.WebhookEndpoint:
     """Make the next secret and show it once. The old one ends now, or signs beside the new one for 24 hours."""
     await _the_endpoint(tx, webhook)
     until = webhooks.next_secret_until(data or webhooks.RotationWish(), datetime.now(UTC))
     row = await queries.rotate(tx, webhook, until)
     await _tell(tx, row)
+    await note(tx, caller, "webhook.secret_rotated", webhook, number=row["secret_number"])
     shown = webhooks.endpoint_of(row, _key(settings))
     shown.signing_secret = webhook_secret(_key(settings), webhook, row["secret_number"])
     return shown
@@ -232,6 +241,7 @@ async def replay_delivery(
             tenant=caller.tenant, at=datetime.now(UTC), webhook_id=webhook, delivery_id=found.delivery_id
         )
         await tx.tell(wish)
+        await note(tx, caller, "webhook.replay_asked", webhook, delivery=found.delivery_id)
     return webhooks.delivery_of(found)
 
 
@@ -265,7 +275,9 @@ router = Router(
 )
 
 
-async def _add(data: webhooks.WebhookWish, tx: Transaction, settings: Settings) -> webhooks.WebhookEndpoint:
+async def _add(
+    data: webhooks.WebhookWish, caller: Caller, tx: Transaction, settings: Settings
+) -> webhooks.WebhookEndpoint:
     if await queries.count(tx) >= webhooks.MOST_ENDPOINTS:
         raise Rejected(
             f"There are {webhooks.MOST_ENDPOINTS} endpoints already. Remove one, or give one more event types.",
@@ -274,6 +286,7 @@ async def _add(data: webhooks.WebhookWish, tx: Transaction, settings: Settings) 
     url, events = _checked_url(data.url, settings), webhooks.checked_events(data.event_types)
     row = await queries.add(tx, new_id("wh"), data.name, url, events, data.laravel_signature)
     await _tell(tx, row)
+    await note(tx, caller, "webhook.made", row["webhook_id"], events=events)
     return webhooks.endpoint_of(row, settings.signing_key)
 
 

@@ -68,11 +68,11 @@ PUBLIC = {
 }
 
 
-def _routes() -> list[tuple[str, str]]:
+def routes() -> list[tuple[str, str]]:
     return [(method, path) for path, methods in document()["paths"].items() for method in methods]
 
 
-async def _owned(gateway: Gateway) -> dict[str, str]:
+async def owned(gateway: Gateway) -> dict[str, str]:
     """Make one of everything, and return the ids."""
     story = Story(await gateway.submit())
     weights = b"weights"
@@ -135,23 +135,25 @@ async def _session(gateway: Gateway, member: str) -> str:
     return "session-1"
 
 
-def _fill(template: Any, names: dict[str, str]) -> Any:
+def fill(template: Any, names: dict[str, str]) -> Any:
     if isinstance(template, dict):
-        return {key: _fill(value, names) for key, value in template.items()}
+        return {key: fill(value, names) for key, value in template.items()}
     if isinstance(template, list):
-        return [_fill(value, names) for value in template]
+        return [fill(value, names) for value in template]
+    if not isinstance(template, str):
+        return template
     return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], template)
 
 
 async def test_every_route_answers_404_for_every_id_of_another_organisation(gateway: Gateway) -> None:
-    names = await _owned(gateway)
+    names = await owned(gateway)
     walked = 0
     async with await gateway.stranger() as stranger:
-        for method, path in _routes():
+        for method, path in routes():
             if f"{method} {path}" in NAMES_NOTHING | PUBLIC:
                 continue
-            body = _fill(BODIES[path], names) if method in ("post", "patch") and path in BODIES else None
-            answer = await stranger.request(method, _fill(path, names), json=body)
+            body = fill(BODIES[path], names) if method in ("post", "patch") and path in BODIES else None
+            answer = await stranger.request(method, fill(path, names), json=body)
             assert answer.status_code == 404, (method, path, answer.text)
             assert answer.json()["code"] == "not_found"
             walked += 1
@@ -164,7 +166,7 @@ async def test_every_route_answers_404_for_every_id_of_another_organisation(gate
         for path in (f"/v1/{name}" for name in lists):
             assert (await stranger.get(path)).json()["data"] == []
         assert [model["owned_by"] for model in (await stranger.get("/v1/models")).json()["data"]] == ["base"]
-    assert walked == len(_routes()) - len(NAMES_NOTHING | PUBLIC) > 46
+    assert walked == len(routes()) - len(NAMES_NOTHING | PUBLIC) > 46
     assert (await gateway.http.get(f"/v1/files/{names['file_id']}/content")).status_code == 200
 
 
@@ -174,7 +176,7 @@ async def test_every_route_refuses_a_key_that_lacks_its_permission_and_names_it(
     async with httpx.AsyncClient(
         base_url=gateway.url, headers={"Authorization": f"Bearer {made.json()['key']}"}
     ) as narrow:
-        for method, path in _routes():
+        for method, path in routes():
             if f"{method} {path}" in PUBLIC:
                 continue
             problem = (await narrow.request(method, re.sub(r"\{\w+\}", "x", path))).json()
@@ -188,7 +190,7 @@ async def test_every_route_refuses_a_key_that_lacks_its_permission_and_names_it(
 
 async def test_every_route_but_health_wants_a_key(gateway: Gateway) -> None:
     async with httpx.AsyncClient(base_url=gateway.url) as nobody:
-        for method, path in _routes():
+        for method, path in routes():
             if f"{method} {path}" in PUBLIC:
                 continue
             answer = await nobody.request(method, re.sub(r"\{\w+\}", "x", path))
