@@ -1,7 +1,7 @@
 """From outbox to stream: published in order, removed once the stream has acknowledged.
 
-An advisory lock elects one relay for each service, NOTIFY wakes it, a one-second poll
-backs it up. Many facts leave as one atomic batch (ADR-50: one fsync for all). A batch
+An advisory lock elects one relay for each service, NOTIFY wakes it, a look every five
+seconds backs it up. Many facts leave as one atomic batch (ADR-50: one fsync for all). A batch
 with an id the stream already holds is refused whole (error 10201): then they go one by
 one, and the stream's own de-duplication drops the repeated ones.
 """
@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 BATCH = 200
 POLL = 1.0
+LOOK = 5.0
 DUPLICATE_IN_BATCH = 10201
 
 SCOPE = "SELECT set_config('app.tenant', $1, false)"
@@ -68,7 +69,7 @@ class Relay:
                     while await self._publish_some(connection):
                         pass
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(POLL):
+                        async with asyncio.timeout(LOOK):
                             await self._wake.wait()
             finally:
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

@@ -32,7 +32,7 @@ from services.dataset.settings import Settings
 
 log = structlog.get_logger()
 
-POLL = 1.0
+POLL = 5.0
 """Seconds between looks at the queue when nothing wakes the loop."""
 
 PAUSE = 5.0

@@ -27,7 +27,7 @@ from services.evaluator.settings import Settings
 
 log = structlog.get_logger()
 
-POLL = 1.0
+POLL = 5.0
 TOLD_EVERY = 0.5
 RETRY_AFTER = 10.0
 
@@ -43,7 +43,7 @@ class Evaluations:
         self.wake = wake
 
     async def run(self) -> None:
-        """Work until cancelled: woken by a handler, and looking once a second."""
+        """Work until cancelled: woken by a handler, and looking every few seconds."""
         while True:
             self.wake.clear()
             try:

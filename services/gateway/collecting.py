@@ -29,7 +29,7 @@ from services.gateway.queries import results as queries
 
 log = structlog.get_logger()
 
-POLL = 1.0
+POLL = 5.0
 HALF_DELETED_AFTER = 60.0
 METRICS = "metrics.csv"
 RESULT_NAME = "step_metrics.csv"

@@ -1,7 +1,7 @@
 """The control's work: give devices out, tell runners, watch for silence, prune.
 
-Each loop looks when woken and at least once a second; a lost database, broker or storage only
-delays it, because nothing is decided outside a transaction.
+Each loop looks when woken and at least once a second (pruning, which nobody waits for, every ten); a lost database,
+broker or storage only delays it, because nothing is decided outside a transaction.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from services.trainer.line import Answered, Launch, Stop, encode, mark_of, order
 log = structlog.get_logger()
 
 POLL = 1.0
+PRUNE = 10.0
 ORDER_TIMEOUT = 5.0
 TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, *AWAY)
 
@@ -46,11 +47,11 @@ class Loops:
             self.control.listen,
             lambda: self._repeat(self.place, self.control.wake.ear()),
             lambda: self._repeat(self.order, self.control.wake.ear()),
-            lambda: self._repeat(self.prune, asyncio.Event()),
+            lambda: self._repeat(self.prune, asyncio.Event(), PRUNE),
             self.arbitrate,
         ]
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]], ear: asyncio.Event) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], ear: asyncio.Event, every: float = POLL) -> None:
         while True:
             ear.clear()
             try:
@@ -58,7 +59,7 @@ class Loops:
             except TEMPORARY as error:
                 log.warning("work pauses", step=step.__name__, error=repr(error))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
+                async with asyncio.timeout(every):
                     await ear.wait()
 
     async def place(self) -> None:
