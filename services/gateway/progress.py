@@ -21,6 +21,7 @@ from libs.bus.streams import TELEMETRY
 from libs.db import Database, Transaction
 from services.gateway.domain import wire
 from services.gateway.live import Hub, reading
+from services.gateway.queries import curve as curve_queries
 from services.gateway.queries import datasets as dataset_queries
 from services.gateway.queries import story as queries
 
@@ -56,6 +57,7 @@ class Progress:
         self._db = db
         self._hub = hub
         self._batch = Batch()
+        self._newest_span: dict[str, int] = {}
 
     async def read(self) -> None:
         """Read until cancelled, from where the last write stopped."""
@@ -89,9 +91,22 @@ class Progress:
     async def _write(self, batch: Batch) -> None:
         async with self._db.across_tenants() as tx:
             await queries.add_metrics(tx, [_step_row(fact) for fact in batch.steps.values()])
+            entered = {job: span for job, span in _spans(batch).items() if {self._newest_span.get(job)} != set(span)}
+            await curve_queries.sum_up(tx, entered)
             await queries.progressed(tx, [_progress_row(fact) for fact in batch.runs.values()])
             await _write_imports(tx, batch)
             await queries.set_telemetry_read(tx, batch.sequence)
+        self._newest_span |= {job: last for job, (_, last) in entered.items()}
+
+
+def _spans(batch: Batch) -> dict[str, tuple[int, int]]:
+    """Return the first and the last span of steps in which each job was measured."""
+    found: dict[str, tuple[int, int]] = {}
+    for job, step in batch.steps:
+        span = step // curve_queries.STEPS
+        first, last = found.get(job, (span, span))
+        found[job] = (min(first, span), max(last, span))
+    return found
 
 
 async def _write_imports(tx: Transaction, batch: Batch) -> None:

@@ -1,6 +1,7 @@
-"""A run's figures by step as the CSV that OpenAI's guide describes, ours in the columns after.
+"""A run's figures by step: as the CSV of OpenAI's guide, ours in the columns after; and thinned out for drawing.
 
-It names step, train_loss, train_accuracy, valid_loss and valid_mean_token_accuracy; the last is not measured here.
+The guide names step, train_loss, train_accuracy, valid_loss and valid_mean_token_accuracy; the last is not measured
+here.
 """
 
 import csv
@@ -8,6 +9,17 @@ import io
 
 OPENAIS = {"step": "step", "train_loss": "train_loss", "token_accuracy": "train_accuracy", "eval_loss": "valid_loss"}
 """The run's columns that OpenAI's clients know, with the names they know them by."""
+
+
+POINTS = 2000
+"""About as many points as a wide screen can show."""
+FEW_SPANS = 8
+"""So long a run is drawn step by step."""
+
+
+def spans_together(summed_up: int) -> int:
+    """Return how many spans one point of a curve stands for; 0: the run is short, every step is a point."""
+    return 0 if summed_up < FEW_SPANS else -(-summed_up // POINTS)
 
 
 def as_result(curve: str) -> str:

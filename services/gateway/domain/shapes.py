@@ -143,6 +143,11 @@ def metric_of(row: Row) -> wire.Metric:
     return wire.Metric(**{name: row[name] for name in wire.Metric.__struct_fields__})
 
 
+def point_of(row: Row) -> wire.CurvePoint:
+    """Show one point of a curve."""
+    return wire.CurvePoint(**{name: row[name] for name in wire.CurvePoint.__struct_fields__})
+
+
 def fine_tuned_of(row: Row) -> wire.Model:
     """Show the model that a job made."""
     return wire.Model(

@@ -295,6 +295,25 @@ class Metric(Struct, kw_only=True):
     valid_loss: float | None = None
 
 
+class CurvePoint(Struct, kw_only=True):
+    """Figures of the steps up to one, or of that step alone: mean, least and greatest loss, greatest gradient norm."""
+
+    step: int
+    train_loss: float
+    train_loss_min: float
+    train_loss_max: float
+    learning_rate: float
+    grad_norm: float
+    valid_loss: float | None = None
+
+
+class Curve(Struct, kw_only=True):
+    """A run's figures thinned out for drawing, however long it is."""
+
+    points: list[CurvePoint]
+    object: Literal["fine_tuning.job.curve"] = "fine_tuning.job.curve"
+
+
 class Dataset(Struct, kw_only=True):
     """A file as examples for one base model: asked → importing → ready | refused."""
 

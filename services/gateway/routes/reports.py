@@ -15,10 +15,12 @@ from libs.storage import Storage
 from services.gateway import downloads
 from services.gateway.dependencies import Db, TheBus, TheCaller, TheStorage, Tx
 from services.gateway.domain import shapes, wire
+from services.gateway.domain.curve import spans_together
 from services.gateway.domain.paging import Page, page_of
 from services.gateway.domain.wishes import AskWish
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
+from services.gateway.queries import curve as curve_queries
 from services.gateway.queries import results as queries
 from services.gateway.queries import story as story_queries
 from services.gateway.questions import ask
@@ -43,6 +45,24 @@ async def list_metrics(
     if format == "csv":
         return Response(_csv(metrics), media_type="text/csv")
     return page_of(metrics, [str(each.step) for each in metrics], len(metrics))
+
+
+@get(
+    "/{job:str}/curve",
+    operation_id="retrieveFineTuningJobCurve",
+    opt=needs("jobs.read"),
+    summary="A job's figures for drawing",
+    description="Every step of a short run; of a long one about 2,000 points, each with the least and greatest loss.",
+    responses=documented(404),
+)
+async def retrieve_curve(job: FromPath[str], tx: Tx) -> wire.Curve:
+    """Send a loss curve that can be drawn at once, the first step first."""
+    await the_job(tx, job)
+    summed_up, following = await curve_queries.summed_up(tx, job)
+    together = spans_together(summed_up)
+    rows = await curve_queries.spans(tx, job, together) if together else []
+    rows += await curve_queries.steps_from(tx, job, following * curve_queries.STEPS if together else 0)
+    return wire.Curve(points=[shapes.point_of(row) for row in rows])
 
 
 @get(
@@ -150,6 +170,7 @@ router = Router(
     "/v1/fine_tuning/jobs",
     route_handlers=[
         list_metrics,
+        retrieve_curve,
         list_artifacts,
         download_artifact,
         report_json,
