@@ -91,6 +91,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(evaluations.EvaluationStarted, "evaluator"),
     Fact(evaluations.EvaluationProgressed, "evaluator"),
     Fact(evaluations.SuiteScored, "evaluator"),
+    Fact(evaluations.ServingCompared, "evaluator"),
     Fact(evaluations.ReportReady, "evaluator", ("notifier",)),
     Fact(evaluations.EvaluationFailed, "evaluator", ("notifier",)),
     Fact(notices.NoticeDelivered, "notifier"),

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from contracts.base import Count, Event, Question, Sha256, Token
+from contracts.jobs import Remedy
 
 
 class EvaluationStarted(Event, frozen=True, kw_only=True, tag="evaluation.started.v1"):
@@ -49,6 +50,28 @@ class SuiteScored(Event, frozen=True, kw_only=True, tag="evaluation.suite_scored
     high: float
     verdict: str
     items: Count
+
+
+class ServingCompared(Event, frozen=True, kw_only=True, tag="evaluation.serving_compared.v1"):
+    """The engine of the chats was held against the adapter as training left it; only the ``same`` is served.
+
+    ``prompts`` were answered greedily by both, ``tokens`` in all; ``differing`` replies say something else, and
+    ``difference`` is the largest between two log-probabilities (natural), of which ``tolerance`` is allowed. Where they
+    are not the same, ``message`` says it to people and ``remedy`` what to do.
+    """
+
+    subject: ClassVar[str] = "evt.{tenant}.evaluation.{evaluation_id}.serving_compared"
+
+    evaluation_id: Token
+    job_id: Token
+    same: bool
+    prompts: Count
+    tokens: Count
+    differing: Count
+    difference: Annotated[float, Meta(ge=0)]
+    tolerance: Annotated[float, Meta(ge=0)]
+    message: str = ""
+    remedy: Remedy | None = None
 
 
 class ReportReady(Event, frozen=True, kw_only=True, tag="evaluation.report_ready.v1"):

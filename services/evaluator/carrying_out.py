@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from services.evaluator.report.build import ReportSpec
 from services.evaluator.report.data import ReportData
 from services.evaluator.scoring.failures import OUT_OF_MEMORY
 from services.evaluator.scoring.knowledge import SUITE
-from services.evaluator.scoring.shapes import BATCH_TOKENS, CANNOT, Failure, Progress, ScoringSpec
+from services.evaluator.scoring.shapes import BATCH_TOKENS, CANNOT, Failure, Line, ScoringSpec
 from services.evaluator.settings import Settings
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ SMALLEST_BATCH = 128
 """Tokens at once below which memory is not what is missing. A measurement whose process was killed, which the kernel
 does when memory runs out, begins with half the batch of the try before."""
 
-Tell = Callable[[Progress], Awaitable[None]]
+Tell = Callable[[Line], Awaitable[None]]
 
 
 class Proof(Struct, frozen=True):
@@ -89,18 +90,15 @@ async def _measure(scoring: ScoringSpec, folder: Path, tell: Tell) -> ScoringSpe
 
 
 async def _prepare(held: Held, settings: Settings, storage: Storage, work: Path, folder: Path) -> ScoringSpec:
-    try:
+    with _said_why():
         base = resolve(Path(settings.models_dir), held.run.base_model)
-        split = await fetching.split(storage, held.run, work / "splits")
         adapter = await fetching.adapter(storage, held.run, work / "adapters")
-    except UnknownModel as error:
-        raise Cannot(Failure("model_missing", str(error))) from error
-    except Rejected as error:
-        raise Cannot(Failure(error.code, error.message)) from error
-    except WoodshedError as error:
-        if error.code != "corrupted":
-            raise
-        raise Cannot(Failure("corrupted", error.message)) from error
+    split, hindrance = fetching.HeldOut("", Path()), None
+    try:
+        with _said_why():
+            split = await fetching.split(storage, held.run, work / "splits")
+    except Cannot as error:
+        hindrance = error.failure
     return ScoringSpec(
         base=str(base),
         adapter=str(adapter),
@@ -117,7 +115,23 @@ async def _prepare(held: Held, settings: Settings, storage: Storage, work: Path,
         replies=settings.replies,
         reply_tokens=settings.reply_tokens,
         batch_tokens=max(SMALLEST_BATCH, BATCH_TOKENS >> (held.attempts - 1)),
+        hindrance=hindrance,
     )
+
+
+@contextmanager
+def _said_why() -> Iterator[None]:
+    """Turn what can never be fetched into ``Cannot``."""
+    try:
+        yield
+    except UnknownModel as error:
+        raise Cannot(Failure("model_missing", str(error))) from error
+    except Rejected as error:
+        raise Cannot(Failure(error.code, error.message)) from error
+    except WoodshedError as error:
+        if error.code != "corrupted":
+            raise
+        raise Cannot(Failure("corrupted", error.message)) from error
 
 
 def threads(settings: Settings) -> int:
@@ -128,7 +142,7 @@ def threads(settings: Settings) -> int:
 async def _run(module: str, spec: Path, tell: Tell) -> None:
     async with child.started(module, str(spec)) as process:
         async for line in process.lines():
-            await tell(msgspec.json.decode(line, type=Progress))
+            await tell(msgspec.json.decode(line, type=Line))
         end = await process.ended()
     if end.code == CANNOT:
         raise Cannot(msgspec.json.decode(end.last[-1], type=Failure))

@@ -9,8 +9,7 @@ from contracts.evaluations import AskModel, ModelReplied
 from contracts.runs import RunFinished
 from libs.bus import Router
 from libs.db import Database, Transaction
-from libs.errors import NotFound
-from services.evaluator import queries
+from services.evaluator import queries, releasing
 from services.evaluator.asking import Asker, with_signs_of_life
 from services.evaluator.domain.owed import evaluation_id, suites_owed
 
@@ -26,24 +25,21 @@ async def owe_proofs(run: RunFinished, tx: Transaction, wake: asyncio.Event) -> 
 
 @router.answers(AskModel, slow=True)
 async def reply(question: AskModel, database: Database, asker: Asker) -> ModelReplied:
-    """Answer one prompt with both models of a finished job."""
-    return await asker.ask(await _run_of(database, question), question.prompt, question.max_tokens)
+    """Answer one prompt with both models of a finished job, once it is known to be served as trained."""
+    run = await releasing.released(database, question.tenant, question.job_id, patience=8.0)
+    return await asker.ask(run, question.prompt, question.max_tokens)
 
 
 @router.streams(AskChat)
 async def speak(question: AskChat, database: Database, asker: Asker) -> AsyncGenerator[ChatPiece]:
     """Continue a conversation, with a base model or with what a finished job made of it."""
-    run = await _run_of(database, question) if question.job_id else None
-    async with aclosing(with_signs_of_life(asker.chat(question, run))) as pieces:
+    async with aclosing(with_signs_of_life(_spoken(question, database, asker))) as pieces:
         async for piece in pieces:
             yield piece
 
 
-async def _run_of(database: Database, question: AskModel | AskChat) -> RunFinished:
-    async with database.transaction(question.tenant) as tx:
-        run = await queries.run_of_job(tx, question.tenant, question.job_id)
-    if run is None:
-        raise NotFound(
-            f"No finished job {question.job_id} is known here. Check the id, or wait until its training has ended."
-        )
-    return run
+async def _spoken(question: AskChat, database: Database, asker: Asker) -> AsyncGenerator[ChatPiece]:
+    run = await releasing.released(database, question.tenant, question.job_id) if question.job_id else None
+    async with aclosing(asker.chat(question, run)) as pieces:
+        async for piece in pieces:
+            yield piece

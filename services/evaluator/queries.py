@@ -9,6 +9,7 @@ from msgspec import Struct
 from contracts.runs import RunFinished
 from libs.db import Transaction
 from services.evaluator.domain.verdicts import Score
+from services.evaluator.scoring.shapes import Failure
 
 ADD = """
     INSERT INTO evaluator.evaluation (id, tenant, job_id, run_id, run, suites)
@@ -53,12 +54,18 @@ FAIL = """
      WHERE id = $1 AND fence = $2 AND state = 'running'
  RETURNING id
 """
+SET_SERVED = """
+    UPDATE evaluator.evaluation
+       SET served = $3
+     WHERE id = $1 AND fence = $2 AND state = 'running' AND served IS NULL
+ RETURNING id
+"""
 ADD_SCORE = """
     INSERT INTO evaluator.score (evaluation_id, tenant, suite, base, tuned, change, low, high, verdict, items)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 RUN_OF_JOB = """
-    SELECT run
+    SELECT run, served, reason, message
       FROM evaluator.evaluation
      WHERE tenant = $1 AND job_id = $2
      ORDER BY queued_at DESC
@@ -75,6 +82,17 @@ class Held(Struct, frozen=True):
     attempts: int
     suites: tuple[str, ...]
     run: RunFinished
+
+
+class Made(Struct, frozen=True):
+    """A finished run and what the gate says of it: ``served`` is none as long as nobody has compared.
+
+    ``failure`` is why its evaluation failed, if it did.
+    """
+
+    run: RunFinished
+    served: str | None
+    failure: Failure | None
 
 
 async def add(tx: Transaction, evaluation_id: str, run: RunFinished, suites: Sequence[str]) -> None:
@@ -113,6 +131,11 @@ async def fail(tx: Transaction, held: Held, reason: str, message: str, at: datet
     return await tx.fetchval(FAIL, held.id, held.fence, reason, message, at) is not None
 
 
+async def set_served(tx: Transaction, held: Held, served: str) -> bool:
+    """Note what came of the comparison. ``False``: it was noted before, or is no longer ours; tell nothing."""
+    return await tx.fetchval(SET_SERVED, held.id, held.fence, served) is not None
+
+
 async def add_score(tx: Transaction, held: Held, score: Score) -> None:
     """Keep one suite's figures."""
     change = score.change
@@ -131,7 +154,10 @@ async def add_score(tx: Transaction, held: Held, score: Score) -> None:
     )
 
 
-async def run_of_job(tx: Transaction, tenant: str, job_id: str) -> RunFinished | None:
-    """Return the finished run of a job."""
-    found = await tx.fetchval(RUN_OF_JOB, tenant, job_id)
-    return msgspec.json.decode(found, type=RunFinished) if found else None
+async def run_of_job(tx: Transaction, tenant: str, job_id: str) -> Made | None:
+    """Return what a job made."""
+    row = await tx.fetchrow(RUN_OF_JOB, tenant, job_id)
+    if row is None:
+        return None
+    run = msgspec.json.decode(row["run"], type=RunFinished)
+    return Made(run, row["served"], Failure(row["reason"], row["message"]) if row["reason"] else None)

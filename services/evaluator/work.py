@@ -18,11 +18,12 @@ from libs.db.database import now
 from libs.errors import Busy
 from libs.service import Platform
 from libs.storage import Storage
-from services.evaluator import queries
+from services.evaluator import queries, releasing
 from services.evaluator.carrying_out import Cannot, Died, Proof, carry_out
+from services.evaluator.domain.serving import Compared
 from services.evaluator.domain.verdicts import Score
 from services.evaluator.queries import Held
-from services.evaluator.scoring.shapes import Failure, Progress
+from services.evaluator.scoring.shapes import Failure, Line, Progress
 from services.evaluator.settings import Settings
 
 log = structlog.get_logger()
@@ -96,7 +97,7 @@ class Evaluations:
 
     async def _carry_out(self, held: Held) -> Proof:
         async with asyncio.timeout(self.settings.time_limit):
-            return await carry_out(held, self.settings, self.storage, Teller(held, self.bus))
+            return await carry_out(held, self.settings, self.storage, Teller(held, self.bus, self.db))
 
     async def _renew(self, held: Held) -> None:
         """Renew three times a lease; return when it is no longer ours or can no longer be known to be."""
@@ -155,27 +156,32 @@ class Lost(Exception):
 
 
 class Teller:
-    """Tells progress as telemetry, at most twice a second."""
+    """Tells what the gate found as a fact, and progress as telemetry, at most twice a second."""
 
-    def __init__(self, held: Held, bus: Bus) -> None:
+    def __init__(self, held: Held, bus: Bus, db: Database) -> None:
         self.held = held
         self.bus = bus
+        self.db = db
         self._told = 0.0
 
-    async def __call__(self, progress: Progress) -> None:
-        """Tell one look, unless the last was just now."""
-        if time.monotonic() - self._told < TOLD_EVERY:
-            return
-        self._told = time.monotonic()
+    async def __call__(self, line: Line) -> None:
+        """Tell a line of the measuring process; one look of progress is left out if the last was just now."""
+        if isinstance(line, Compared):
+            await releasing.decide(self.db, self.held, line)
+        elif time.monotonic() - self._told >= TOLD_EVERY:
+            self._told = time.monotonic()
+            await self._publish(line)
+
+    async def _publish(self, line: Progress) -> None:
         await self.bus.publish_telemetry(
             EvaluationProgressed(
                 tenant=self.held.tenant,
                 at=now(),
                 evaluation_id=self.held.id,
                 job_id=self.held.run.job_id,
-                suite=progress.suite,
-                done=progress.done,
-                total=progress.total,
+                suite=line.suite,
+                done=line.done,
+                total=line.total,
             )
         )
 

@@ -209,6 +209,14 @@ async def suite_scored(fact: evaluations.SuiteScored, tx: Transaction) -> None:
     await _tell(tx, fact, fact.job_id)
 
 
+@router.on(evaluations.ServingCompared)
+async def serving_compared(fact: evaluations.ServingCompared, tx: Transaction) -> None:
+    """The chat engine was held against the trained adapter: what differs is not offered."""
+    if fact.remedy:
+        await job_queries.withhold(tx, fact.job_id, fact.remedy)
+    await _tell(tx, fact, fact.job_id)
+
+
 @router.on(evaluations.ReportReady)
 async def report_ready(fact: evaluations.ReportReady, tx: Transaction) -> None:
     """The report can be fetched, in three formats."""

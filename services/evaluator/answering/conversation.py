@@ -16,7 +16,10 @@ STRETCH = 512
 
 
 class Conversation:
-    """A question, the model that answers it, and how far the reply is. ``done`` after the last piece."""
+    """A question, the model that answers it, and how far the reply is. ``done`` after the last piece.
+
+    ``said`` are the tokens of the reply, the one that ends it included.
+    """
 
     def __init__(self, question: AskChat, model: Model, reply_limit: int) -> None:
         self._question = question
@@ -34,6 +37,7 @@ class Conversation:
         else:
             self._chance.manual_seed(question.seed)
         self._spoken = 0
+        self.said: list[int] = []
         self.done = False
 
     def turn(self) -> ChatPiece | None:
@@ -44,6 +48,7 @@ class Conversation:
             return None
         question = self._question
         token = drawn(logits.cpu(), temperature=question.temperature, top_p=question.top_p, chance=self._chance)
+        self.said.append(token)
         return self._end("stop") if token == self._model.chat.end_token else self._say(token, logits)
 
     def accepted(self) -> ChatPiece:

@@ -1,7 +1,8 @@
 """Measure one trained adapter: ``python -m services.evaluator.scoring SPEC.json``, a process that ends when done.
 
-Writes one JSON line of progress for each step to stdout and the result to the file the
-specification names. What cannot be measured leaves a reason, a sentence and exit code 3.
+First it holds the engine of the chats against the adapter. Writes a JSON line for that and one of progress for each
+step to stdout, and the result to the file the specification names. What cannot be measured leaves a reason, a
+sentence and exit code 3.
 """
 
 import sys
@@ -14,7 +15,7 @@ import msgspec
 
 from services.evaluator.domain.verdicts import PERPLEXITY, REPLIES, RETENTION
 from services.evaluator.scoring.failures import Failed, classified
-from services.evaluator.scoring.shapes import CANNOT, Failure, Measured, Progress, ScoringSpec
+from services.evaluator.scoring.shapes import CANNOT, Failure, Line, Measured, Progress, ScoringSpec
 
 
 class Clock:
@@ -32,13 +33,22 @@ class Clock:
 
 
 def score(spec: ScoringSpec) -> Measured:
-    """Load both models once and take every measurement the specification asks for."""
-    from services.evaluator.scoring import held_out, knowledge, machine, measure
+    """Compare the chat engine, then load both models once and take every measurement the specification asks for."""
+    from libs.lm.chat import ChatFormat
+    from services.evaluator.scoring import held_out, knowledge, machine, measure, served
 
     clock = Clock()
+    questions = knowledge.load(Path(spec.knowledge))
+    with clock.of("served"):
+        conversations, there = ([], 0) if spec.hindrance else held_out.read(Path(spec.split), spec.examples, spec.seed)
+        prompts = served.prompts(ChatFormat.load(Path(spec.base)), conversations, questions)
+        spoken = served.spoken(spec, prompts)
     with clock.of("load"):
         loaded, where = machine.load(spec.base, spec.adapter, threads=spec.threads, precision=spec.precision)
-        conversations, there = held_out.read(Path(spec.split), spec.examples, spec.seed)
+    with clock.of("compared"):
+        say(served.compared(loaded, spoken, where.precision))
+    if spec.hindrance:
+        raise Failed(spec.hindrance)
     with clock.of(PERPLEXITY):
         likelihoods = measure.likelihoods(loaded, conversations, spec.max_length, spec.batch_tokens, teller(PERPLEXITY))
     if not likelihoods:
@@ -46,7 +56,7 @@ def score(spec: ScoringSpec) -> Measured:
     answers, pairs = [], []
     if RETENTION in spec.suites:
         with clock.of(RETENTION):
-            answers = measure.knowledge(loaded, knowledge.load(Path(spec.knowledge)), teller(RETENTION))
+            answers = measure.knowledge(loaded, questions, teller(RETENTION))
     if REPLIES in spec.suites:
         with clock.of(REPLIES):
             pairs = measure.pairs(
@@ -66,9 +76,14 @@ def teller(suite: str) -> Callable[[int, int], None]:
     """Return a function that prints one line of progress of a suite."""
 
     def tell(done: int, total: int) -> None:
-        print(msgspec.json.encode(Progress(suite, done, total)).decode(), flush=True)
+        say(Progress(suite, done, total))
 
     return tell
+
+
+def say(line: Line) -> None:
+    """Print one line for the service."""
+    print(msgspec.json.encode(line).decode(), flush=True)
 
 
 def main() -> None:

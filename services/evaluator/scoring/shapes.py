@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from services.evaluator.domain.serving import Compared
 from services.evaluator.domain.statistics import Likelihood
 from services.evaluator.domain.verdicts import Answer
 
@@ -14,12 +15,20 @@ BATCH_TOKENS = 1024
 """Tokens measured at once, while memory lasts."""
 
 
+class Failure(Struct, frozen=True):
+    """Why a measurement is impossible: a ``reason`` for programs, a ``message`` for people."""
+
+    reason: str
+    message: str
+
+
 class ScoringSpec(Struct, frozen=True, kw_only=True):
     """One evaluation to carry out. Paths are of this machine; ``precision`` is float32, bfloat16 or auto.
 
     ``examples`` is the most conversations to measure, ``max_length`` the tokens read of each,
     ``replies`` and ``reply_tokens`` how many before/after pairs and how long. ``batch_tokens`` bounds what is in memory
-    at once; both models read the same batches, so less of it moves no verdict.
+    at once; both models read the same batches, so less of it moves no verdict. ``hindrance`` says why there is no
+    ``split``: then the engine of the chats is compared, and nothing measured.
     """
 
     base: str
@@ -37,14 +46,19 @@ class ScoringSpec(Struct, frozen=True, kw_only=True):
     replies: int = 10
     reply_tokens: int = 96
     batch_tokens: int = BATCH_TOKENS
+    hindrance: Failure | None = None
 
 
-class Progress(Struct, frozen=True):
-    """One line of a scoring process's output: ``done`` of ``total`` items of a suite."""
+class Progress(Struct, frozen=True, tag="progress"):
+    """``done`` of ``total`` items of a suite."""
 
     suite: str
     done: int
     total: int
+
+
+Line = Progress | Compared
+"""One line of a scoring process's output."""
 
 
 class Question(Struct, frozen=True):
@@ -93,10 +107,3 @@ class Measured(Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
     held_out: int
     seconds: dict[str, float]
-
-
-class Failure(Struct, frozen=True):
-    """Why a measurement is impossible: a ``reason`` for programs, a ``message`` for people."""
-
-    reason: str
-    message: str

@@ -166,10 +166,13 @@ def artifact_of(row: Row) -> wire.Artifact:
 
 
 def remedy_of(row: Row) -> Remedy | None:
-    """Return what to do about a job's failure; a failure told without one leaves its sentence."""
+    """Return what to do about a job's failure, or about its model's not being served as it was trained.
+
+    A failure told without a remedy leaves its sentence.
+    """
     error = _json(row["error"])
     if error is None:
-        return None
+        return None if row["withheld"] is None else msgspec.json.decode(row["withheld"], type=Remedy)
     if error.get("remedy"):
         return msgspec.convert(error["remedy"], Remedy)
     return Remedy(kind="try_again", title="Try again", sentence=error["fix"])

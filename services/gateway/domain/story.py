@@ -115,6 +115,10 @@ def _about_proof(fact: Event) -> Line | None:
         case evaluations.SuiteScored():
             verdict = VERDICTS.get(fact.verdict, fact.verdict)
             return Line("info", f"{fact.suite.capitalize()}: {verdict} ({fact.change:+.1%} on {fact.items:,} items)")
+        case evaluations.ServingCompared(same=True):
+            return Line("info", f"Chats answer as it was trained ({fact.tokens} tokens compared)")
+        case evaluations.ServingCompared():
+            return Line("warn", fact.message)
         case evaluations.ReportReady():
             return Line("info", f"Report ready: {fact.headline}")
         case evaluations.EvaluationFailed():

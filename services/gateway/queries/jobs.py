@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 from asyncpg import Record
 
-from contracts.jobs import JobDispatched, JobFailed, JobQueued, JobSubmitted, JobSucceeded
+from contracts.jobs import JobDispatched, JobFailed, JobQueued, JobSubmitted, JobSucceeded, Remedy
 from contracts.runs import RunFinished, RunRecovered
 from libs.db import Transaction
 
@@ -46,7 +46,7 @@ FINE_TUNED = """
       FROM gateway.job
      WHERE fine_tuned_model IS NOT NULL
        AND model_deleting_at IS NULL
-       AND ($1::text IS NULL OR fine_tuned_model = $1)
+       AND (fine_tuned_model = $1 OR ($1::text IS NULL AND withheld IS NULL))
   ORDER BY job_id DESC
 """
 STATUS = """
@@ -87,6 +87,7 @@ RECOVERED = """
 """
 ADAPTER = "UPDATE gateway.job SET adapter_uri = $2, adapter_sha256 = $3 WHERE job_id = $1"
 REPORTED = "UPDATE gateway.job SET headline = $2, verdict = $3 WHERE job_id = $1"
+WITHHELD = "UPDATE gateway.job SET withheld = $2 WHERE job_id = $1"
 UNCOLLECTED = """
     SELECT job_id, tenant, adapter_uri, adapter_sha256
       FROM gateway.job
@@ -150,7 +151,7 @@ async def of_dataset(tx: Transaction, dataset_id: str) -> list[str]:
 
 
 async def fine_tuned(tx: Transaction, name: str | None = None) -> list[Record]:
-    """List the models that jobs made: all, or the one of this name."""
+    """List the models that jobs made: all that are offered, or the one of this name."""
     return await tx.fetch(FINE_TUNED, name)
 
 
@@ -219,6 +220,11 @@ async def recovered(tx: Transaction, fact: RunRecovered) -> None:
 async def set_adapter(tx: Transaction, fact: RunFinished) -> None:
     """Note where the adapter is: its files are still to be collected."""
     await tx.execute(ADAPTER, fact.job_id, fact.adapter_uri, fact.sha256)
+
+
+async def withhold(tx: Transaction, job_id: str, remedy: Remedy) -> None:
+    """Offer a job's model no longer."""
+    await tx.execute(WITHHELD, job_id, _json(remedy))
 
 
 async def set_verdict(tx: Transaction, job_id: str, headline: str, verdict: str) -> None:

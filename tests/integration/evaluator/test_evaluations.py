@@ -16,9 +16,10 @@ from contracts.evaluations import (
     EvaluationStarted,
     ModelReplied,
     ReportReady,
+    ServingCompared,
     SuiteScored,
 )
-from libs.errors import NotFound
+from libs.errors import Conflict, NotFound
 from libs.service import App, Platform
 from libs.storage import Storage
 from libs.testing.family import descendants
@@ -29,6 +30,7 @@ from services.evaluator.domain.owed import evaluation_id
 from services.evaluator.report.data import ReportData
 from services.evaluator.settings import Settings
 from tests.integration.evaluator.conftest import Finished
+from tests.sabotage import spoiled
 
 PATIENCE = 120.0
 
@@ -84,6 +86,9 @@ async def test_a_finished_run_gets_its_report_once_with_facts_that_agree(bench: 
     assert {each.suite for each in await bench.world.all_told(EvaluationProgressed)} <= {
         "perplexity", "retention", "replies"
     }  # fmt: skip
+    (compared,) = await bench.world.all_told(ServingCompared)
+    assert (compared.same, compared.tokens, compared.remedy) == (True, 24, None)
+    assert compared.difference <= compared.tolerance
     await _report_is_whole(bench.platform.storage, ready, scored)
 
 
@@ -157,12 +162,40 @@ async def test_an_adapter_that_is_not_what_was_trained_fails_with_that_reason(be
 
 
 async def test_nothing_held_out_is_said_so(bench: Bench) -> None:
+    """What is served is compared all the same, on questions of the knowledge suite."""
     run = await bench.finished.run(0.0, held_out=0)
     async with bench.running(await bench.app()):
         await bench.world.tell(run)
         (failed,) = await bench.world.told(EvaluationFailed, timeout=PATIENCE)
     assert failed.reason == "nothing_held_out"
     assert "test share" in failed.message
+    (compared,) = await bench.world.all_told(ServingCompared)
+    assert (compared.same, compared.prompts) == (True, 3)
+
+
+BASE_IN_DISGUISE = """
+def spoil(module):
+    module.Weights.use = lambda self, adapter: self._adapted and self._adapted.base_model.disable_adapter_layers()
+"""
+
+
+async def test_a_model_that_is_not_served_as_trained_keeps_its_report_and_is_withheld(
+    bench: Bench, gateway: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = spoiled(tmp_path / "spoil", "services.evaluator.answering.models", BASE_IN_DISGUISE)
+    monkeypatch.setenv("PYTHONPATH", planted["PYTHONPATH"])
+    run = await bench.finished.run(1.0)
+    async with bench.running(await bench.app()):
+        await bench.world.tell(run)
+        (compared,) = await bench.world.told(ServingCompared, timeout=PATIENCE)
+        with pytest.raises(Conflict, match="Download the adapter") as refused:
+            await gateway.bus.ask(
+                AskModel(tenant="acme", job_id=run.job_id, prompt="Hi"), ModelReplied, timeout=PATIENCE
+            )
+        await bench.world.told(ReportReady, timeout=PATIENCE)
+    assert (compared.same, compared.differing, refused.value.code) == (False, 3, "served_differs")
+    assert compared.remedy
+    assert compared.remedy.kind == "operator"
 
 
 async def test_a_measurement_that_takes_too_long_is_stopped(bench: Bench) -> None:
@@ -178,7 +211,7 @@ async def test_both_models_answer_and_leave_when_nobody_asks(bench: Bench, gatew
     app = await bench.app(ask_idle=0.5)
     async with bench.platform.db.across_tenants() as tx:
         await queries.add(tx, "eval-1", run, ())
-        await tx.execute("UPDATE evaluator.evaluation SET state = 'done'")
+        await tx.execute("UPDATE evaluator.evaluation SET state = 'done', served = 'same'")
     question = AskModel(tenant="acme", job_id=run.job_id, prompt="What is a fee?", max_tokens=8)
     async with bench.running(app):
         said = await gateway.bus.ask(question, ModelReplied, timeout=60)

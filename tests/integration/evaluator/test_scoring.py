@@ -10,9 +10,10 @@ from safetensors.numpy import save_file
 from contracts.recipes import SHIPPED_MODEL
 from libs.lm.adapters import WEIGHTS
 from services.evaluator import child
+from services.evaluator.domain.serving import Compared
 from services.evaluator.domain.verdicts import judge_perplexity, judge_retention
 from services.evaluator.scoring.knowledge import SUITE
-from services.evaluator.scoring.shapes import CANNOT, Failure, Measured, Progress, ScoringSpec
+from services.evaluator.scoring.shapes import CANNOT, Failure, Line, Measured, Progress, ScoringSpec
 from tests.integration.evaluator.conftest import TALKS, adapter, split
 
 EVERY = ("perplexity", "retention", "replies")
@@ -27,11 +28,11 @@ def spec(tmp_path: Path, models: Path, folder: Path, **changes: object) -> Scori
     return msgspec.structs.replace(plain, **changes)
 
 
-async def scored(spec: ScoringSpec) -> tuple[child.Ended, list[Progress]]:
+async def scored(spec: ScoringSpec) -> tuple[child.Ended, list[Line]]:
     path = Path(spec.result).with_name("spec.json")
     path.write_bytes(msgspec.json.encode(spec))
     async with child.started("services.evaluator.scoring", str(path)) as process:
-        told = [msgspec.json.decode(line, type=Progress) async for line in process.lines()]
+        told = [msgspec.json.decode(line, type=Line) async for line in process.lines()]
         return await process.ended(), told
 
 
@@ -70,9 +71,14 @@ async def test_the_same_measurement_twice_gives_the_same_figures(tmp_path: Path,
     assert (first.likelihoods, first.answers, first.pairs) == (second.likelihoods, second.answers, second.pairs)
 
 
-async def test_progress_of_every_suite_is_told_to_its_end(tmp_path: Path, models: Path) -> None:
+async def test_the_chat_engine_is_compared_first_then_progress_of_every_suite_is_told_to_its_end(
+    tmp_path: Path, models: Path
+) -> None:
     _, told = await scored(spec(tmp_path, models, adapter(tmp_path / "adapter", 0.1)))
-    last = {each.suite: each for each in told}
+    compared, *progress = told
+    assert isinstance(compared, Compared)
+    assert (compared.same, compared.prompts, compared.tokens) == (True, 3, 24)
+    last = {each.suite: each for each in progress if isinstance(each, Progress)}
     assert tuple(last) == EVERY
     assert all(each.done == each.total for each in last.values())
 

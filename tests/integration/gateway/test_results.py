@@ -10,9 +10,10 @@ import msgspec
 
 from contracts.base import Question, Refusal, encode
 from contracts.datasets import DatasetPreview, Piece, PreviewDataset, PreviewedExample
-from contracts.evaluations import AskModel, ModelReplied
-from contracts.jobs import EstimateJob, JobEstimated
+from contracts.evaluations import AskModel, ModelReplied, ServingCompared
+from contracts.jobs import EstimateJob, JobEstimated, Remedy
 from contracts.recipes import SHIPPED_MODEL
+from libs.db.database import now
 from tests.integration.gateway.conftest import ESTIMATE, RECIPE, Gateway, Story
 
 PAGES = {"pdf": b"%PDF-1.7 report", "html": b"<p>report</p>", "json": b'{"verdict": "better"}'}
@@ -102,6 +103,25 @@ async def test_a_job_without_report_says_when_there_will_be_one(gateway: Gateway
     job = await gateway.submit()
     answer = await gateway.http.get(f"/v1/fine_tuning/jobs/{job['id']}/report.pdf")
     assert (answer.status_code, "after the evaluation" in answer.json()["fix"]) == (404, True)
+
+
+async def test_a_model_that_is_not_served_as_trained_is_not_offered_and_its_files_stay(gateway: Gateway) -> None:
+    story = await _finished(gateway)
+    path = f"/v1/fine_tuning/jobs/{story.job_id}"
+    await gateway.until("/v1/models", lambda page: story.model in str(page))
+    remedy = Remedy(kind="operator", title="Look at the engine", sentence="Train again.")
+    await gateway.world.tell(
+        ServingCompared(
+            tenant="studio", at=now(), version=2, evaluation_id="eval-1", job_id=story.job_id, same=False, prompts=3,
+            tokens=24, differing=3, difference=2.0, tolerance=0.05, message="It says something else.", remedy=remedy,
+        )
+    )  # fmt: skip
+    job = await gateway.until(path, lambda job: job["woodshed"]["fix"])
+    assert (job["status"], job["woodshed"]["fix"]["kind"]) == ("succeeded", "operator")
+    assert story.model not in str((await gateway.http.get("/v1/models")).json())
+    assert len((await gateway.http.get(f"{path}/artifacts")).json()["data"]) == 3
+    events = (await gateway.http.get(f"{path}/events")).json()["data"]
+    assert ("warn", "It says something else.") in [(each["level"], each["message"]) for each in events]
 
 
 async def test_a_reply_of_both_models(gateway: Gateway) -> None:
