@@ -1,0 +1,159 @@
+"""Clients in other languages live through a job, and all of them see what ``golden.json`` says, whatever its ids."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.chat import AskChat, ChatPiece
+from contracts.jobs import JobSubmitted, model_name
+from contracts.recipes import SHIPPED_MODEL
+from contracts.runs import CheckpointCommitted
+from contracts.webhooks import WebhookSet
+from libs.bus import Router
+from libs.db import Database
+from libs.service import App
+from libs.testing.platform import World
+from tests.clients.programs import HERE, node, php
+from tests.integration.gateway.conftest import LINES, Gateway, Story, now
+from tests.integration.gateway.test_webhooks import both
+
+GOLDEN = json.loads((HERE / "golden.json").read_text())
+WEIGHTS = b"weights" * 1000
+CURVE = b"step,train_loss\n1,2.0\n"
+PAGES = {"pdf": b"%PDF", "html": b"<p>", "json": b"{}"}
+PATIENCE = 120.0
+WEBHOOKS_PAGE = HERE.parents[1] / "docs" / "how-to" / "webhooks.md"
+
+
+def _node(folder: Path) -> list[str]:
+    return [node(), str(HERE / "job.mjs")]
+
+
+def _php(folder: Path) -> list[str]:
+    [shown] = re.findall(r"```php\n(.*?)```", WEBHOOKS_PAGE.read_text(), re.DOTALL)
+    (folder / "receiver.php").write_text("<?php\n" + shown)
+    return [php("GuzzleHttp/autoload.php"), str(HERE / "job.php")]
+
+
+class Speaker:
+    """Stands in for the evaluator, and keeps what it was asked: one word after the other, always the same."""
+
+    def __init__(self) -> None:
+        self.router = Router("evaluator")
+        self.router.streams(AskChat)(self.speak)
+        self.asked: list[AskChat] = []
+
+    async def speak(self, question: AskChat, database: Database) -> AsyncGenerator[ChatPiece]:
+        self.asked.append(question)
+        yield ChatPiece(prompt_tokens=9)
+        for number, word in enumerate(("The ", "dearest ", "debt."), start=1):
+            finish = "stop" if number == 3 else ""
+            yield ChatPiece(text=word, prompt_tokens=9, completion_tokens=number, finish=finish, fingerprint="fp_1")
+
+
+@pytest.mark.parametrize("command", [_node, _php], ids=["openai-node", "php"])
+async def test_a_program_sees_a_jobs_whole_life(
+    command: Callable[[Path], list[str]], world: World, tmp_path: Path
+) -> None:
+    line, speaker = command(tmp_path), Speaker()
+    async with (
+        both(world, tmp_path / "storage") as gateway,
+        world.service(App(speaker.router), await world.platform("evaluator")),
+    ):
+        living = asyncio.create_task(_live(gateway))
+        try:
+            seen = await _run(line, gateway, tmp_path)
+        finally:
+            living.cancel()
+    seen["events"] = _without_notices(seen["events"])
+    assert list(_differences(GOLDEN, seen)) == []
+    job = seen["job"]
+    assert seen["listed"] == [job["id"]] == [seen["submitted"]["id"]]
+    assert {question.job_id for question in speaker.asked} == {job["id"]}
+    assert (seen["called"]["data"]["id"], seen["model"]["id"]) == (job["id"], job["fine_tuned_model"])
+    assert {each["fine_tuning_job_id"] for each in seen["checkpoints"]} == {job["id"]}
+
+
+async def _live(gateway: Gateway) -> None:
+    """Tell the facts of the program's job as soon as it is there, and its end when the notifier knows whom to call."""
+    [submitted] = await gateway.world.told(JobSubmitted, timeout=PATIENCE)
+    story = Story(await gateway.job(submitted.job_id))
+    story.model = model_name(SHIPPED_MODEL, "studio", "coach", story.job_id)
+    storage = gateway.platform.storage
+    await storage.put_bytes(f"{story.adapter}/adapter_model.safetensors", WEIGHTS)
+    await storage.put_bytes(f"{story.adapter}/metrics.csv", CURVE)
+    await gateway.world.tell(story.dataset_ready())
+    await gateway.until(f"/v1/datasets/{story.dataset_id}", lambda found: found["state"] == "ready", PATIENCE)
+    for fact in (story.queued(), story.dispatched(), _saved(story, 15), _saved(story, 30), story.finished(WEIGHTS)):
+        await gateway.world.tell(fact)
+    await gateway.world.told(WebhookSet)
+    await _heard_by_the_notifier(gateway)
+    await gateway.world.tell(story.succeeded())
+    events = f"/v1/fine_tuning/jobs/{story.job_id}/events"
+    await gateway.until(events, lambda page: len(_without_notices(page["data"])) == len(GOLDEN["events"]) - 1, PATIENCE)
+    await gateway.world.tell(story.report(PAGES))
+
+
+def _without_notices(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what the notifier tells whenever it is done."""
+    return [each for each in events if not each["message"].startswith("Notice")]
+
+
+def _saved(story: Story, step: int) -> CheckpointCommitted:
+    return CheckpointCommitted(
+        tenant="studio", at=now(), version=step, run_id=story.run_id, job_id=story.job_id,
+        fence=1, step=step, uri="u", size=1, sha256="a" * 64, loss=2.0, eval_loss=1.5 if step == 30 else None,
+    )  # fmt: skip
+
+
+async def _heard_by_the_notifier(gateway: Gateway) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (info := await gateway.world.js.consumer_info("EVENTS", "notifier")).num_pending or info.num_ack_pending:
+            await asyncio.sleep(0.02)
+
+
+async def _run(command: list[str], gateway: Gateway, folder: Path) -> Any:
+    (folder / "chats.jsonl").write_bytes(LINES)
+    given = {
+        "WOODSHED_URL": gateway.url,
+        "WOODSHED_KEY": gateway.key,
+        "TRAINING_FILE": str(folder / "chats.jsonl"),
+        "RECEIVER": str(folder / "receiver.php"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, f"{out.decode()}\n{complaint.decode()}"
+    return json.loads(out)
+
+
+def _differences(wanted: Any, seen: Any, where: str = "$") -> Iterator[str]:
+    """Tell where a program saw something else. A text with stars is a pattern; keys that are not named may be there."""
+    match wanted:
+        case dict() if isinstance(seen, dict):
+            for key, each in wanted.items():
+                yield from _differences(each, seen.get(key, "nothing"), f"{where}.{key}")
+        case list() if isinstance(seen, list) and len(seen) == len(wanted):
+            for number, (each, other) in enumerate(zip(wanted, seen, strict=True)):
+                yield from _differences(each, other, f"{where}[{number}]")
+        case "a time":
+            if not isinstance(seen, int) or seen < 1_700_000_000:
+                yield f"{where} is {seen!r}, no time"
+        case str() if isinstance(seen, str) and fnmatchcase(seen, wanted):
+            return
+        case _ if wanted != seen or isinstance(wanted, bool) != isinstance(seen, bool):
+            yield f"{where} is {seen!r}, not {wanted!r}"
