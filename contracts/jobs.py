@@ -12,7 +12,8 @@ from contracts.recipes import Recipe
 class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a person changed of the preset; ``None`` keeps the preset's value or lets Woodshed choose.
 
-    ``method`` is one of :data:`contracts.recipes.METHODS`; readers expect more to come.
+    ``method`` is one of :data:`contracts.recipes.METHODS`; readers expect more to come. ``budget`` is the most a
+    job may cost, in the currency of the installation; it changes how long is trained, not how.
     """
 
     epochs: int | None = None
@@ -23,6 +24,7 @@ class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_limit: float | None = None
     max_length: int | None = None
     method: str | None = None
+    budget: float | None = None
 
 
 RemedyKind = Literal["change_settings", "change_data", "more_memory", "operator", "try_again", "report_bug"]
@@ -112,7 +114,10 @@ class JobQueued(Event, frozen=True, kw_only=True, tag="job.queued.v1"):
 
 
 class JobDispatched(Event, frozen=True, kw_only=True, tag="job.dispatched.v1"):
-    """The scheduler gave the job an offered device; the trainer may now lease it."""
+    """The scheduler gave the job an offered device; the trainer may now lease it.
+
+    ``budget`` is the most the run may cost, all its attempts together; 0: nobody set one.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.dispatched"
 
@@ -125,6 +130,7 @@ class JobDispatched(Event, frozen=True, kw_only=True, tag="job.dispatched.v1"):
     dataset_id: Token
     dataset_digest: Sha256
     dataset_uri: str
+    budget: float = 0.0
 
 
 class JobStopping(Event, frozen=True, kw_only=True, tag="job.stopping.v1"):

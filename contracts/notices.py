@@ -14,8 +14,8 @@ TimeOfDay = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Zone = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
 """A name of the IANA time zone database, such as ``Europe/Berlin``."""
 
-NOTICES = ("finished", "failed", "cancelled", "report", "remark")
-"""What a notice may be about, for a person who chooses; every kind of remark counts as one."""
+NOTICES = ("finished", "failed", "cancelled", "report", "remark", "budget")
+"""What a notice may be about, for a person who chooses; every kind of remark counts as one, but those on budgets."""
 
 CHANNELS = ("email", "slack")
 WHENS = ("now", "digest", "off")

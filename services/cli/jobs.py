@@ -22,6 +22,7 @@ Method = Annotated[
 ]
 Priority = Literal["high", "medium", "low"]
 Limit = Annotated[str, Parameter(help="longest training, such as 150, 30m or 2h; it ends early rather than late")]
+Budget = Annotated[float | None, Parameter(help="the most the job may cost; it ends before that with what it has")]
 
 jobs = App(name="jobs", help="Jobs: list them, show one.")
 app.command(jobs)
@@ -36,6 +37,7 @@ async def train(
     method: Method = "lora",
     epochs: int | None = None,
     time_limit: Limit = "",
+    budget: Budget = None,
     priority: Priority = "medium",
     format: datasets.Format = "auto",
     by: datasets.By = "conversation",
@@ -46,7 +48,7 @@ async def train(
 
     Ctrl-C leaves the job alone: it goes on, and `woodshed watch` comes back to it.
     """
-    overrides = _overrides(method, epochs, time_limit)
+    overrides = _overrides(method, epochs, time_limit, budget)
     _require_preset(preset)
     uploaded = await files.send(here, file)
     dataset = await datasets.build(here, uploaded["id"], format, by)
@@ -160,7 +162,7 @@ def _require_preset(name: str) -> None:
         raise Unusable(f"There is no preset {name!r}. `woodshed presets` explains those there are.")
 
 
-def _overrides(method: str, epochs: int | None, time_limit: str) -> Json:
+def _overrides(method: str, epochs: int | None, time_limit: str, budget: float | None = None) -> Json:
     changed: dict[str, Any] = {}
     if method != "lora":
         changed["training"] = method
@@ -168,4 +170,6 @@ def _overrides(method: str, epochs: int | None, time_limit: str) -> Json:
         changed["hyperparameters"] = {"n_epochs": epochs}
     if time_limit:
         changed["time_limit"] = seconds_of(time_limit)
+    if budget is not None:
+        changed["budget"] = budget
     return changed

@@ -28,11 +28,11 @@ from libs.errors import Conflict, Rejected
 from services.scheduler import queries, queries_devices, queries_estimates, queries_matching
 from services.scheduler.domain.estimate import Calibration, Data, Device, Observed, Rate, learn
 from services.scheduler.domain.job import Job, News, Queued
-from services.scheduler.domain.job_states import ON_DEVICE, TOO_LARGE, Move, State, move_on
-from services.scheduler.domain.plan import Plan, plan, planned_again, too_large
+from services.scheduler.domain.job_states import HOPELESS, ON_DEVICE, Move, State, move_on
+from services.scheduler.domain.plan import Plan, plan, planned_again, too_dear, too_large
 from services.scheduler.domain.queue import making_way, more_urgent_than, turns
 from services.scheduler.domain.recipe import for_data, refusal_of, wished
-from services.scheduler.domain.remedies import MEND, lora_instead, other_data, other_settings
+from services.scheduler.domain.remedies import MEND, instead, other_data, other_settings
 
 
 async def go_on(tx: Transaction, job: Job, news: News | None, rate: Rate) -> None:
@@ -68,8 +68,8 @@ async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate
     """
     asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
     likely = await planned_for(tx, job, asked, ready, await queries_devices.likely_device(tx), rate)
-    if not job.asked and (refusal := too_large(likely, await queries_devices.largest_memory(tx))):
-        return await fail(tx, job, TOO_LARGE, refusal.code, refusal.message, lora_instead(refusal))
+    if not job.asked and (refusal := await _hopeless(tx, likely, job.wish.overrides.budget)):
+        return await fail(tx, job, HOPELESS, refusal.code, refusal.message, instead(refusal))
     await queries.queue(tx, job, move.target, asked, likely.estimate.memory_bytes)
     await tx.tell(
         JobQueued(tenant=job.tenant, at=now(), job_id=job.job_id, recipe=likely.recipe, estimate=likely.estimate)
@@ -215,15 +215,17 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
             field="dataset_id",
         )
     asked = for_data(recipe, question.overrides, news.train_examples)
-    found = await planned(tx, asked, news, await queries_devices.likely_device(tx), rate)
-    if refusal := too_large(found, await queries_devices.largest_memory(tx)):
+    device, budget = await queries_devices.likely_device(tx), question.overrides.budget
+    learned = await queries_estimates.calibration(tx, asked, device)
+    found = plan(asked, data_of(news), device, learned, rate, budget)
+    if refusal := await _hopeless(tx, found, budget):
         raise refusal
     return found
 
 
-async def planned(tx: Transaction, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate) -> Plan:
-    """Fit a recipe to a device with what is known of such devices by now."""
-    return plan(asked, data_of(ready), device, await queries_estimates.calibration(tx, asked, device), rate)
+async def _hopeless(tx: Transaction, found: Plan, budget: float | None) -> Rejected | None:
+    """Return why a plan can be carried out on no device there ever was, or for no money that may be spent."""
+    return too_large(found, await queries_devices.largest_memory(tx)) or too_dear(found, budget)
 
 
 def data_of(ready: DatasetReady) -> Data:
@@ -241,7 +243,7 @@ async def planned_for(
 def _fitted(job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate) -> Plan:
     if job.begun and job.recipe:
         return planned_again(job.recipe, data_of(ready), device, learned, rate)
-    return plan(asked, data_of(ready), device, learned, rate)
+    return plan(asked, data_of(ready), device, learned, rate, job.wish.overrides.budget)
 
 
 def device_of(offer: DeviceOffered) -> Device:
@@ -278,4 +280,5 @@ def _dispatched(turn: Queued, offer: DeviceOffered, final: Plan) -> JobDispatche
         dataset_id=ready.dataset_id,
         dataset_digest=ready.digest,
         dataset_uri=ready.uri,
+        budget=job.wish.overrides.budget or 0.0,
     )

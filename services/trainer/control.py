@@ -38,7 +38,7 @@ from services.trainer.line import (
 from services.trainer.losses import lose, stopped
 from services.trainer.presence import Presence
 from services.trainer.refusals import late, refuse
-from services.trainer.reports import apply
+from services.trainer.reports import apply, tell_spending
 from services.trainer.settings import TrainerSettings
 from services.trainer.waking import Wake
 
@@ -94,6 +94,7 @@ class Control:
                 return
             await queries.set_step(tx, said.run_id, run["attempt"], said.seen.step)
             cost = await queries_machines.cost(tx, said.run_id, now(), self.settings.device_rate)
+            await tell_spending(tx, run, cost, said.seen.step, said.seen.total_steps)
         seen = said.seen
         await self.bus.publish_telemetry(
             RunProgressed(
@@ -129,7 +130,7 @@ class Control:
             if run is None:
                 return await late(tx, said, lease)
             self.silence.heard(said.fence)
-            await apply(tx, run, said, self.backoff)
+            await apply(tx, run, said, self.backoff, self.settings.device_rate)
         self.wake.set()
         return Answered()
 

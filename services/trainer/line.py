@@ -96,9 +96,9 @@ class SavedBefore(Struct, frozen=True, kw_only=True):
 class Launch(Struct, frozen=True, kw_only=True):
     """Start this attempt; ``checkpoints`` newest first. Safe to repeat: an attempt already here is left alone.
 
-    ``saving`` is what may stretch ``checkpoint_every``. ``seconds_left`` of the run's time limit, 0 for none: then
-    training ends early with what it has. ``mark`` is of the session it is for: who only bears the runner's name leaves
-    it alone.
+    ``saving`` is what may stretch ``checkpoint_every``. ``seconds_left`` of the run's time limit, or of its budget if
+    ``limit`` says so; 0 for none: then training ends early with what it has. ``mark`` is of the session it is for: who
+    only bears the runner's name leaves it alone.
     """
 
     tenant: str
@@ -114,6 +114,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     saving: Rule | None = None
     micro_tokens: int
     seconds_left: float = 0.0
+    limit: str = "time_limit"
     checkpoints: tuple[SavedBefore, ...] = ()
     mark: str = ""
 

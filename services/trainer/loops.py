@@ -19,8 +19,9 @@ from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
 from libs.storage import AWAY, Storage
-from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases
+from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases, queries_machines
 from services.trainer.control import Control
+from services.trainer.domain.budget import seconds_paid, tighter
 from services.trainer.domain.saving import KEEP, Rule, rule_for
 from services.trainer.domain.time_limit import seconds_left
 from services.trainer.handlers import begin_attempt, new_offer
@@ -126,8 +127,10 @@ class Loops:
     async def _starting(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
         spent = await queries_leases.device_seconds(tx, row["run_id"], now())
         settings = self.control.settings
+        cost = await queries_machines.cost(tx, row["run_id"], now(), settings.device_rate)
+        paid = seconds_paid(row["budget"], cost, settings.device_rate if row["price"] is None else row["price"])
         rule = rule_for(settings.mean_seconds_between_losses, settings.saving_share)
-        return row, _launch(row, await queries_checkpoints.resumable(tx, row["run_id"]), spent, rule)
+        return row, _launch(row, await queries_checkpoints.resumable(tx, row["run_id"]), spent, paid, rule)
 
     async def _ask(self, runner: str, what: str, order: Launch | Stop) -> Answered | None:
         """Give a runner an order; ``None``: it does not answer."""
@@ -174,8 +177,9 @@ class Loops:
                 await queries_checkpoints.forget(tx, uri)
 
 
-def _launch(row: Any, saved: tuple[Any, ...], spent: float, rule: Rule) -> Launch:
+def _launch(row: Any, saved: tuple[Any, ...], spent: float, paid: float, rule: Rule) -> Launch:
     recipe = msgspec.json.decode(row["recipe"], type=Recipe)
+    left, limit = tighter(seconds_left(recipe.time_limit, spent), paid)
     return Launch(
         tenant=row["tenant"],
         run_id=row["run_id"],
@@ -189,7 +193,8 @@ def _launch(row: Any, saved: tuple[Any, ...], spent: float, rule: Rule) -> Launc
         checkpoint_every=row["checkpoint_every"],
         saving=rule,
         micro_tokens=row["micro_tokens"],
-        seconds_left=seconds_left(recipe.time_limit, spent),
+        seconds_left=left,
+        limit=limit,
         checkpoints=saved,
         mark=mark_of(row["session"]),
     )

@@ -33,8 +33,9 @@ async def grant(tx: Transaction, run_id: str, device_id: str, at: datetime) -> A
 
 
 UNLAUNCHED = """
-    SELECT lease.fence, lease.runner, lease.session, lease.attempt, lease.device_id, run.*
-      FROM trainer.lease JOIN trainer.run USING (run_id)
+    SELECT lease.fence, lease.runner, lease.session, lease.attempt, lease.device_id, run.*,
+           machine.price / machine.devices AS price
+      FROM trainer.lease JOIN trainer.run USING (run_id) LEFT JOIN trainer.machine ON machine.key = lease.runner
      WHERE lease.ended_at IS NULL AND NOT lease.launched AND run.state = 'starting'
      ORDER BY lease.fence
 """
@@ -132,7 +133,8 @@ async def lease(tx: Transaction, fence: int) -> Any:
 
 
 LOOK = """
-    SELECT run.run_id, run.tenant, run.job_id, run.attempt, run.state, run.steps, lease.runner, lease.session
+    SELECT run.run_id, run.tenant, run.job_id, run.attempt, run.state, run.steps, run.budget, lease.runner,
+           lease.session
       FROM trainer.lease JOIN trainer.run USING (run_id)
      WHERE lease.fence = $1 AND lease.ended_at IS NULL
 """

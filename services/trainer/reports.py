@@ -19,7 +19,7 @@ from contracts.runs import (
 from libs.db import Transaction
 from libs.db.database import now
 from services.trainer import queries, queries_checkpoints, queries_leases, queries_machines
-from services.trainer.domain import run_states
+from services.trainer.domain import budget, run_states
 from services.trainer.domain.classifying import classified
 from services.trainer.domain.failures import evidence_of
 from services.trainer.domain.recovery import PREEMPTED, Backoff
@@ -30,7 +30,7 @@ from services.trainer.losses import cancelled, lose, stopped
 LONGEST_REMARK = 500
 
 
-async def apply(tx: Transaction, run: Any, said: Report, backoff: Backoff) -> None:
+async def apply(tx: Transaction, run: Any, said: Report, backoff: Backoff, rate: float) -> None:
     """Take what a runner said of the attempt that ``run`` is now, its row locked."""
     match said.what:
         case Reached():
@@ -42,7 +42,7 @@ async def apply(tx: Transaction, run: Any, said: Report, backoff: Backoff) -> No
         case Remark():
             await _remarked(tx, run, said.what)
         case Done():
-            await _done(tx, run, said.what)
+            await _done(tx, run, said.what, rate)
         case Halted():
             await _halted(tx, run, said.what, backoff)
         case Broken():
@@ -92,18 +92,28 @@ async def _uploaded(tx: Transaction, run: Any, what: Uploaded) -> None:
     )
 
 
+async def tell_spending(tx: Transaction, run: Any, cost: float, step: int, total: int) -> None:
+    """Tell how much of a run's budget is spent, each threshold once."""
+    for code in budget.reached(run["budget"], cost):
+        message = budget.sentence(run["budget"], cost, step, total)
+        await _remarked(tx, run, Remark(step=step, code=code, level="warn", message=message))
+
+
 async def _remarked(tx: Transaction, run: Any, what: Remark) -> None:
-    if await queries.add_remark(tx, run, what.code, what.step):
+    once = 0 if what.code in budget.CODES else what.step
+    if await queries.add_remark(tx, run, what.code, once):
         message = what.message[:LONGEST_REMARK]
         await tx.tell(of_run(RunRemarked, run, step=what.step, code=what.code, level=what.level, message=message))
 
 
-async def _done(tx: Transaction, run: Any, what: Done) -> None:
+async def _done(tx: Transaction, run: Any, what: Done, rate: float) -> None:
     state = run_states.after(run["state"], "adapter_stored")
     await queries_leases.end_lease(tx, run["fence"], now(), "done")
     if state != "succeeded":
         return await cancelled(tx, run)
     await queries.set_state(tx, run["run_id"], state)
+    cost = await queries_machines.cost(tx, run["run_id"], now(), rate)
+    await tell_spending(tx, run, cost, what.steps, run["steps"])
     recipe = msgspec.json.decode(run["recipe"], type=Recipe)
     rented_seconds, rent = await queries_machines.rented(tx, run["run_id"], now())
     await tx.tell(

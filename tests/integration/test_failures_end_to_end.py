@@ -293,6 +293,25 @@ async def test_time_that_is_up_leaves_a_model_and_says_so_once(house: House) -> 
     assert len(await house.gateway.world.all_told(RunRemarked)) == 2
 
 
+BUDGET = 0.01
+"""Ten minutes of a device at the default rate."""
+SPEND = "UPDATE trainer.lease SET granted_at = granted_at - interval '500 s' WHERE fence = $1"
+
+
+async def test_a_budget_bounds_the_run_and_tells_each_threshold_once(house: House) -> None:
+    job_id, launch = await running(house, budget=BUDGET)
+    assert (launch.limit, 500.0 < launch.seconds_left <= 570.0) == ("budget", True)
+    assert (await house.gateway.job(job_id))["woodshed"]["budget"] == BUDGET
+    async with house.trainer_db.across_tenants() as tx:
+        await tx.execute(SPEND, launch.fence)
+    await house.runner.reports(launch, done(launch))
+    await ended(house, job_id, "succeeded")
+    told = [fact.code for fact in await house.gateway.world.all_told(RunRemarked)]
+    assert told == ["budget_50", "budget_80"]
+    assert sum("of 0.01 are spent" in line for line in await story(house, job_id)) == 2
+    await notified(house, job_id, 3)
+
+
 def done(launch: Launch) -> Done:
     return Done(
         adapter_uri=f"{launch.tenant}/runs/{launch.run_id}/fence-{launch.fence}/adapter", sha256="a" * 64, size=1,

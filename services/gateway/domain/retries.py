@@ -99,7 +99,7 @@ def _was(job: Failed, before: Overrides, name: str) -> wire.Setting:
     """Return what a setting was: in the recipe, else as it was asked, else the preset's, else nobody's choice."""
     found: wire.Setting = getattr(before, name)
     if job.recipe is not None:
-        found = getattr(job.recipe, name)
+        found = getattr(job.recipe, name, found)
     elif found is None:
         found = getattr(preset_named(job.preset), name, None)
     return found

@@ -206,6 +206,7 @@ def _details(row: Row) -> wire.JobDetails:
         progress=progress and msgspec.convert(progress, wire.Progress),
         seconds=row["seconds"],
         cost=row["cost"],
+        budget=_json(row["overrides"]).get("budget"),
         interruptions=row["interruptions"],
         lost_steps=row["lost_steps"],
         lost_seconds=row["lost_seconds"],

@@ -191,6 +191,7 @@ class JobDetails(Struct, kw_only=True):
     progress: Progress | None = None
     seconds: float | None = None
     cost: float | None = None
+    budget: float | None = None
     interruptions: int = 0
     lost_steps: int = 0
     lost_seconds: float = 0.0

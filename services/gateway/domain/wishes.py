@@ -19,6 +19,7 @@ Epochs = Annotated[int, Meta(ge=1, le=50)]
 BatchSize = Annotated[int, Meta(ge=1, le=256)]
 Multiplier = Annotated[float, Meta(gt=0, le=100)]
 TimeLimit = Annotated[float, Meta(ge=10, le=86_400)]
+Budget = Annotated[float, Meta(gt=0, le=1_000_000)]
 MaxLength = Annotated[int, Meta(ge=16, le=131_072)]
 ModelName = Annotated[str, Meta(examples=[SHIPPED_MODEL])]
 FileId = Annotated[str, Meta(examples=["file-06gzsbkh3hz75mwzyzn81d7h"])]
@@ -63,6 +64,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
 
     OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in
     tokens of a conversation, of which the rest is cut off. ``training`` is "lora" unless every weight is to be trained.
+    ``budget`` is the most the job may cost, in the installation's currency: training ends before it is spent.
     """
 
     model: ModelName
@@ -80,6 +82,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: TimeLimit | None = None
+    budget: Budget | None = None
     max_length: MaxLength | None = None
     training: Training | None = None
 
@@ -126,6 +129,7 @@ class RetryWish(Wish, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: TimeLimit | None = None
+    budget: Budget | None = None
     max_length: MaxLength | None = None
     as_it_was: bool = False
     force: bool = False
@@ -141,6 +145,7 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=1, le=256)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     time_limit: TimeLimit | None = None
+    budget: Budget | None = None
     max_length: MaxLength | None = None
     training: Training | None = None
 
@@ -186,6 +191,7 @@ def overrides_of(wish: JobWish | EstimateWish | RetryWish) -> Overrides:
         time_limit=wish.time_limit,
         method=None if isinstance(wish, RetryWish) else wish.training,
         max_length=wish.max_length,
+        budget=wish.budget,
     )
 
 
@@ -199,7 +205,6 @@ def asked_hyperparameters(wish: JobWish | EstimateWish | RetryWish) -> WishedHyp
 
 
 NOT_OFFERED = {
-    "budget": "No budget is kept for a single job: leave it out; time_limit bounds what a job can cost.",
     "device_class": "Devices are chosen by what fits the job, not by class: leave it out.",
 }
 """Fields that people try and this version does not honour, and what to do instead."""

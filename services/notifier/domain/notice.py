@@ -30,6 +30,9 @@ REMARKS = {
     "loss_spike": "The loss of your training jumped",
     "not_converging": "Your model hardly learns",
     "evaluation_skipped": "A measurement was left out while training",
+    "budget_50": "Half of your job's budget is spent",
+    "budget_80": "Four fifths of your job's budget are spent",
+    "budget_100": "Your job's budget is spent",
 }
 UNKNOWN_REMARK = "Something about your training"
 
@@ -80,9 +83,10 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 def about(fact: Fact) -> str:
-    """Return what a fact's notice is about; of remarks each kind counts for itself."""
-    named = ABOUT[type(fact)]
-    return f"{named}:{fact.code}" if isinstance(fact, RunRemarked) else named
+    """Return what a fact's notice is about; of remarks each kind counts for itself, and those on budgets are apart."""
+    if not isinstance(fact, RunRemarked):
+        return ABOUT[type(fact)]
+    return f"{'budget' if fact.code.startswith('budget_') else ABOUT[RunRemarked]}:{fact.code}"
 
 
 def notice_of(fact: Fact, here: Surroundings) -> Notice:

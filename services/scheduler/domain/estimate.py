@@ -81,6 +81,10 @@ class Rate(Struct, frozen=True, kw_only=True):
         """Return the price of holding a device, to the millionth."""
         return self.bill(seconds, 0.0)
 
+    def seconds(self, money: float) -> float:
+        """Return how long a device may be held for ``money``; for ever where it costs nothing."""
+        return money / self.per_hour * 3600 if self.per_hour else math.inf
+
     def bill(self, seconds: float, rent: float) -> float:
         """Return the price of holding own devices for ``seconds`` and others for ``rent``, to the millionth."""
         own = charge(round(seconds * MILLION), round(self.per_hour * MILLION))

@@ -73,8 +73,8 @@ def recipe_refused(run_id: str | None, fact: Event) -> bool:
     return isinstance(fact, JobSubmitted) and refusal_of(fact) is not None
 
 
-def decided_by_size(run_id: str | None, fact: Event) -> bool:
-    """No fact says whether a job fits a device; who has counted takes the move by its name."""
+def decided_by_plan(run_id: str | None, fact: Event) -> bool:
+    """No fact says whether a job fits a device and its budget; who has counted takes the move by its name."""
     return False
 
 
@@ -88,14 +88,14 @@ class Move(Struct, frozen=True):
     guard: Guard = always
 
 
-TOO_LARGE = Move(frozenset({State.VALIDATING}), DatasetReady, State.FAILED, JobFailed, decided_by_size)
-"""Every weight was to be trained, and no device there ever was could hold that."""
+HOPELESS = Move(frozenset({State.VALIDATING}), DatasetReady, State.FAILED, JobFailed, decided_by_plan)
+"""No device there ever was could hold it with every weight trained, or its budget pays for no training at all."""
 
 MOVES: tuple[Move, ...] = (
     Move(frozenset({State.UNKNOWN}), JobSubmitted, State.VALIDATING),
     Move(frozenset({State.VALIDATING, State.PAUSED}), JobSubmitted, State.FAILED, JobFailed, recipe_refused),
     Move(frozenset({State.VALIDATING}), DatasetRefused, State.FAILED, JobFailed),
-    TOO_LARGE,
+    HOPELESS,
     Move(frozenset({State.VALIDATING}), DatasetReady, State.QUEUED, JobQueued),
     Move(frozenset({State.QUEUED}), DeviceOffered, State.DISPATCHED, JobDispatched),
     Move(AT_WORK | {State.YIELDING}, DispatchDeclined, State.QUEUED, JobQueued, same_run),

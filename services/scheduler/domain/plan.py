@@ -1,8 +1,10 @@
-"""A recipe that keeps its time limit on a given device, and the estimate a person reads before it starts.
+"""A recipe that keeps its time limit and budget on a given device, and the estimate a person reads before it starts.
 
 Stopping after a number of steps that is written in the recipe, not when a clock says so, keeps a
 training reproducible: the same recipe gives the same adapter on a slow day too.
 """
+
+import math
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +16,9 @@ from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Devic
 
 GIGABYTE = 1e9
 
+PLANNED = 0.85
+"""How much of a budget a plan spends: its figures are estimates, and the clock ends what was estimated too low."""
+
 
 class Plan(Struct, frozen=True):
     """What will be trained and what that will take."""
@@ -22,12 +27,35 @@ class Plan(Struct, frozen=True):
     estimate: Estimate
 
 
-def plan(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Plan:
-    """Lower ``max_steps`` where the likely time passes the limit; the estimate's notes say what that means."""
+def plan(
+    recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate, budget: float | None = None
+) -> Plan:
+    """Lower ``max_steps`` where the likely time passes the limit, or what the budget pays for; the notes say so."""
     full = estimate(recipe, data, device, learned, rate)
-    shorter = within_limit(recipe, full)
+    limit, paid = recipe.time_limit or math.inf, affordable(budget, learned, rate)
+    shorter = within_limit(recipe, full, min(limit, paid))
     told = estimate(shorter, data, device, learned, rate)
-    return Plan(shorter, replace(told, notes=_notes(shorter, full, told, data, device, learned)))
+    why = _out_of_time(recipe, full) if limit <= paid else _out_of_money(budget or 0.0, full)
+    return Plan(shorter, replace(told, notes=_notes(shorter, full, told, data, device, learned, why)))
+
+
+def affordable(budget: float | None, learned: Calibration, rate: Rate) -> float:
+    """Return the seconds of training that a budget pays for besides the start; endless without one."""
+    return max(0.0, rate.seconds(PLANNED * budget) - learned.start_up) if budget else math.inf
+
+
+def too_dear(found: Plan, budget: float | None) -> Rejected | None:
+    """Return why a budget pays for no training at all."""
+    if budget is None or found.estimate.cost <= budget:
+        return None
+    money = found.estimate.currency
+    return Rejected(
+        f"The budget of {budget:g} {money} pays for no training: starting and a single step alone cost about "
+        f"{found.estimate.cost:.4f} {money}.",
+        code="budget_too_small",
+        field="budget",
+        fix="Give the job a larger budget; POST /v1/estimates says what all of it would cost.",
+    )
 
 
 def planned_again(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Plan:
@@ -53,11 +81,11 @@ def too_large(found: Plan, largest: int | None) -> Rejected | None:
     )
 
 
-def within_limit(recipe: Recipe, full: Estimate) -> Recipe:
-    """Return the recipe, ended after as many steps as fit its time limit, but at least one."""
-    if not recipe.time_limit or full.seconds <= recipe.time_limit:
+def within_limit(recipe: Recipe, full: Estimate, seconds: float) -> Recipe:
+    """Return the recipe, ended after as many steps as fit into so many seconds, but at least one."""
+    if full.seconds <= seconds:
         return recipe
-    return replace(recipe, max_steps=max(1, int(full.steps * recipe.time_limit / full.seconds)))
+    return replace(recipe, max_steps=max(1, int(full.steps * seconds / full.seconds)))
 
 
 def spoken(seconds: float) -> str:
@@ -70,11 +98,11 @@ def spoken(seconds: float) -> str:
 
 
 def _notes(
-    recipe: Recipe, full: Estimate, told: Estimate, data: Data, device: Device, learned: Calibration
+    recipe: Recipe, full: Estimate, told: Estimate, data: Data, device: Device, learned: Calibration, why: str
 ) -> tuple[str, ...]:
     notes = []
     if recipe.max_steps:
-        notes.append(_shortened(recipe, full, told, data))
+        notes.append(why.format(_shortened(recipe, full, told, data)))
     if device is TYPICAL:
         notes.append("No device has reported its speed yet: these figures are for a typical two-core machine.")
     elif not learned.runs:
@@ -87,9 +115,21 @@ def _notes(
 def _shortened(recipe: Recipe, full: Estimate, told: Estimate, data: Data) -> str:
     passes = recipe.max_steps / steps_of(replace(recipe, epochs=1, max_steps=0), data)
     seen = f"{passes:.0%} of one pass" if passes < 1 else f"{passes:.1f} of {recipe.epochs} passes"
+    return f"{seen} over your data, {told.steps} of {full.steps} steps."
+
+
+def _out_of_time(recipe: Recipe, full: Estimate) -> str:
+    """Return the sentence, with a place for what is trained nevertheless."""
     return (
-        f"Your data would need about {spoken(full.seconds)}; this job stops after {spoken(recipe.time_limit)}: "
-        f"{seen} over your data, {told.steps} of {full.steps} steps. A longer time limit trains on more of it."
+        f"Your data would need about {spoken(full.seconds)}; this job stops after {spoken(recipe.time_limit)}: {{}} "
+        "A longer time limit trains on more of it."
+    )
+
+
+def _out_of_money(budget: float, full: Estimate) -> str:
+    return (
+        f"All your data would cost about {full.cost:.3g} {full.currency}; this job stops before {budget:g} are spent: "
+        "{} A larger budget trains on more of it."
     )
 
 

@@ -36,6 +36,7 @@ RANGES: dict[str, Range] = {
     "rank": Range(1, 256),
     "time_limit": Range(10, 86_400, " seconds"),
     "max_length": Range(16, 131_072, " tokens"),
+    "budget": Range(0.000001, 1_000_000),
 }
 
 

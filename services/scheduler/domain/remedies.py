@@ -20,6 +20,11 @@ def lora_instead(refusal: Rejected) -> Remedy:
     )
 
 
+def instead(refusal: Rejected) -> Remedy:
+    """The plan can be carried out nowhere: train fewer weights, or spend more."""
+    return lora_instead(refusal) if refusal.code == "too_large" else other_settings(refusal)
+
+
 def other_data(news: DatasetRefused) -> Remedy:
     """The file is no dataset: mend it where the first problem says how."""
     fix = news.problems[0].fix if news.problems else MEND

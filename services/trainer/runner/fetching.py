@@ -54,6 +54,7 @@ class Fetching:
             device=device.torch_device,
             micro_tokens=launch.micro_tokens,
             seconds_left=launch.seconds_left,
+            limit=launch.limit,
             processes=device.processes,
             workers=workers,
         )

@@ -63,13 +63,21 @@ def is_flat(losses: Sequence[float]) -> bool:
     return fell + ONE_IN_TWENTY * error < LITTLE * fmean(first)
 
 
-def out_of_time(step: int, total: int) -> Remarked:
+ENDED = {
+    "time_limit": ("time_limit", "its time limit has passed", "a longer time limit"),
+    "budget": ("budget_100", "its budget is spent but for what saving takes", "a larger budget"),
+}
+"""Why the clock ends training: the remark's code, the reason, and what trains on the rest."""
+
+
+def ended_early(step: int, total: int, limit: str) -> Remarked:
     """Say that the clock ended training."""
+    code, why, more = ENDED[limit]
     message = (
-        f"Training ended at step {step} of {total}, because its time limit has passed. The model keeps what it learned "
-        "until then; a longer time limit trains on the rest."
+        f"Training ended at step {step} of {total}, because {why}. The model keeps what it learned until then; {more} "
+        "trains on the rest."
     )
-    return _remark(step, "time_limit", message)
+    return _remark(step, code, message)
 
 
 def short_of_memory(step: int, metrics: dict[str, Any]) -> Remarked | None:

@@ -43,6 +43,7 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     stop_asked = gang.agree(stop_asked)
     tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked, gang)
     if spec.seconds_left:
+        watch.limit = spec.limit
         watch.time_is_up = gang.agree(lambda: time.monotonic() - began > spec.seconds_left)
     stopped = (
         Stopped(step=manifest.step, path=spec.resume_from) if stop_asked() else _train(spec, channel, tuner, watch)

@@ -34,7 +34,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     ``micro_tokens`` bounds the tokens of one forward pass, 0 lets the device decide; out-of-memory retries halve it.
     ``checkpoint_every`` counts optimiser steps, more where ``saving`` finds saves too dear; without it they stand.
     ``model_revision``, when given, must be that of ``model_dir``.
-    ``seconds_left`` until training ends early with what it has; 0: it takes the time it takes.
+    ``seconds_left`` until training ends early with what it has, for ``limit``; 0: it takes the time it takes.
     ``processes`` above 1 train together, each with ``threads``; ``device`` then names their GPUs (``cuda:0,1``).
     ``workers`` are processes that prepare batches ahead; their number changes no byte.
     """
@@ -55,6 +55,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     micro_tokens: Annotated[int, Meta(ge=0)] = 0
     seconds_left: Annotated[float, Meta(ge=0)] = 0.0
+    limit: str = "time_limit"
     processes: Annotated[int, Meta(ge=1)] = 1
     workers: Annotated[int, Meta(ge=0)] = 0
 

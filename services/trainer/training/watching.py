@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from services.trainer.domain.saving import Rhythm
-from services.trainer.training.alerts import Alerts, out_of_time, short_of_memory
+from services.trainer.training.alerts import Alerts, ended_early, short_of_memory
 from services.trainer.training.channel import Channel
 from services.trainer.training.hardware import device_bytes, resident_bytes
 from services.trainer.training.metrics import Point
@@ -45,6 +45,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._rhythm = Rhythm(plan.checkpoint_every, plan.total_steps, 0, plan.saving)
         self._save_is_due = tuner.gang.agree(self._leader_finds_save_due)
         self.time_is_up: Callable[[], bool] = lambda: False
+        self.limit = "time_limit"
         self.stopped = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
@@ -104,7 +105,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         control.should_training_stop = True
         control.should_save = False
         control.should_evaluate = bool(self._tuner.validation)
-        self._channel.tell(out_of_time(step, self._plan.total_steps))
+        self._channel.tell(ended_early(step, self._plan.total_steps, self.limit))
 
     def _evaluates_at(self, step: int) -> bool:
         return step > 0 and bool(self._tuner.validation) and self._plan.evaluates_at(step)

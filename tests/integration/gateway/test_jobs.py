@@ -73,7 +73,7 @@ async def test_a_validation_file_goes_to_the_dataset(gateway: Gateway) -> None:
         ({"dataset": "ds-none"}, 404, "not_found", "dataset"),
         ({"method": {"type": "dpo"}}, 400, "unsupported_method", "method.type"),
         ({"integrations": [{"type": "wandb"}]}, 400, "unsupported_integration", "integrations"),
-        ({"budget": 5}, 400, "invalid_request", "budget"),
+        ({"budget": 0}, 400, "invalid_request", "budget"),
         ({"device_class": "gpu"}, 400, "invalid_request", "device_class"),
         ({"presett": "quick"}, 400, "invalid_request", "presett"),
         ({"seed": "one"}, 400, "invalid_request", "seed"),

@@ -141,7 +141,7 @@ async def test_what_is_not_offered_is_a_bad_request_that_names_the_field_and_wha
         ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_method"),
         ({"integrations": [wandb]}, "integrations", "unsupported_integration"),
         ({"model": "gpt-4o-mini"}, "model", "unknown_model"),
-        ({"extra_body": {"budget": 5}}, "budget", "invalid_request"),
+        ({"extra_body": {"budget": -5}}, "budget", "invalid_request"),
         ({"extra_body": {"device_class": "gpu"}}, "device_class", "invalid_request"),
     ):
         with pytest.raises(openai.BadRequestError) as refused:

@@ -119,6 +119,12 @@ def test_time_that_is_up_ends_the_run_with_what_it_learned(spec: AttemptSpec) ->
     assert [point.step for point in metrics.read(Path(finished.path))] == [1]
 
 
+def test_money_that_is_spent_ends_the_run_with_what_it_learned(spec: AttemptSpec) -> None:
+    lines = carry_out(changed(spec, seconds_left=0.01, limit="budget"))
+    assert remarks(lines) == [("budget_100", 1)]
+    assert isinstance(lines[-1], Finished)
+
+
 def test_time_that_is_enough_changes_no_byte(spec: AttemptSpec, whole: bytes) -> None:
     assert remarks(carry_out(changed(spec, seconds_left=600.0))) == []
     assert adapter(spec) == whole

@@ -93,6 +93,13 @@ def test_each_kind_of_alert_has_its_title_and_is_told_for_itself(code: str) -> N
     assert about(facts.remarked(code=code)) == f"remark:{code}"
 
 
+@pytest.mark.parametrize("percent", [50, 80, 100])
+def test_what_a_budget_has_come_to_is_a_subject_of_its_own(percent: int) -> None:
+    told = facts.remarked(code=f"budget_{percent}")
+    assert "budget" in notice_of(told, HERE).title
+    assert about(told) == f"budget:budget_{percent}"
+
+
 @pytest.mark.parametrize(
     ("verdict", "mood"),
     [("better", "good"), ("worse", "bad"), ("no_difference", "plain"), ("mixed", "plain"), ("new", "plain")],

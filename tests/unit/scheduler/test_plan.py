@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Device, Rate
-from services.scheduler.domain.plan import plan, spoken, too_large
+from services.scheduler.domain.plan import PLANNED, plan, spoken, too_dear, too_large
 from services.scheduler.domain.recipe import wished
 from tests.unit.scheduler.facts import submitted
 
@@ -32,6 +32,34 @@ def test_a_training_over_its_limit_ends_early_and_says_what_that_means() -> None
         "Your data would need about 17 minutes; this job stops after 3 minutes: 36% of one pass over your data, "
         "36 of 200 steps. A longer time limit trains on more of it.",
     )
+
+
+def test_a_training_over_its_budget_ends_before_it_and_says_what_that_means() -> None:
+    told = plan(RECIPE, LARGE, CPU, SEEN, RATE, budget=0.005)
+    assert 0 < told.recipe.max_steps < 200
+    assert told.estimate.cost <= PLANNED * 0.005
+    assert plan(RECIPE, LARGE, CPU, SEEN, RATE, budget=5).recipe == RECIPE
+    [note] = told.estimate.notes
+    assert note.startswith("All your data would cost about 0.0169 USD; this job stops before 0.005 are spent: ")
+    assert note.endswith(f"{told.recipe.max_steps} of 200 steps. A larger budget trains on more of it.")
+
+
+def test_of_limit_and_budget_the_tighter_one_decides() -> None:
+    limited = replace(RECIPE, time_limit=180.0)
+    assert plan(limited, LARGE, CPU, SEEN, RATE, budget=0.01).recipe.max_steps == 36
+    assert plan(limited, LARGE, CPU, SEEN, RATE, budget=0.001).recipe.max_steps < 36
+
+
+def test_where_a_device_costs_nothing_no_budget_is_spent() -> None:
+    assert plan(RECIPE, LARGE, CPU, SEEN, Rate(per_hour=0, currency="USD"), budget=0.01).recipe == RECIPE
+
+
+def test_a_budget_that_pays_for_no_step_is_refused_with_what_one_costs() -> None:
+    told = plan(RECIPE, LARGE, CPU, SEEN, RATE, budget=0.0001)
+    refusal = too_dear(told, 0.0001)
+    assert refusal is not None
+    assert (refusal.code, f"{told.estimate.cost:.4f} USD" in refusal.message) == ("budget_too_small", True)
+    assert too_dear(told, None) is None
 
 
 def test_more_than_one_pass_is_told_in_passes() -> None:

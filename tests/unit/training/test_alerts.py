@@ -5,7 +5,7 @@ import random
 import pytest
 
 from services.trainer.domain.time_limit import LEAST, TOLERANCE, seconds_left
-from services.trainer.training.alerts import Alerts, out_of_time, short_of_memory
+from services.trainer.training.alerts import Alerts, ended_early, short_of_memory
 from services.trainer.training.metrics import Point
 
 
@@ -58,7 +58,12 @@ def test_memory_that_ran_out_in_an_evaluation_is_told_by_what_came_of_it() -> No
 
 
 def test_the_end_of_time_says_how_far_it_came() -> None:
-    assert "step 36 of 90" in out_of_time(36, 90).message
+    assert "step 36 of 90" in ended_early(36, 90, "time_limit").message
+
+
+def test_a_budget_that_is_spent_says_how_to_go_on() -> None:
+    told = ended_early(36, 90, "budget")
+    assert (told.code, told.level, "a larger budget" in told.message) == ("budget_100", "warn", True)
 
 
 def test_time_spent_by_earlier_attempts_counts_and_some_is_always_left() -> None:
