@@ -9,12 +9,19 @@ from typing import Any
 
 from contracts.base import pattern_of
 from contracts.catalogue import QUESTIONS, SERVICES, heard_by, told_by
+from contracts.outsiders import MISSED, inbox_of, missed_by
 from libs.bus.streams import DEADLETTERS, EVENTS, TELEMETRY
 
 RUNNER = "runner"
 ADMIN = "admin"
 AUDITOR = "auditor"
 """Reads what was told and what was set aside, and says nothing."""
+
+DOORKEEPER = "doorkeeper"
+"""The gateway's second self: in the system account, where it may end connections and nothing else."""
+
+ADMISSIONS = "$SYS.REQ.USER.AUTH"
+"""Where the broker asks whether somebody it does not know may come in."""
 
 CONTROL_SUBJECTS = "trainer.control.*"
 RUNNER_SUBJECTS = "trainer.runner.*.*"
@@ -52,7 +59,33 @@ def subscribes(user: str) -> list[str]:
     allowed += [question.kind.subject for question in QUESTIONS if question.answered_by == user]
     if user == "trainer":
         allowed += [CONTROL_SUBJECTS]
+    if user == "gateway":
+        allowed += [ADMISSIONS, MISSED]
     return sorted(allowed)
+
+
+def outsider(tenant: str, credential: str) -> dict[str, Any]:
+    """Return what an outsider may do: hear its organisation's facts, and ask for those it missed.
+
+    Nothing of JetStream: NATS does not check where an answer shall go, and the next message of a consumer may be
+    asked to go into a stream.
+    """
+    return {
+        "pub": {"allow": [missed_by(tenant, credential)]},
+        "sub": {"allow": [f"evt.{tenant}.>", f"{inbox_of(credential)}.>"]},
+    }
+
+
+def doorkeeper(password: str) -> dict[str, Any]:
+    """Return the system account's one user: it may list connections and end them."""
+    return {
+        "user": DOORKEEPER,
+        "password": password,
+        "permissions": {
+            "publish": {"allow": ["$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK"]},
+            "subscribe": {"allow": [f"_INBOX.{DOORKEEPER}.>"]},
+        },
+    }
 
 
 def users(passwords: dict[str, str]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from libs.bus.permissions import users
+from libs.bus.issuing import Issuer
+from libs.bus.permissions import doorkeeper, users
 from libs.errors import Rejected
 
 
@@ -33,12 +34,20 @@ def content(listen: str, data: Path, passwords: dict[str, str], *, monitor: str 
     """Return a server's configuration; ``monitor`` is where it answers ``/healthz``, nowhere if empty.
 
     Facts are synced to disk one by one (``sync_interval: always``), and requests to JetStream are checked strictly.
+    The platform's own users are known to the server itself; about everybody else it asks the gateway.
     """
+    ours, keeper = users(passwords), doorkeeper(passwords["gateway"])
+    known = [each["user"] for each in (*ours, keeper)]
     settings = {
         "listen": listen,
         "server_name": "woodshed",
         "max_payload": 2_000_000,
         "jetstream": {"store_dir": str(data), "sync_interval": "always", "strict": True},
-        "authorization": {"users": users(passwords), "timeout": 5},
+        "accounts": {"$SYS": {"users": [keeper]}},
+        "authorization": {
+            "users": ours,
+            "timeout": 5,
+            "auth_callout": {"issuer": Issuer(passwords["signing"]).public, "auth_users": known},
+        },
     }
     return json.dumps(settings | ({"http": monitor} if monitor else {}), indent=1)

@@ -19,7 +19,7 @@ from libs.embedded.home import SECRETS, free_port, listening
 from libs.embedded.postgres import Cluster, as_unprivileged
 from libs.embedded.supervisor import die_with_parent
 
-PASSWORDS = dict.fromkeys(SECRETS, "test-password")
+PASSWORDS = dict.fromkeys(SECRETS, "test-password") | {"signing": "a signing key of at least thirty-two characters"}
 
 
 class Servers(Struct, frozen=True):

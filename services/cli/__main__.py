@@ -11,6 +11,7 @@ from services.cli import (
     access,
     chatting,
     datasets,
+    events,
     files,
     jobs,
     links,
@@ -27,7 +28,7 @@ from services.cli.session import Session, app
 
 INTERRUPTED = 130
 WIDTH = 160
-ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, notices, people)
+ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, events, notices, people)
 """Importing a room adds its commands."""
 
 

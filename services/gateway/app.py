@@ -14,6 +14,7 @@ from litestar.middleware import DefineMiddleware
 from libs.errors import WoodshedError
 from libs.service import App, Platform
 from services.gateway import openapi, problems
+from services.gateway.admitting import Doorkeeper
 from services.gateway.auth import KeyAuth
 from services.gateway.collecting import Collector
 from services.gateway.dependencies import provided
@@ -21,12 +22,14 @@ from services.gateway.expiring import Expirer
 from services.gateway.handlers import router
 from services.gateway.limiting import Limiter
 from services.gateway.live import Hub
+from services.gateway.missed import Recaller
 from services.gateway.permitted import permitted
 from services.gateway.progress import Progress
 from services.gateway.routes import (
     audit,
     chat,
     checkpoints,
+    credentials,
     datasets,
     estimates,
     events,
@@ -58,17 +61,24 @@ async def build(settings: Settings, platform: Platform) -> App:
     collector = Collector(platform.db, platform.storage, collecting)
     expirer = Expirer(platform.db, platform.storage)
     last_use = LastUse(platform.db, settings.last_use_seconds)
-    http = HttpServer(api(settings, platform, hub, last_use), settings)
+    doorkeeper = Doorkeeper(platform.db, platform.bus, settings)
+    recaller = Recaller(platform.bus, hub, _limiter(settings))
+    http = HttpServer(api(settings, platform, hub, last_use, doorkeeper), settings)
+    work = [hub.run, progress.read, progress.write, collector.run, expirer.run, last_use.run]
     return App(
         router=router,
-        work=[hub.run, progress.read, progress.write, collector.run, expirer.run, last_use.run, http.run],
+        work=[*work, doorkeeper.admit, doorkeeper.watch, recaller.run, http.run],
         resources={"collecting": collecting},
     )
 
 
-def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse) -> Litestar:
+def _limiter(settings: Settings) -> Limiter:
+    return Limiter(settings.key_calls, settings.tenant_calls, settings.address_calls)
+
+
+def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doorkeeper: Doorkeeper) -> Litestar:
     """Make the HTTP application."""
-    limiter = Limiter(settings.key_calls, settings.tenant_calls, settings.address_calls)
+    limiter = _limiter(settings)
     signing = Signing(platform.db, settings.key_pepper, timedelta(seconds=settings.session_seconds))
     return Litestar(
         route_handlers=[
@@ -88,13 +98,14 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse) -> 
             webhooks.list_event_types,
             chat.create_chat_completion,
             events.router,
+            credentials.router,
             keys.router,
             members.router,
             audit.router,
             sessions.router,
             health.router,
         ],
-        dependencies=provided(settings, platform, hub, limiter, signing),
+        dependencies=provided(settings, platform, hub, limiter, signing, doorkeeper),
         middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper, last_use=last_use)],
         before_send=[stamped],
         guards=[limiter.limited, permitted],
@@ -141,4 +152,4 @@ def described() -> dict[str, Any]:
     """Return the OpenAPI document of routes that are not connected to anything."""
     settings = Settings(key_pepper="-" * 32)
     nothing: Any = None
-    return api(settings, Platform(nothing, nothing, nothing), nothing, nothing).openapi_schema.to_schema()
+    return api(settings, Platform(nothing, nothing, nothing), nothing, nothing, nothing).openapi_schema.to_schema()

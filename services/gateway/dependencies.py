@@ -10,6 +10,7 @@ from libs.bus import Bus
 from libs.db import Database, Transaction
 from libs.service import Platform
 from libs.storage import Storage
+from services.gateway.admitting import Doorkeeper
 from services.gateway.auth import Caller
 from services.gateway.limiting import Limiter
 from services.gateway.live import Hub
@@ -25,10 +26,11 @@ TheSettings = NamedDependency[Settings]
 TheCaller = NamedDependency[Caller]
 TheLimiter = NamedDependency[Limiter]
 TheSigning = NamedDependency[Signing]
+TheDoorkeeper = NamedDependency[Doorkeeper]
 
 
 def provided(
-    settings: Settings, platform: Platform, hub: Hub, limiter: Limiter, signing: Signing
+    settings: Settings, platform: Platform, hub: Hub, limiter: Limiter, signing: Signing, doorkeeper: Doorkeeper
 ) -> dict[str, Provide]:
     """Return what handlers may ask for; ``tx`` is the caller's transaction, committed before the answer is sent."""
 
@@ -53,6 +55,9 @@ def provided(
     def given_signing() -> Signing:
         return signing
 
+    def given_doorkeeper() -> Doorkeeper:
+        return doorkeeper
+
     def caller(request: Request[Any, Any, Any]) -> Caller:
         who: Caller = request.user
         return who
@@ -69,6 +74,7 @@ def provided(
         "hub": Provide(given_hub, sync_to_thread=False),
         "limiter": Provide(given_limiter, sync_to_thread=False),
         "signing": Provide(given_signing, sync_to_thread=False),
+        "doorkeeper": Provide(given_doorkeeper, sync_to_thread=False),
         "caller": Provide(caller, sync_to_thread=False),
         "tx": Provide(tx),
     }

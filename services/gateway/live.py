@@ -8,7 +8,7 @@ A page that lags too far behind is dropped, never buffered; its client comes bac
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ class Message(NamedTuple):
     subject: str
     about: About
     body: bytes
+    identity: str = ""
 
 
 class Scope(NamedTuple):
@@ -98,6 +99,16 @@ class Page:
                 yield self._measured.pop(next(iter(self._measured)))
             elif not await self._woken(silence):
                 yield None
+
+    async def facts(self, wait: float) -> list[Message]:
+        """Take the facts there are, or else those that come first within ``wait`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while not (self._facts or self.dropped):
+                    self._wake.clear()
+                    await self._wake.wait()
+        found, self._facts = list(self._facts), deque()
+        return found
 
     async def _woken(self, silence: float) -> bool:
         self._wake.clear()
@@ -174,7 +185,27 @@ class Hub:
         finally:
             self.close(page)
 
-    async def _replay(self, page: Page, after: int | None, since: datetime | None) -> AsyncIterator[Message]:
+    async def since(
+        self, scope: Scope, after: int, wait: float, enough: Callable[[list[Message]], bool]
+    ) -> tuple[list[Message], int]:
+        """Return facts after a sequence, else the first that come within ``wait`` seconds; and how far they reach."""
+        await self.ready.wait()
+        page = self.open(scope)
+        found: list[Message] = []
+        try:
+            async with contextlib.aclosing(self._replay(page, after, None)) as told:
+                async for message in told:
+                    found.append(message)
+                    if enough(found):
+                        break
+            if not found:
+                found = [each for each in await page.facts(wait) if (each.sequence or 0) > after]
+        finally:
+            self.close(page)
+        reached = after if page.dropped else max(after, page.joined_at)
+        return found, (found[-1].sequence or after) if found else reached
+
+    async def _replay(self, page: Page, after: int | None, since: datetime | None) -> AsyncGenerator[Message]:
         """Yield the page's facts up to where it joined."""
         subject = f"evt.{page.scope.tenant}.>"
         async with reading(self._bus, EVENTS, subject, after=after, since=since) as heard:
@@ -195,7 +226,8 @@ class Hub:
 
 def message_of(raw: Msg, sequence: int | None) -> Message:
     """Read what a NATS message is about."""
-    return Message(sequence, raw.subject, msgspec.json.decode(raw.data, type=About), raw.data)
+    identity = (raw.headers or {}).get("ce-id", "")
+    return Message(sequence, raw.subject, msgspec.json.decode(raw.data, type=About), raw.data, identity)
 
 
 async def _left(heard: Any) -> int:

@@ -18,6 +18,7 @@ TAGS = (
     Tag("Webhooks", "Calls to addresses of your own, signed and retried (OpenAI's wire)."),
     Tag("Chat", "Conversations with base models and trained ones (OpenAI's wire)."),
     Tag("Live", "Server-Sent Events that resume."),
+    Tag("Events", "Credentials with which your own programs subscribe to events on NATS."),
     Tag("People", "Members and their roles, API keys, and the log of who changed what."),
     Tag("Health", "For operators; no key needed."),
 )

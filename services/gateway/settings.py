@@ -30,6 +30,9 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     public_url: Annotated[
         str, Meta(description="Address under which people reach this installation; empty: the one a request came to.")
     ] = ""
+    events_url: Annotated[
+        str, Meta(description="Address under which an organisation's programs reach NATS; empty: the gateway's own.")
+    ] = ""
     signing_key: Annotated[str, Meta(description=SIGNING_KEY, pattern=r"^(.{32,})?$")] = ""
     webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False
     tenant: Annotated[TenantId, Meta(description="Organisation that is made at first start.")] = "studio"

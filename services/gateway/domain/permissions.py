@@ -31,6 +31,8 @@ Permission = Literal[
     "webhooks.write",
     "notices.read",
     "notices.write",
+    "events.read",
+    "events.write",
     "audit.read",
 ]
 
@@ -57,6 +59,8 @@ WHO_MAY: Mapping[Permission, tuple[Role, ...]] = {
     "webhooks.write": ("owner", "engineer"),
     "notices.read": EVERYBODY,
     "notices.write": ("owner", "engineer", "staff"),
+    "events.read": ("owner", "engineer"),
+    "events.write": ("owner", "engineer"),
     "audit.read": ("owner",),
 }
 
@@ -80,6 +84,8 @@ MEANING: Mapping[Permission, str] = {
     "webhooks.write": "make, change and replay webhooks",
     "notices.read": "see who is told of what, and where",
     "notices.write": "say who is told of what, and where",
+    "events.read": "see the credentials that programs subscribe to events with",
+    "events.write": "make and revoke such credentials",
     "audit.read": "read and verify the audit log",
 }
 

@@ -11,12 +11,13 @@ from msgspec import UNSET
 from contracts.base import new_id
 from libs.db import Transaction
 from libs.errors import Conflict
-from services.gateway.dependencies import TheCaller, TheSettings, Tx
+from services.gateway.dependencies import TheCaller, TheDoorkeeper, TheSettings, Tx
 from services.gateway.domain import members, people, sessions
 from services.gateway.domain.paging import Page, page_of
 from services.gateway.domain.permissions import Role
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
+from services.gateway.queries import credentials as credential_queries
 from services.gateway.queries import keys as key_queries
 from services.gateway.queries import members as queries
 from services.gateway.queries import sessions as session_queries
@@ -93,15 +94,21 @@ async def update_member(
     status_code=200,
     responses=documented(404, 409),
 )
-async def delete_member(member: FromPath[str], caller: TheCaller, tx: Tx) -> people.RemovedMember:
-    """Remove somebody: their keys are void and they are signed out at once. What they made stays."""
+async def delete_member(
+    member: FromPath[str], caller: TheCaller, tx: Tx, doorkeeper: TheDoorkeeper
+) -> people.RemovedMember:
+    """Remove somebody: keys and event credentials are void, sessions end, at once. What they made stays."""
     await hold(tx)
     row = await the_member(tx, member)
     members.check_may_give(caller.permissions, row["role"])
     members.check_owner_stays(await queries.owners(tx), member, None)
     await queries.remove(tx, member)
     await session_queries.end_of(tx, member)
-    await note(tx, caller, "member.removed", member, keys=await key_queries.revoke_of(tx, member))
+    ended = {"keys": await key_queries.revoke_of(tx, member)}
+    if outside := await credential_queries.revoke_of(tx, member):
+        ended["event_credentials"] = outside
+        tx.afterwards(doorkeeper.look)
+    await note(tx, caller, "member.removed", member, **ended)
     return people.RemovedMember(id=member)
 
 

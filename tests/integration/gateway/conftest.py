@@ -22,12 +22,13 @@ from libs.embedded.home import free_port
 from libs.service import Platform
 from libs.storage import Storage
 from libs.testing.platform import World
+from libs.testing.servers import PASSWORDS
 from services.gateway.app import build
 from services.gateway.bootstrap import bootstrap
 from services.gateway.settings import Settings
 
 PEPPER = "a pepper of at least thirty-two characters"
-SIGNING_KEY = "a signing key of at least thirty-two characters"
+SIGNING_KEY = PASSWORDS["signing"]
 LINES = b'{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}\n' * 20
 RECIPE = Recipe(base_model=SHIPPED_MODEL)
 ESTIMATE = Estimate(

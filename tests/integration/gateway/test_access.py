@@ -48,6 +48,8 @@ NAMES_NOTHING = {
     "get /v1/notice_recipients",
     "post /v1/notice_recipients",
     "post /v1/chat/completions",
+    "get /v1/event_credentials",
+    "post /v1/event_credentials",
     "get /v1/keys",
     "get /v1/members",
     "post /v1/members",
@@ -97,11 +99,13 @@ async def owned(gateway: Gateway) -> dict[str, str]:
     wish = {"name": "ours", "url": "https://hooks.example/", "event_types": ["fine_tuning.job.succeeded"]}
     webhook = (await gateway.http.post("/v1/webhook_endpoints", json=wish)).json()
     link = (await gateway.http.post("/v1/download_links", json={"file": job["training_file"]})).json()
+    credential = (await gateway.http.post("/v1/event_credentials", json={"name": "ours"})).json()["user"]
     somebody = (await gateway.http.post("/v1/notice_recipients", json={"name": "Ada", "slack": True})).json()
     member = (await gateway.http.get("/v1/members")).json()["data"][0]["id"]
     return {
         "recipient": somebody["id"],
         "link": link["id"],
+        "credential": credential,
         "webhook": webhook["id"],
         "delivery": "whd-1",
         "job": story.job_id,

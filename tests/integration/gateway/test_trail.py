@@ -64,6 +64,8 @@ CHANGES = (
     Change("delete /v1/notice_recipients/{recipient}", "recipient.removed"),
     Change("post /v1/download_links", "link.made", {"file": "{file_id}"}),
     Change("delete /v1/download_links/{link}", "link.revoked"),
+    Change("post /v1/event_credentials", "event_credential.made", {"name": "billing"}),
+    Change("delete /v1/event_credentials/{credential}", "event_credential.revoked"),
     Change("delete /v1/sessions/{session}", "session.ended"),
     Change("delete /v1/sessions", "session.ended"),
     Change("put /v1/me/password", "password.set", {"password": PASSWORD}),

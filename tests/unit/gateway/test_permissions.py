@@ -18,7 +18,7 @@ PUBLIC = {"live", "ready", "metrics", "docs", "static", "sign_in", "accept_invit
 
 def routes() -> list[HTTPRouteHandler]:
     nothing: Any = type("Nothing", (), {"db": None})()
-    found = api(Settings(key_pepper="-" * 32), nothing, nothing, nothing).routes
+    found = api(Settings(key_pepper="-" * 32), nothing, nothing, nothing, nothing).routes
     handlers = [handler for route in found for handler in getattr(route, "route_handlers", [])]
     return [each for each in handlers if each.http_methods != {"OPTIONS"} and "litestar" not in each.fn.__module__]
 
