@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: settings, events, failures, and the schemas of the contracts.
+"""Writes what follows from the code: settings, events, failures, the schemas of the contracts, and the clients.
 
 python -m docs.generate          (or `make docs`; a test fails when a page is not current)
 """
@@ -13,6 +13,7 @@ from msgspec import Struct
 from contracts import generate as contracts
 from contracts.base import type_of
 from contracts.catalogue import FACTS, QUESTIONS, SERVICES
+from docs.clients import generate as clients
 from libs.settings import HOME, ServiceSettings
 from services.trainer.domain.failure_table import RULES, Rule
 from services.trainer.domain.recovery import BARREN_ATTEMPTS, BUDGETS
@@ -148,7 +149,7 @@ def files() -> dict[Path, str]:
         "reference/events.md": events_page(),
         "how-to/when-something-goes-wrong.md": failures_page(),
     }
-    return contracts.files() | {HERE / name: text for name, text in pages.items()}
+    return contracts.files() | clients.files() | {HERE / name: text for name, text in pages.items()}
 
 
 def main() -> None:

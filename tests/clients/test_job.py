@@ -1,9 +1,12 @@
 """Clients in other languages live through a job, and all of them see what ``golden.json`` says, whatever its ids."""
 
 import asyncio
+import copy
+import hashlib
 import json
 import os
 import re
+import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,12 +18,11 @@ from contracts.chat import AskChat, ChatPiece
 from contracts.jobs import JobSubmitted, model_name
 from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import CheckpointCommitted
-from contracts.webhooks import WebhookSet
 from libs.bus import Router
 from libs.db import Database
 from libs.service import App
 from libs.testing.platform import World
-from tests.clients.programs import HERE, node, php
+from tests.clients.programs import HERE, NODE_PACKAGES, node, php
 from tests.integration.gateway.conftest import LINES, Gateway, Story, now
 from tests.integration.gateway.test_webhooks import both
 
@@ -29,6 +31,8 @@ WEIGHTS = b"weights" * 1000
 CURVE = b"step,train_loss\n1,2.0\n"
 PAGES = {"pdf": b"%PDF", "html": b"<p>", "json": b"{}"}
 PATIENCE = 120.0
+LIVE = {"job.submitted.v1", "job.queued.v1", "run.checkpoint_committed.v1", "run.finished.v1", "job.succeeded.v1"}
+CLIENTS = HERE.parents[1] / "docs" / "clients"
 WEBHOOKS_PAGE = HERE.parents[1] / "docs" / "how-to" / "webhooks.md"
 
 
@@ -40,6 +44,23 @@ def _php(folder: Path) -> list[str]:
     [shown] = re.findall(r"```php\n(.*?)```", WEBHOOKS_PAGE.read_text(), re.DOTALL)
     (folder / "receiver.php").write_text("<?php\n" + shown)
     return [php("GuzzleHttp/autoload.php"), str(HERE / "job.php")]
+
+
+def _typescript(folder: Path) -> list[str]:
+    """Compile the client together with its program, as strictly as TypeScript can."""
+    found = node()
+    for file in (CLIENTS / "woodshed.ts", HERE / "typed.ts", HERE / "tsconfig.json"):
+        (folder / file.name).write_text(file.read_text())
+    (folder / "node_modules").symlink_to(NODE_PACKAGES)
+    (folder / "package.json").write_text('{"type": "module"}')
+    compiler = NODE_PACKAGES / "typescript" / "bin" / "tsc"
+    done = subprocess.run([found, compiler, "-p", folder], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout
+    return [found, str(folder / "typed.js")]
+
+
+def _typed_php(folder: Path) -> list[str]:
+    return [php("GuzzleHttp/autoload.php"), str(HERE / "typed.php")]
 
 
 class Speaker:
@@ -62,23 +83,45 @@ class Speaker:
 async def test_a_program_sees_a_jobs_whole_life(
     command: Callable[[Path], list[str]], world: World, tmp_path: Path
 ) -> None:
-    line, speaker = command(tmp_path), Speaker()
+    seen = await _seen_by(command(tmp_path), world, tmp_path)
+    assert list(_differences(GOLDEN, seen)) == []
+    assert seen["called"]["data"]["id"] == seen["job"]["id"]
+
+
+@pytest.mark.parametrize("command", [_typescript, _typed_php], ids=["typescript", "php"])
+async def test_a_client_written_from_the_description_sees_the_same(
+    command: Callable[[Path], list[str]], world: World, tmp_path: Path
+) -> None:
+    seen = await _seen_by(command(tmp_path), world, tmp_path)
+    golden = copy.deepcopy(GOLDEN)
+    for key in ("called", "forged", "streamed", "usage"):
+        golden.pop(key)
+    for refusal in (golden["refused"], golden["unauthorised"], *golden["missing"]):
+        refusal.pop("type", None)
+    assert list(_differences(golden, seen)) == []
+    assert seen["adapter"] == hashlib.sha256(WEIGHTS).hexdigest()
+    assert set(seen["live"]) >= LIVE
+
+
+async def _seen_by(program: list[str], world: World, folder: Path) -> Any:
+    """Let a program live through a job, and check what no golden file can know: that the ids belong together."""
+    speaker = Speaker()
     async with (
-        both(world, tmp_path / "storage") as gateway,
+        both(world, folder / "storage") as gateway,
         world.service(App(speaker.router), await world.platform("evaluator")),
     ):
         living = asyncio.create_task(_live(gateway))
         try:
-            seen = await _run(line, gateway, tmp_path)
+            seen = await _run(program, gateway, folder)
         finally:
             living.cancel()
     seen["events"] = _without_notices(seen["events"])
-    assert list(_differences(GOLDEN, seen)) == []
     job = seen["job"]
     assert seen["listed"] == [job["id"]] == [seen["submitted"]["id"]]
     assert {question.job_id for question in speaker.asked} == {job["id"]}
-    assert (seen["called"]["data"]["id"], seen["model"]["id"]) == (job["id"], job["fine_tuned_model"])
+    assert seen["model"]["id"] == job["fine_tuned_model"]
     assert {each["fine_tuning_job_id"] for each in seen["checkpoints"]} == {job["id"]}
+    return seen
 
 
 async def _live(gateway: Gateway) -> None:
@@ -93,7 +136,6 @@ async def _live(gateway: Gateway) -> None:
     await gateway.until(f"/v1/datasets/{story.dataset_id}", lambda found: found["state"] == "ready", PATIENCE)
     for fact in (story.queued(), story.dispatched(), _saved(story, 15), _saved(story, 30), story.finished(WEIGHTS)):
         await gateway.world.tell(fact)
-    await gateway.world.told(WebhookSet)
     await _heard_by_the_notifier(gateway)
     await gateway.world.tell(story.succeeded())
     events = f"/v1/fine_tuning/jobs/{story.job_id}/events"
@@ -125,6 +167,7 @@ async def _run(command: list[str], gateway: Gateway, folder: Path) -> Any:
         "WOODSHED_URL": gateway.url,
         "WOODSHED_KEY": gateway.key,
         "TRAINING_FILE": str(folder / "chats.jsonl"),
+        "WOODSHED_CLIENT": str(CLIENTS / "Woodshed.php"),
         "RECEIVER": str(folder / "receiver.php"),
     }
     process = await asyncio.create_subprocess_exec(
