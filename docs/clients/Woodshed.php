@@ -56,6 +56,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type CompletionDetails array{reasoning_tokens: int, audio_tokens: int, accepted_prediction_tokens: int, rejected_prediction_tokens: int}
  * @phpstan-type CompletionWish array{part_ids: list<string>, md5?: string|null}
  * @phpstan-type CreateFileForm array{purpose: 'assistants'|'batch'|'fine-tune'|'vision'|'user_data'|'evals', file: resource|string|StreamInterface, expires_after?: array{anchor: 'created_at', seconds: int}}
+ * @phpstan-type CredentialWish array{name: string, expires_in?: float|null}
  * @phpstan-type Curve array{points: list<CurvePoint>, object: 'fine_tuning.job.curve'}
  * @phpstan-type CurvePoint array{step: int, train_loss: float, train_loss_min: float, train_loss_max: float, learning_rate: float, grad_norm: float, valid_loss: float|null}
  * @phpstan-type Dataset array{id: string, created_at: int, file: string, filename: string, model: string, format: string, split: array<string, mixed>, state: string, validation_file: string|null, finished_at: int|null, figures: array<string, mixed>|null, problems: list<array<string, mixed>>, problem_count: int, progress: array<string, mixed>|null, error: JobError|null, object: 'dataset'}
@@ -71,7 +72,9 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type DownloadLinkPage array{data: list<DownloadLink>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Ended array{ended: list<string>, object: 'sessions.ended'}
  * @phpstan-type Estimate array{seconds: float, seconds_low: float, seconds_high: float, cost: float, currency: string, memory_bytes: int, steps: int, tokens: int, notes: list<string>}
- * @phpstan-type EstimateWish array{dataset: string, model?: string|null, preset?: string, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, max_length?: int|null, training?: 'lora'|'full'|null}
+ * @phpstan-type EstimateWish array{dataset: string, model?: string|null, preset?: string, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'lora'|'full'|null}
+ * @phpstan-type EventCredential array{id: string, name: string, member: string, made_by: string, created_at: int, expires_at: int|null, connected_at: int|null, revoked_at: int|null, object: 'event_credential'}
+ * @phpstan-type EventCredentialPage array{data: list<EventCredential>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type EventTypeList array{data: list<string>, object: 'list'}
  * @phpstan-type ExpiryWish array{anchor: 'created_at', seconds: int}
  * @phpstan-type File array{id: string, bytes: int, created_at: int, filename: string, purpose: 'assistants'|'assistants_output'|'batch'|'batch_output'|'evals'|'fine-tune'|'fine-tune-results'|'user_data'|'vision', sha256: string, expires_at?: int, object: 'file', status: 'processed', status_details: null}
@@ -80,13 +83,13 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Hyperparameters array{n_epochs: int|'auto', batch_size: int|'auto', learning_rate_multiplier: float|'auto'}
  * @phpstan-type Invitation array{invitation: string, member: string, expires_at: int, object: 'invitation'}
  * @phpstan-type Job array{id: string, created_at: int, finished_at: int|null, model: string, fine_tuned_model: string|null, organization_id: string, result_files: list<string>, status: 'validating_files'|'queued'|'running'|'pausing'|'paused'|'succeeded'|'failed'|'cancelled', training_file: string, validation_file: string|null, trained_tokens: int|null, hyperparameters: Hyperparameters, error: JobError|null, seed: int, estimated_finish: int|null, method: Method, metadata: array<string, string>, woodshed: JobDetails, integrations: list<string>, object: 'fine_tuning.job'}
- * @phpstan-type JobDetails array{preset: string, priority: string, stage: string, dataset: string, suffix: string, run: string|null, recipe: array<string, mixed>|null, estimate: array<string, mixed>|null, progress: Progress|null, seconds: float|null, cost: float|null, interruptions: int, lost_steps: int, lost_seconds: float, headline: string|null, verdict: string|null, fix: Fix|null, retry_of: string|null, retried_as: string|null}
+ * @phpstan-type JobDetails array{preset: string, priority: string, stage: string, dataset: string, suffix: string, run: string|null, recipe: array<string, mixed>|null, estimate: array<string, mixed>|null, progress: Progress|null, seconds: float|null, cost: float|null, budget: float|null, interruptions: int, lost_steps: int, lost_seconds: float, headline: string|null, verdict: string|null, fix: Fix|null, retry_of: string|null, retried_as: string|null}
  * @phpstan-type JobError array{code: string, message: string, param: string}
  * @phpstan-type JobEstimated array{recipe: Recipe, estimate: Estimate, type: 'job.estimate_answer.v1'}
  * @phpstan-type JobEvent array{id: string, created_at: int, level: 'info'|'warn'|'error', message: string, type: 'message'|'metrics', data: array<string, float>, object: 'fine_tuning.job.event'}
  * @phpstan-type JobEventPage array{data: list<JobEvent>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type JobPage array{data: list<Job>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
- * @phpstan-type JobWish array{model: string, training_file: string, validation_file?: string|null, hyperparameters?: WishedHyperparameters|null, method?: WishedMethod|null, suffix?: string|null, seed?: int|null, metadata?: array<string, string>|null, integrations?: list<array<string, mixed>>|null, preset?: string, priority?: 'high'|'medium'|'low', dataset?: string|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, max_length?: int|null, training?: 'lora'|'full'|null}
+ * @phpstan-type JobWish array{model: string, training_file: string, validation_file?: string|null, hyperparameters?: WishedHyperparameters|null, method?: WishedMethod|null, suffix?: string|null, seed?: int|null, metadata?: array<string, string>|null, integrations?: list<array<string, mixed>>|null, preset?: string, priority?: 'high'|'medium'|'low', dataset?: string|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'lora'|'full'|null}
  * @phpstan-type KeyWish array{name: string, scopes?: list<string>|null, expires_in?: float|null, member?: string|null}
  * @phpstan-type LinkWish array{file?: string|null, job?: string|null, artifact?: string|null, report?: 'pdf'|'html'|'json'|null, expires_in?: int}
  * @phpstan-type Logprobs array{content: list<TokenLogprob>, refusal: null}
@@ -103,6 +106,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type ModelPage array{data: list<Model>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type ModelReplied array{base: string, tuned: string, type: 'model.reply.v1'}
  * @phpstan-type NewApiKey array{key: string, api_key: ApiKey, object: 'new_api_key'}
+ * @phpstan-type NewEventCredential array{servers: string, user: string, password: string, inbox_prefix: string, subject: string, missed: string, credential: EventCredential}
  * @phpstan-type NoticeRecipient array{id: string, name: string, email: string|null, slack: bool, choices: array<string, array<string, string>>, time_zone: string, quiet_hours: QuietHours|null, digest_at: string, created_at: int, updated_at: int, object: 'notice_recipient'}
  * @phpstan-type NoticeRecipientPage array{data: list<NoticeRecipient>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type PasswordWish array{password: string, current?: string|null}
@@ -116,7 +120,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type RecipientWish array{name: string, email?: string|null, slack?: bool, choices?: array<string, array<string, string>>, time_zone?: string, quiet_hours?: WishedQuiet|null, digest_at?: string}
  * @phpstan-type RemovedMember array{id: string, object: 'member', deleted: bool}
  * @phpstan-type Retry array{job: string, possible: bool, changes: list<Change>, hindrance: string|null, fix: Fix|null, retried_as: string|null, object: 'fine_tuning.job.retry'}
- * @phpstan-type RetryWish array{training_file?: string|null, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, max_length?: int|null, as_it_was?: bool, force?: bool}
+ * @phpstan-type RetryWish array{training_file?: string|null, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, as_it_was?: bool, force?: bool}
  * @phpstan-type RotateWish array{overlap?: float, expires_in?: float|null}
  * @phpstan-type RotationWish array{keep_old_secret_active_for_24_hours?: bool}
  * @phpstan-type Session array{id: string, origin: string, program: string, created_at: int, expires_at: int, current: bool, object: 'session'}
@@ -837,6 +841,48 @@ final class Woodshed
     public function streamFineTuningJob(string $job, ?string $lastEventId = null): Generator
     {
         return $this->events('GET', '/v1/fine_tuning/jobs/' . rawurlencode($job) . '/stream', lastEventId: $lastEventId);
+    }
+
+    /**
+     * List event credentials.
+     *
+     * @param array{after?: string|null, limit?: int} $query
+     * @return EventCredentialPage
+     */
+    public function listEventCredentials(array $query = []): array
+    {
+        return $this->json('GET', '/v1/event_credentials', query: $query);
+    }
+
+    /**
+     * Make event credentials.
+     *
+     * @param CredentialWish $body
+     * @return NewEventCredential
+     */
+    public function createEventCredential(array $body): array
+    {
+        return $this->json('POST', '/v1/event_credentials', body: $body);
+    }
+
+    /**
+     * Describe event credentials.
+     *
+     * @return EventCredential
+     */
+    public function retrieveEventCredential(string $credential): array
+    {
+        return $this->json('GET', '/v1/event_credentials/' . rawurlencode($credential));
+    }
+
+    /**
+     * Revoke event credentials.
+     *
+     * @return EventCredential
+     */
+    public function revokeEventCredential(string $credential): array
+    {
+        return $this->json('DELETE', '/v1/event_credentials/' . rawurlencode($credential));
     }
 
     /**

@@ -375,6 +375,26 @@ export class Woodshed {
     return this.events("GET", `/v1/fine_tuning/jobs/${encodeURIComponent(job)}/stream`, { ...options });
   }
 
+  /** List event credentials. */
+  listEventCredentials(query: { after?: string | null; limit?: number } = {}): Promise<EventCredentialPage> {
+    return this.json("GET", `/v1/event_credentials`, { query });
+  }
+
+  /** Make event credentials. */
+  createEventCredential(body: CredentialWish): Promise<NewEventCredential> {
+    return this.json("POST", `/v1/event_credentials`, { body });
+  }
+
+  /** Describe event credentials. */
+  retrieveEventCredential(credential: string): Promise<EventCredential> {
+    return this.json("GET", `/v1/event_credentials/${encodeURIComponent(credential)}`);
+  }
+
+  /** Revoke event credentials. */
+  revokeEventCredential(credential: string): Promise<EventCredential> {
+    return this.json("DELETE", `/v1/event_credentials/${encodeURIComponent(credential)}`);
+  }
+
   /** List API keys. */
   listKeys(): Promise<ApiKeyPage> {
     return this.json("GET", `/v1/keys`);
@@ -747,6 +767,11 @@ export interface CreateFileForm {
   expires_after?: { anchor: "created_at"; seconds: number };
 }
 
+export interface CredentialWish {
+  name: string;
+  expires_in?: number | null;
+}
+
 export interface Curve {
   points: Array<CurvePoint>;
   object: "fine_tuning.job.curve";
@@ -883,8 +908,29 @@ export interface EstimateWish {
   rank?: number | null;
   learning_rate?: number | null;
   time_limit?: number | null;
+  budget?: number | null;
   max_length?: number | null;
   training?: "lora" | "full" | null;
+}
+
+export interface EventCredential {
+  id: string;
+  name: string;
+  member: string;
+  made_by: string;
+  created_at: number;
+  expires_at: number | null;
+  connected_at: number | null;
+  revoked_at: number | null;
+  object: "event_credential";
+}
+
+export interface EventCredentialPage {
+  data: Array<EventCredential>;
+  has_more: boolean;
+  object: "list";
+  first_id: string | null;
+  last_id: string | null;
 }
 
 export interface EventTypeList {
@@ -973,6 +1019,7 @@ export interface JobDetails {
   progress: Progress | null;
   seconds: number | null;
   cost: number | null;
+  budget: number | null;
   interruptions: number;
   lost_steps: number;
   lost_seconds: number;
@@ -1037,6 +1084,7 @@ export interface JobWish {
   rank?: number | null;
   learning_rate?: number | null;
   time_limit?: number | null;
+  budget?: number | null;
   max_length?: number | null;
   training?: "lora" | "full" | null;
 }
@@ -1165,6 +1213,16 @@ export interface NewApiKey {
   object: "new_api_key";
 }
 
+export interface NewEventCredential {
+  servers: string;
+  user: string;
+  password: string;
+  inbox_prefix: string;
+  subject: string;
+  missed: string;
+  credential: EventCredential;
+}
+
 export interface NoticeRecipient {
   id: string;
   name: string;
@@ -1284,6 +1342,7 @@ export interface RetryWish {
   rank?: number | null;
   learning_rate?: number | null;
   time_limit?: number | null;
+  budget?: number | null;
   max_length?: number | null;
   as_it_was?: boolean;
   force?: boolean;
