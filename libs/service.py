@@ -56,7 +56,7 @@ Build = Callable[[S, Platform], Awaitable[App]]
 async def connect(settings: ServiceSettings, name: str) -> Platform:
     """Open the database, the bus and the storage of a service, and refuse what does not match this version."""
     db = await Database.connect(settings.database_url, name)
-    async with db.pool.acquire() as connection:
+    async with db.held() as connection:
         await verify_schema(connection, name, MIGRATIONS / name / "migrations")
     bus = await Bus.connect(settings, name)
     await verify_streams(bus.js, name)

@@ -57,7 +57,7 @@ class Relay:
                 await asyncio.sleep(POLL)
 
     async def _hold_office(self) -> None:
-        async with self.database.pool.acquire() as connection:
+        async with self.database.held() as connection:
             schema = self.database.schema
             await connection.add_listener(f"outbox_{schema}", self._woken)
             try:

@@ -112,9 +112,24 @@ class Database:
     async def connect(cls, url: str, schema: str, *, size: int = 4) -> "Database":
         """Open the pool lazily: one connection now, ``size`` at most."""
         pool = await asyncpg.create_pool(
-            url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": schema}
+            url,
+            min_size=1,
+            max_size=size,
+            command_timeout=60,
+            reset=_as_it_is,
+            server_settings={"application_name": schema},
         )
         return cls(pool, schema)
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[Any]"]:
+        """Have a connection for what outlives a transaction, locks and listening; it is given back as it was new."""
+        async with self.pool.acquire() as connection:
+            try:
+                yield connection
+            finally:
+                if not connection.is_closed():
+                    await connection.reset()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -136,6 +151,10 @@ class Database:
         """Begin a transaction that sees every tenant's rows: for the platform's own work."""
         async with self.transaction(ALL_TENANTS) as tx:
             yield tx
+
+
+async def _as_it_is(_: "asyncpg.pool.PoolConnectionProxy[Any]") -> None:
+    """Leave a connection as a transaction left it: what that set ended with it, so nothing needs a reset."""
 
 
 def event_headers(event: Event, identity: str, source: str) -> dict[str, str]:

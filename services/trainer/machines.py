@@ -63,7 +63,7 @@ class Keeper:
             await asyncio.sleep(OFFICE_POLL)
 
     async def _hold_office(self) -> None:
-        async with self.db.pool.acquire() as office:
+        async with self.db.held() as office:
             while not await queries_machines.elect(office):
                 await asyncio.sleep(OFFICE_POLL)
             await self.begin()
