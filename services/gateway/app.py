@@ -4,9 +4,6 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
@@ -47,6 +44,7 @@ from services.gateway.routes import (
     uploads,
     webhooks,
 )
+from services.gateway.serving import HttpServer
 from services.gateway.settings import Settings
 from services.gateway.signing import Signing
 from services.gateway.tracing import stamped, traced
@@ -120,32 +118,6 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
         openapi_config=openapi.config(),
         logging_config=None,
     )
-
-
-class HttpServer:
-    """Granian in this process and event loop: slow headers are cut off, HTTP/1 only."""
-
-    def __init__(self, target: Litestar, settings: Settings) -> None:
-        self._server = Server(
-            target,
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGI,
-            http=HTTPModes.http1,
-            websockets=False,
-            http1_settings=HTTP1Settings(header_read_timeout=settings.header_timeout_ms),
-            log_enabled=False,
-        )
-
-    async def run(self) -> None:
-        """Serve until cancelled; what is being answered is finished."""
-        serving = asyncio.create_task(self._server.serve())
-        try:
-            await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            self._server.stop()  # type: ignore[no-untyped-call]
-            await serving
-            raise
 
 
 def described() -> dict[str, Any]:

@@ -22,6 +22,9 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     header_timeout_ms: Annotated[
         int, Meta(description="Milliseconds a client may take to send its headers; slow ones are cut off.", ge=1)
     ] = 5000
+    connections_at_once: Annotated[
+        int, Meta(description="Requests and live streams that are open at once; further ones wait at the door.", ge=1)
+    ] = 8192
     key_pepper: Annotated[
         str,
         Meta(description="Secret mixed into stored API keys, at least 32 characters; changing it voids every key.",

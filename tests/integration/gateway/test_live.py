@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,3 +179,17 @@ def _read_to_end(connection: socket.socket) -> bytes:
         received += piece
         assert time.monotonic() < deadline, "the page was not dropped"
     return received
+
+
+async def test_many_open_pages_leave_the_gateway_free_to_answer(gateway: Gateway) -> None:
+    job = (await gateway.submit())["id"]
+    host, port = gateway.url.removeprefix("http://").split(":")
+    authorization = gateway.http.headers["Authorization"]
+    asked = f"GET /v1/fine_tuning/jobs/{job}/stream HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\n\r\n"
+    async with asyncio.timeout(60), AsyncExitStack() as open_pages:
+        for _ in range(200):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            open_pages.callback(writer.close)
+            writer.write(asked.encode())
+            assert b" 200 " in await reader.readline()
+        assert (await gateway.http.get(f"/v1/fine_tuning/jobs/{job}")).status_code == 200
