@@ -23,6 +23,8 @@ log = structlog.get_logger()
 PR_SET_PDEATHSIG = 1
 HEALTHY_SECONDS = 30.0
 LONGEST_PAUSE = 15.0
+LONG_WORK = 10
+"""Niceness of work that takes minutes."""
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -127,6 +129,11 @@ async def _end(process: asyncio.subprocess.Process, program: Program) -> None:
 def die_with_parent(sign: int = signal.SIGTERM) -> None:
     """Ask the kernel to send this process ``sign`` when its parent dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sign)
+
+
+def step_aside() -> None:
+    """Let whoever waits for an answer go first: long work takes the processor time that others leave."""
+    os.nice(LONG_WORK)
 
 
 def last_lines(path: Path, count: int = 15) -> str:

@@ -9,12 +9,14 @@ import threading
 
 import msgspec
 
+from libs.embedded.supervisor import step_aside
 from services.dataset.importer.run import run
 from services.dataset.importer.spec import Said, Spec
 
 
 def main() -> None:
     """Import one file."""
+    step_aside()
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=Spec)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _say(run(spec, _say))

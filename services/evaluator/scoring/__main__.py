@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from libs.embedded.supervisor import step_aside
 from services.evaluator.domain.verdicts import PERPLEXITY, REPLIES, RETENTION
 from services.evaluator.scoring.failures import Failed, classified
 from services.evaluator.scoring.shapes import CANNOT, Failure, Line, Measured, Progress, ScoringSpec
@@ -88,6 +89,7 @@ def say(line: Line) -> None:
 
 def main() -> None:
     """Measure; leave the result in a file, or the reason on stderr."""
+    step_aside()
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ScoringSpec)
     try:
         measured = score(spec)

@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
 sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; nothing here is 4-bit
 
-from libs.embedded.supervisor import die_with_parent  # noqa: E402
+from libs.embedded.supervisor import die_with_parent, step_aside  # noqa: E402
 from services.trainer.training.attempt import run  # noqa: E402
 from services.trainer.training.channel import take_standard_output  # noqa: E402
 from services.trainer.training.failures import explain  # noqa: E402
@@ -24,6 +24,7 @@ def main() -> int:
     kernel to be killed with its launcher.
     """
     faulthandler.register(signal.SIGUSR1)
+    step_aside()
     gang = Gang.of(os.environ)
     if gang.size > 1:
         die_with_parent(signal.SIGKILL)
