@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHES = ("training", "fact_latency", "import_lessons", "overhead", "leases", "dispatch", "worlds", "chat")
+BENCHES = ("training", "fact_latency", "gateway", "import_lessons", "overhead", "leases", "dispatch", "worlds", "chat")
 
 
 def main() -> int:
