@@ -153,7 +153,7 @@ class Database:
             yield tx
 
 
-async def _as_it_is(_: "asyncpg.pool.PoolConnectionProxy[Any]") -> None:
+async def _as_it_is(_: "asyncpg.Connection[Any]") -> None:
     """Leave a connection as a transaction left it: what that set ended with it, so nothing needs a reset."""
 
 
