@@ -138,9 +138,17 @@ async def _live(gateway: Gateway) -> None:
         await gateway.world.tell(fact)
     await _heard_by_the_notifier(gateway)
     await gateway.world.tell(story.succeeded())
-    events = f"/v1/fine_tuning/jobs/{story.job_id}/events"
-    await gateway.until(events, lambda page: len(_without_notices(page["data"])) == len(GOLDEN["events"]) - 1, PATIENCE)
+    await _shown(gateway, story)
     await gateway.world.tell(story.report(PAGES))
+
+
+async def _shown(gateway: Gateway, story: Story) -> None:
+    """Wait until the gateway shows all that the job left; the report alone is still to come."""
+    path = f"/v1/fine_tuning/jobs/{story.job_id}"
+    lines = len(GOLDEN["events"]) - 1
+    await gateway.until(f"{path}/events", lambda page: len(_without_notices(page["data"])) == lines, PATIENCE)
+    await gateway.until(f"{path}/artifacts", lambda page: page["data"], PATIENCE)
+    await gateway.until(path, lambda job: job["result_files"], PATIENCE)
 
 
 def _without_notices(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

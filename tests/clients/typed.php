@@ -46,9 +46,9 @@ foreach ($woodshed->streamFineTuningJob($submitted['id']) as $message) {
         break;
     }
 }
-do {
-    $job = $woodshed->retrieveFineTuningJob($submitted['id']);
-} while ($job['woodshed']['stage'] !== 'done');
+while (($job = $woodshed->retrieveFineTuningJob($submitted['id']))['woodshed']['stage'] !== 'done') {
+    usleep(100_000);
+}
 
 $id = $job['id'];
 $model = $job['fine_tuned_model'];

@@ -42,7 +42,10 @@ for await (const message of woodshed.streamFineTuningJob(submitted.id)) {
   if (message.event === "evaluation.report_ready.v1") break;
 }
 let job: Job = await woodshed.retrieveFineTuningJob(submitted.id);
-while (job.woodshed.stage !== "done") job = await woodshed.retrieveFineTuningJob(job.id);
+while (job.woodshed.stage !== "done") {
+  await new Promise((waited) => setTimeout(waited, 100));
+  job = await woodshed.retrieveFineTuningJob(job.id);
+}
 
 const model = job.fine_tuned_model!;
 const adapter = await woodshed.downloadFineTuningJobArtifact(job.id, "adapter_model.safetensors");
