@@ -519,6 +519,16 @@ final class Woodshed
     }
 
     /**
+     * The model with all it takes to run it.
+     *
+     * @return StreamInterface
+     */
+    public function downloadFineTuningJobDeployment(string $job): StreamInterface
+    {
+        return $this->bytes('GET', '/v1/fine_tuning/jobs/' . rawurlencode($job) . '/deployment.zip');
+    }
+
+    /**
      * The proof as figures.
      *
      * @return string

@@ -220,6 +220,11 @@ export class Woodshed {
     return this.bytes("GET", `/v1/fine_tuning/jobs/${encodeURIComponent(job)}/artifacts/${encodeURIComponent(name)}`);
   }
 
+  /** The model with all it takes to run it. */
+  downloadFineTuningJobDeployment(job: string): Promise<Response> {
+    return this.bytes("GET", `/v1/fine_tuning/jobs/${encodeURIComponent(job)}/deployment.zip`);
+  }
+
   /** The proof as figures. */
   retrieveFineTuningJobReport(job: string): Promise<string> {
     return this.json("GET", `/v1/fine_tuning/jobs/${encodeURIComponent(job)}/report`);

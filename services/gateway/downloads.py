@@ -28,14 +28,14 @@ async def send(
     """Answer a GET for the object under ``key``, which must be the tenant's own."""
     if not key.startswith(f"{tenant}/"):
         raise PermissionError(f"{tenant} was pointed at {key}")
-    headers = _headers(sha256, filename, inline=inline)
+    headers = headers_of(sha256, filename, inline=inline)
     if ranges.known_already(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(b"", status_code=304, headers=headers)
     size = await storage.size(key)
     try:
-        part = _wanted(request, headers["ETag"], size)
+        part = wanted(request, headers["ETag"], size)
     except ranges.Unsatisfiable:
-        return _unsatisfiable(size)
+        return unsatisfiable(size)
     start, end = part or (0, size)
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -45,19 +45,21 @@ async def send(
     )
 
 
-def _wanted(request: Request[Any, Any, Any], etag: str, size: int) -> ranges.Part | None:
+def wanted(request: Request[Any, Any, Any], etag: str, size: int) -> ranges.Part | None:
     """Return the part to send. A client that resumes another version (``If-Range``) gets the whole."""
     resumes = request.headers.get("if-range", etag)
     return ranges.wanted(request.headers.get("range", ""), size) if resumes == etag else None
 
 
-def _unsatisfiable(size: int) -> Response[bytes]:
+def unsatisfiable(size: int) -> Response[bytes]:
+    """Answer a range that begins behind the end."""
     response = problems.answer(416, f"The range begins behind the end: there are {size:,} bytes.", "bad_range")
     response.headers["Content-Range"] = f"bytes */{size}"
     return response
 
 
-def _headers(sha256: str, filename: str, *, inline: bool) -> dict[str, str]:
+def headers_of(sha256: str, filename: str, *, inline: bool = False) -> dict[str, str]:
+    """Return what names these very bytes to whoever downloads them."""
     kind = "inline" if inline else "attachment"
     return {
         "ETag": f'"{sha256}"',

@@ -1,7 +1,13 @@
 """A conversation from OpenAI's own client to a model and back: gateway, broker, evaluator, answering process."""
 
 import asyncio
+import hashlib
+import io
 import json
+import os
+import sys
+import zipfile
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -92,12 +98,39 @@ async def test_openais_client_talks_with_base_and_tuned(studio: Studio) -> None:
     assert tuned.usage.total_tokens == tuned.usage.prompt_tokens + 12
     assert base.system_fingerprint != tuned.system_fingerprint
 
+    await _runs_elsewhere_and_says_the_same(studio, tuned)
     await _streams_the_same(studio, tuned)
     await _takes_turns(studio)
     await _stops_when_the_client_leaves(studio)
     await _says_what_does_not_fit(studio)
     await _survives_its_process(studio, tuned)
     await _never_answers_for_a_missing_adapter(studio)
+
+
+async def _runs_elsewhere_and_says_the_same(studio: Studio, tuned: Any) -> None:
+    """Download the deployment in two parts, unpack it, and run its program as somebody without Woodshed would."""
+    http, path = studio.gateway.http, f"/v1/fine_tuning/jobs/{studio.story.job_id}/deployment.zip"
+    first = await http.get(path, headers={"Range": "bytes=0-19999"})
+    assert (first.status_code, first.headers["content-range"].split("/")[0]) == (206, "bytes 0-19999")
+    tag = first.headers["etag"]
+    rest = await http.get(path, headers={"Range": "bytes=20000-", "If-Range": tag})
+    assert (await http.get(path, headers={"If-None-Match": tag})).status_code == 304
+    folder = Path(studio.asker.settings.data_dir) / "elsewhere"
+    zipfile.ZipFile(io.BytesIO(first.content + rest.content)).extractall(folder)
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    program = [sys.executable, str(folder / "inference.py"), HELLO[0]["content"], "--max-tokens", "12"]
+    base = Path(studio.asker.settings.models_dir) / SHIPPED_MODEL
+    running = await asyncio.create_subprocess_exec(
+        *program, "--base", str(base), stdout=PIPE, stderr=PIPE, cwd=folder, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
+    said, went = await running.communicate()
+    assert running.returncode == 0, went.decode()
+    assert said.decode().strip() == tuned.choices[0].message.content.strip()
+    (folder / "model" / WEIGHTS).write_bytes(b"others")
+    altered = await asyncio.create_subprocess_exec(*program, stderr=PIPE, cwd=folder)
+    assert b"is not what was delivered" in (await altered.communicate())[1]
 
 
 async def _known_to_the_evaluator(studio: Studio) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 from typing import Any, Literal
 
+from asyncpg import Record
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET
@@ -12,9 +13,9 @@ from contracts.evaluations import AskModel, ModelReplied
 from libs.db import Transaction
 from libs.errors import Conflict, NotFound
 from libs.storage import Storage
-from services.gateway import downloads
+from services.gateway import archiving, downloads
 from services.gateway.dependencies import Db, TheBus, TheCaller, TheStorage, Tx
-from services.gateway.domain import shapes, wire
+from services.gateway.domain import deployment, shapes, wire
 from services.gateway.domain.curve import spans_together
 from services.gateway.domain.paging import Page, page_of
 from services.gateway.domain.wishes import AskWish
@@ -99,6 +100,29 @@ async def download_artifact(
 
 
 @get(
+    "/{job:str}/deployment.zip",
+    operation_id="downloadFineTuningJobDeployment",
+    opt=needs("models.download"),
+    summary="The model with all it takes to run it",
+    responses=documented(404, 409, 416),
+    media_type="application/zip",
+)
+async def download_deployment(
+    job: FromPath[str], request: Request[Any, Any, Any], tx: Tx, storage: TheStorage
+) -> Response[bytes]:
+    """Send a ZIP of what training made, the report, a program that talks with the model, and how to run it."""
+    row = await the_job(tx, job)
+    made = [_entry(each["name"], each["size"], each) for each in await queries.artifacts(tx, job)]
+    if not made:
+        raise Conflict("The job has no files to run.", code="no_model_yet", fix="Ask again when its stage is done.")
+    reports = [each for each in [await queries.report(tx, job, format) for format in REPORT_TYPES] if each]
+    shown = [_entry(f"report.{each['format']}", await storage.size(each["uri"]), each) for each in reports]
+    model, at = row["fine_tuned_model"] or job, row["finished_at"] or row["created_at"]
+    archive = deployment.archive(model, row["model"], at, made, shown)
+    return await archiving.send(request, storage, archive, f"{job}.zip")
+
+
+@get(
     "/{job:str}/report",
     operation_id="retrieveFineTuningJobReport",
     opt=needs("jobs.read"),
@@ -173,6 +197,7 @@ router = Router(
         retrieve_curve,
         list_artifacts,
         download_artifact,
+        download_deployment,
         report_json,
         report_pdf,
         report_html,
@@ -203,6 +228,10 @@ async def _report(
         "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     )
     return response
+
+
+def _entry(name: str, size: int, row: Record) -> deployment.Entry:
+    return deployment.Entry(name, size, row["sha256"], row["uri"])
 
 
 def _csv(metrics: list[wire.Metric]) -> str:
