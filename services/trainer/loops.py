@@ -1,4 +1,4 @@
-"""The control's work: give devices out, tell runners, watch for silence, prune.
+"""The control's work: give devices out, watch for silence, prune.
 
 Each loop looks when woken and at least once a second (pruning, which nobody waits for, every ten); a lost database,
 broker or storage only delays it, because nothing is decided outside a transaction.
@@ -10,28 +10,23 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
-import msgspec
 import nats.errors
 import structlog
 
-from contracts.recipes import Recipe
 from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
 from libs.storage import AWAY, Storage
-from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases, queries_machines
+from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases
 from services.trainer.control import Control
-from services.trainer.domain.budget import seconds_paid, tighter
-from services.trainer.domain.saving import KEEP, Rule, rule_for
-from services.trainer.domain.time_limit import seconds_left
+from services.trainer.domain.saving import KEEP
 from services.trainer.handlers import begin_attempt, new_offer
-from services.trainer.line import Answered, Launch, Stop, encode, mark_of, order_subject
+from services.trainer.ordering import Ordering
 
 log = structlog.get_logger()
 
 POLL = 1.0
 PRUNE = 10.0
-ORDER_TIMEOUT = 5.0
 TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, *AWAY)
 
 
@@ -47,7 +42,7 @@ class Loops:
         return [
             self.control.listen,
             lambda: self._repeat(self.place, self.control.wake.ear()),
-            lambda: self._repeat(self.order, self.control.wake.ear()),
+            self.orders,
             lambda: self._repeat(self.prune, asyncio.Event(), PRUNE),
             self.arbitrate,
         ]
@@ -62,6 +57,12 @@ class Loops:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every):
                     await ear.wait()
+
+    async def orders(self) -> None:
+        """Give orders until cancelled."""
+        async with asyncio.TaskGroup() as under_way:
+            ordering = Ordering(self.control, under_way)
+            await self._repeat(ordering.give, self.control.wake.ear())
 
     async def place(self) -> None:
         """Give devices with room to runs that wait to go on; offer what is left to the scheduler."""
@@ -105,42 +106,6 @@ class Loops:
             )
         )
 
-    async def order(self) -> None:
-        """Tell runners what to start and what to end; an order is repeated until taken."""
-        async with self.control.db.across_tenants() as tx:
-            starts = [await self._starting(tx, row) for row in await queries_leases.unlaunched(tx)]
-            stops = await queries_leases.stopping(tx)
-        await asyncio.gather(*(self._start(*each) for each in starts), *(self._stop(row) for row in stops))
-
-    async def _start(self, row: Any, launch: Launch) -> None:
-        taken = await self._ask(row["runner"], "launch", launch)
-        if taken and taken.accepted:
-            async with self.control.db.across_tenants() as tx:
-                await queries_leases.set_launched(tx, row["fence"])
-
-    async def _stop(self, row: Any) -> None:
-        grace = self.control.settings.grace_seconds
-        held = await self._ask(row["runner"], "stop", Stop(run_id=row["run_id"], fence=row["fence"], grace=grace))
-        if held and not held.accepted:
-            await self.control.not_held(row["fence"])
-
-    async def _starting(self, tx: Transaction, row: Any) -> tuple[Any, Launch]:
-        spent = await queries_leases.device_seconds(tx, row["run_id"], now())
-        settings = self.control.settings
-        cost = await queries_machines.cost(tx, row["run_id"], now(), settings.device_rate)
-        paid = seconds_paid(row["budget"], cost, settings.device_rate if row["price"] is None else row["price"])
-        rule = rule_for(settings.mean_seconds_between_losses, settings.saving_share)
-        return row, _launch(row, await queries_checkpoints.resumable(tx, row["run_id"]), spent, paid, rule)
-
-    async def _ask(self, runner: str, what: str, order: Launch | Stop) -> Answered | None:
-        """Give a runner an order; ``None``: it does not answer."""
-        try:
-            reply = await self.control.bus.nc.request(order_subject(runner, what), encode(order), timeout=ORDER_TIMEOUT)
-        except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
-            log.warning("runner does not answer", runner=runner, order=what)
-            return None
-        return msgspec.json.decode(reply.data, type=Answered)
-
     async def arbitrate(self) -> None:
         """Take devices away from runners that have been silent too long."""
         clock = asyncio.get_running_loop()
@@ -175,26 +140,3 @@ class Loops:
             await self.storage.delete_prefix(uri)
             async with self.control.db.across_tenants() as tx:
                 await queries_checkpoints.forget(tx, uri)
-
-
-def _launch(row: Any, saved: tuple[Any, ...], spent: float, paid: float, rule: Rule) -> Launch:
-    recipe = msgspec.json.decode(row["recipe"], type=Recipe)
-    left, limit = tighter(seconds_left(recipe.time_limit, spent), paid)
-    return Launch(
-        tenant=row["tenant"],
-        run_id=row["run_id"],
-        job_id=row["job_id"],
-        attempt=row["attempt"],
-        fence=row["fence"],
-        device_id=row["device_id"],
-        recipe=recipe,
-        dataset_uri=row["dataset_uri"],
-        dataset_digest=row["dataset_digest"],
-        checkpoint_every=row["checkpoint_every"],
-        saving=rule,
-        micro_tokens=row["micro_tokens"],
-        seconds_left=left,
-        limit=limit,
-        checkpoints=saved,
-        mark=mark_of(row["session"]),
-    )

@@ -5,6 +5,7 @@ import signal
 
 import nats.errors
 import psutil
+import pytest
 from msgspec.structs import replace
 
 from contracts.jobs import JobDispatched
@@ -22,6 +23,7 @@ from contracts.runs import (
     WriteFenced,
 )
 from libs.testing.family import descendants
+from services.trainer import ordering
 from services.trainer.line import BEAT, Beat, encode
 from tests.integration.trainer.house import SHORT_LEASE, House, until
 from tests.integration.trainer.stand_in_runner import MEMORY
@@ -187,6 +189,22 @@ async def test_a_frozen_holder_wakes_up_to_nothing(house: House) -> None:
             await house.offered("frozen-cpu0")
             await until(lambda: nothing_stale(house, job, refused.fence))
     assert len(await house.world.all_told(RunFinished)) == 1
+
+
+async def test_a_runner_that_does_not_answer_keeps_no_other_from_starting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "PATIENCE", 600.0)
+    async with house.control(lease_seconds=600.0):
+        frozen = await house.start_runner("frozen")
+        offer = await house.offered("frozen-cpu0")
+        frozen.send_signal(signal.SIGSTOP)
+        await house.dispatch(offer)
+        async with house.runner("other"):
+            job = await house.dispatch(await house.offered("other-cpu0"))
+            [finished] = await house.world.told(RunFinished, timeout=60)
+        assert finished.run_id == job.run_id
+        frozen.kill()
 
 
 async def has_no_living_child(pid: int) -> bool:
