@@ -56,6 +56,18 @@ async def test_the_job_succeeds_after_all_of_them(world: World, job: str) -> Non
     await world.until(lambda: world.facts(job, JobSucceeded), "success", 120)
 
 
+async def test_all_weights_are_trained_from_the_api_to_the_proof_whatever_is_killed(world: World) -> None:
+    job = await world.submit(training="full", hyperparameters={"n_epochs": 5, "batch_size": 1})
+    kill = next(each for each in KILLS if (each.name, each.process) == ("SIGKILL", "child"))
+    outcome = await deal(world, job, kill, "step", Random(7))
+    assert outcome.bit, outcome.evidence
+    assert not outcome.wrong, f"{outcome.wrong} ({outcome.evidence})"
+    await world.until(lambda: world.facts(job, JobSucceeded), "success", 120)
+    [finished] = world.facts(job, RunFinished)
+    assert finished.interruptions == 1
+    assert (world.stored(finished.adapter_uri) / "model.safetensors").stat().st_size > 1_000_000
+
+
 async def test_no_promise_is_broken_after_all_of_it(world: World) -> None:
     await promises.at_rest(world)
     assert await promises.broken(world) == []
