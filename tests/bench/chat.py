@@ -1,23 +1,24 @@
 """First token and tokens a second of a chat, beside plain transformers with the same adapter, in one run.
 
-    python -m tests.bench.chat [--tokens 64] [--rounds 3] [--threads 2]
+    python -m tests.bench.chat [--tokens 64] [--rounds 5] [--threads 2]
 
 The shipped model with a LoRA of rank 16 answers greedily. Contenders take turns: transformers + PEFT as their
-documentation shows them (``generate`` with a streamer), our answering process with one conversation, and with two at
-once on two adapters. A round that is not counted warms everybody up. Prints one JSON line for each contender: medians
-with the least and the most; ``first_ms`` is from the question to the first text, ``tokens_per_second`` counts what
-comes after it, all conversations together.
+documentation shows them (``generate`` with a streamer), our answering process with one conversation, and with eight at
+once, over one adapter and over three. No two prompts begin alike. A round that is not counted warms everybody up.
+Prints one JSON line for each contender: medians with the least and the most; ``first_ms`` is from the question to the
+first text (of eight, their mean), ``tokens_per_second`` counts what comes after it, all conversations together;
+``of_plain`` is the median of the rounds' ratios to transformers' tokens a second.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,9 @@ from services.evaluator.asking import Asker
 from services.evaluator.settings import Settings
 
 PROMPT = "I have 3,000 in debt on two cards, a steady job and no savings, and I feel ashamed of it. " * 3
+CROWD = 8
+ADAPTERS = 3
+_asked = itertools.count(100)
 RANK = 16
 
 
@@ -43,6 +47,11 @@ class Timed(NamedTuple):
     first: float
     tokens: int
     rest: float
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second after the first."""
+        return self.tokens / self.rest
 
 
 def adapter(base: Path, folder: Path, seed: int) -> Path:
@@ -66,6 +75,11 @@ def adapter(base: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
+def prompt() -> str:
+    """Return a prompt that begins as no other did: what was read of one helps with none."""
+    return f"{next(_asked)} is my number. {PROMPT}"
+
+
 class Plain:
     """transformers + PEFT, as their documentation shows them."""
 
@@ -85,7 +99,7 @@ class Plain:
     def reply(self, tokens: int) -> Timed:
         from transformers import TextIteratorStreamer
 
-        asked = [{"role": "user", "content": PROMPT}]
+        asked = [{"role": "user", "content": prompt()}]
         began = time.perf_counter()
         given = self.tokenizer.apply_chat_template(
             asked, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -111,8 +125,9 @@ class Ours:
         self.base = base
         self.folders = folders
 
-    async def reply(self, tokens: int, conversations: int) -> Timed:
-        found = await asyncio.gather(*(self._one(tokens, folder) for folder in self.folders[:conversations]))
+    async def reply(self, tokens: int, conversations: int = 1, adapters: int = 1) -> Timed:
+        on = itertools.islice(itertools.cycle(self.folders[:adapters]), conversations)
+        found = await asyncio.gather(*(self._one(tokens, folder) for folder in on))
         first = statistics.mean(each.first for each in found)
         return Timed(first, sum(each.tokens for each in found), max(each.rest for each in found))
 
@@ -120,7 +135,7 @@ class Ours:
         question = AskChat(
             tenant="acme",
             base_model=SHIPPED_MODEL,
-            messages=(Turn("user", PROMPT),),
+            messages=(Turn("user", prompt()),),
             max_tokens=tokens,
             temperature=0.0,
         )
@@ -136,13 +151,18 @@ class Ours:
 async def bench(tokens: int, rounds: int, threads: int) -> None:
     base = Home.default().models / SHIPPED_MODEL
     with tempfile.TemporaryDirectory(prefix="woodshed-bench-") as name:
-        folders = [adapter(base, Path(name) / f"adapter-{seed}", seed) for seed in range(2)]
+        folders = [adapter(base, Path(name) / f"coach-{seed}", seed) for seed in range(ADAPTERS)]
         plain, ours = Plain(base, folders[0], threads), Ours(base, folders, threads)
         leaving = asyncio.create_task(ours.asker.run())
-        found: dict[str, list[Timed]] = {"plain": [], "ours": [], "ours, two at once": []}
+        found: dict[str, list[Timed]] = {"plain": [], "ours": [], "eight on one": [], "eight on three": []}
         try:
             for number in range(rounds + 1):
-                timed = (plain.reply(tokens), await ours.reply(tokens, 1), await ours.reply(tokens, 2))
+                timed = (
+                    plain.reply(tokens),
+                    await ours.reply(tokens),
+                    await ours.reply(tokens // 2, CROWD),
+                    await ours.reply(tokens // 2, CROWD, ADAPTERS),
+                )
                 if number:
                     for each, times in zip(timed, found.values(), strict=True):
                         times.append(each)
@@ -150,25 +170,25 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
     for who, times in found.items():
-        print(json.dumps({"who": who} | _figures(times)))
+        print(json.dumps({"who": who} | _figures(times, found["plain"])))
     print(json.dumps({"tokens": tokens, "threads": threads, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
 
 
-def _figures(times: list[Timed]) -> dict[str, list[float]]:
-    def spread(of: Callable[[Timed], float]) -> list[float]:
-        values = [of(each) for each in times]
-        return [round(each, 1) for each in (statistics.median(values), min(values), max(values))]
+def _figures(times: list[Timed], plain: list[Timed]) -> dict[str, list[float]]:
+    def spread(values: list[float], digits: int = 1) -> list[float]:
+        return [round(each, digits) for each in (statistics.median(values), min(values), max(values))]
 
     return {
-        "first_ms": spread(lambda each: 1000 * each.first),
-        "tokens_per_second": spread(lambda each: each.tokens / each.rest),
+        "first_ms": spread([1000 * each.first for each in times]),
+        "tokens_per_second": spread([each.speed for each in times]),
+        "of_plain": spread([each.speed / beside.speed for each, beside in zip(times, plain, strict=True)], 2),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
