@@ -58,14 +58,16 @@ class ChatPiece(Struct, frozen=True, kw_only=True, tag="chat.piece.v1"):
     """A part of the answer to :class:`AskChat`.
 
     ``prompt_tokens`` is above 0 from the first piece on after which nothing refuses the question any more. Pieces
-    before it, and later ones without text, only say that somebody is at work. ``completion_tokens`` counts so far. The
-    last piece, and no other, has a ``finish``: stop, or length where a limit cut the reply. ``fingerprint`` is the same
-    as long as equal seeds give equal replies.
+    before it, and later ones without text, only say that somebody is at work. ``completion_tokens`` counts so far;
+    ``recalled_tokens`` of the prompt had been read before, for another question. The last piece, and no other, has a
+    ``finish``: stop, or length where a limit cut the reply. ``fingerprint`` is the same as long as equal seeds give
+    equal replies.
     """
 
     text: str = ""
     tokens: tuple[TokenSaid, ...] = ()
     prompt_tokens: Count = 0
     completion_tokens: Count = 0
+    recalled_tokens: Count = 0
     finish: str = ""
     fingerprint: str = ""

@@ -165,6 +165,7 @@ class Asker:
             precision=self.settings.precision,
             kept=self.settings.kept_models,
             reply_limit=self.settings.reply_limit,
+            prompt_bytes=self.settings.prompt_memory * 2**20,
         )
 
     async def _listen(self, process: child.Child) -> None:

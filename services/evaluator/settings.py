@@ -41,6 +41,9 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     kept_models: Annotated[
         int, Meta(description="Models that stay loaded for chats: bases and adapters, the last asked for.", ge=1)
     ] = 3
+    prompt_memory: Annotated[
+        int, Meta(description="MiB for what was read of prompts, so that a session's next turn is not read anew.", ge=0)
+    ] = 512
     conversations: Annotated[
         int, Meta(description="Chats answered at once, a token each in turn; one more is told to come back.", ge=1)
     ] = 8

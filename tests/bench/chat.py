@@ -4,10 +4,12 @@
 
 The shipped model with a LoRA of rank 16 answers greedily. Contenders take turns: transformers + PEFT as their
 documentation shows them (``generate`` with a streamer), our answering process with one conversation, and with eight at
-once, over one adapter and over three. No two prompts begin alike. A round that is not counted warms everybody up.
+once, over one adapter and over three; then both with a session's next turn, whose first turn was answered before. No
+two sessions begin alike. Idle threads sleep in both processes. A round that is not counted warms everybody up.
+
 Prints one JSON line for each contender: medians with the least and the most; ``first_ms`` is from the question to the
-first text (of eight, their mean), ``tokens_per_second`` counts what comes after it, all conversations together;
-``of_plain`` is the median of the rounds' ratios to transformers' tokens a second.
+first text (of eight, their mean), ``tokens_per_second`` counts what comes after it, all conversations together.
+``first_of_plain`` and ``speed_of_plain`` are the rounds' ratios to transformers' figures.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from contracts.chat import AskChat, Turn
 from contracts.recipes import SHIPPED_MODEL
 from libs.embedded.home import Home
 from libs.lm.adapters import TARGETS, WEIGHTS, AdapterConfig, write_config
+from libs.lm.sharing import SHARED_CORES
 from libs.storage import Storage
 from services.evaluator.asking import Asker
 from services.evaluator.settings import Settings
@@ -75,9 +78,15 @@ def adapter(base: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
-def prompt() -> str:
-    """Return a prompt that begins as no other did: what was read of one helps with none."""
-    return f"{next(_asked)} is my number. {PROMPT}"
+def opening() -> list[Turn]:
+    """Return a first question that begins as no other did: what was read of one helps with none."""
+    return [Turn("user", f"{next(_asked)} is my number. {PROMPT}")]
+
+
+def session() -> tuple[list[Turn], list[Turn]]:
+    """Return the questions of two turns of a longer session."""
+    first = [Turn("system", f"{next(_asked)} is your number. {PROMPT * 3}"), *opening()]
+    return first, [*first, Turn("assistant", "Thank you for telling me. " * 8), Turn("user", "And what comes then?")]
 
 
 class Plain:
@@ -96,10 +105,10 @@ class Plain:
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
         self.model: Any = PeftModel.from_pretrained(model, folder).eval()
 
-    def reply(self, tokens: int) -> Timed:
+    def reply(self, tokens: int, said: list[Turn]) -> Timed:
         from transformers import TextIteratorStreamer
 
-        asked = [{"role": "user", "content": prompt()}]
+        asked = [{"role": each.role, "content": each.content} for each in said]
         began = time.perf_counter()
         given = self.tokenizer.apply_chat_template(
             asked, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -125,17 +134,17 @@ class Ours:
         self.base = base
         self.folders = folders
 
-    async def reply(self, tokens: int, conversations: int = 1, adapters: int = 1) -> Timed:
-        on = itertools.islice(itertools.cycle(self.folders[:adapters]), conversations)
-        found = await asyncio.gather(*(self._one(tokens, folder) for folder in on))
+    async def crowd(self, tokens: int, adapters: int) -> Timed:
+        on = itertools.islice(itertools.cycle(self.folders[:adapters]), CROWD)
+        found = await asyncio.gather(*(self.reply(tokens, opening(), folder) for folder in on))
         first = statistics.mean(each.first for each in found)
         return Timed(first, sum(each.tokens for each in found), max(each.rest for each in found))
 
-    async def _one(self, tokens: int, folder: Path) -> Timed:
+    async def reply(self, tokens: int, said: list[Turn], folder: Path) -> Timed:
         question = AskChat(
             tenant="acme",
             base_model=SHIPPED_MODEL,
-            messages=(Turn("user", prompt()),),
+            messages=tuple(said),
             max_tokens=tokens,
             temperature=0.0,
         )
@@ -154,14 +163,20 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
         folders = [adapter(base, Path(name) / f"coach-{seed}", seed) for seed in range(ADAPTERS)]
         plain, ours = Plain(base, folders[0], threads), Ours(base, folders, threads)
         leaving = asyncio.create_task(ours.asker.run())
-        found: dict[str, list[Timed]] = {"plain": [], "ours": [], "eight on one": [], "eight on three": []}
+        found: dict[str, list[Timed]] = {
+            each: [] for each in ("plain", "ours", "eight on one", "eight on three", "plain, next turn", "next turn")
+        }
         try:
             for number in range(rounds + 1):
+                before, then = session()
+                await ours.reply(1, before, folders[0])
                 timed = (
-                    plain.reply(tokens),
-                    await ours.reply(tokens),
-                    await ours.reply(tokens // 2, CROWD),
-                    await ours.reply(tokens // 2, CROWD, ADAPTERS),
+                    plain.reply(tokens, opening()),
+                    await ours.reply(tokens, opening(), folders[0]),
+                    await ours.crowd(tokens // 2, 1),
+                    await ours.crowd(tokens // 2, ADAPTERS),
+                    plain.reply(8, then),
+                    await ours.reply(8, then, folders[0]),
                 )
                 if number:
                     for each, times in zip(timed, found.values(), strict=True):
@@ -170,7 +185,8 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
     for who, times in found.items():
-        print(json.dumps({"who": who} | _figures(times, found["plain"])))
+        beside = found["plain, next turn" if "next" in who else "plain"]
+        print(json.dumps({"who": who} | _figures(times, beside)))
     print(json.dumps({"tokens": tokens, "threads": threads, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
 
 
@@ -181,7 +197,8 @@ def _figures(times: list[Timed], plain: list[Timed]) -> dict[str, list[float]]:
     return {
         "first_ms": spread([1000 * each.first for each in times]),
         "tokens_per_second": spread([each.speed for each in times]),
-        "of_plain": spread([each.speed / beside.speed for each, beside in zip(times, plain, strict=True)], 2),
+        "first_of_plain": spread([each.first / beside.first for each, beside in zip(times, plain, strict=True)], 2),
+        "speed_of_plain": spread([each.speed / beside.speed for each, beside in zip(times, plain, strict=True)], 2),
     }
 
 
@@ -191,7 +208,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.update(SHARED_CORES)
     asyncio.run(bench(asked.tokens, asked.rounds, asked.threads))
 
 

@@ -1,18 +1,15 @@
 """One conversation while its reply is being made: a turn reads a stretch of the prompt, or speaks one token."""
 
 import torch
-from transformers import DynamicCache
 
 from contracts.chat import Alternative, AskChat, ChatPiece, TokenSaid
 from libs.lm.sampling import drawn, likelihoods
 from services.evaluator.answering.models import Model
 from services.evaluator.answering.shapes import TOO_LONG
+from services.evaluator.domain.recalling import BLOCK
 from services.evaluator.domain.speech import Speech
 from services.evaluator.scoring.failures import Failed
 from services.evaluator.scoring.shapes import Failure
-
-STRETCH = 512
-"""Tokens of a prompt read in one turn, so that a long one does not hold up the others' replies."""
 
 
 class Conversation:
@@ -24,12 +21,13 @@ class Conversation:
     def __init__(self, question: AskChat, model: Model, reply_limit: int) -> None:
         self._question = question
         self._model = model
-        self._unread = model.chat.prompt([{"role": each.role, "content": each.content} for each in question.messages])
-        self._prompt_tokens = len(self._unread)
+        self._prompt = model.chat.prompt([{"role": each.role, "content": each.content} for each in question.messages])
+        self._prompt_tokens = len(self._prompt)
         if self._prompt_tokens >= model.context:
             raise Failed(_too_long(self._prompt_tokens, model.context))
         self._limit = min(question.max_tokens or reply_limit, model.context - self._prompt_tokens)
-        self._cache = DynamicCache(config=model.weights.causal.config)
+        self._cache, self._recalled = model.recall(self._prompt)
+        self._unread = self._prompt[self._recalled :]
         self._speech: Speech[TokenSaid] = Speech(question.stop)
         self._chance = torch.Generator()
         if question.seed is None:
@@ -42,10 +40,12 @@ class Conversation:
 
     def turn(self) -> ChatPiece | None:
         """Go on by a stretch of the prompt or by a token; return what is to be told, if anything."""
-        part, self._unread = self._unread[:STRETCH], self._unread[STRETCH:]
+        part, self._unread = self._unread[:BLOCK], self._unread[BLOCK:]
         logits = self._model.read(part, self._cache)
         if self._unread:
             return None
+        if not self.said:
+            self._model.remember(self._prompt, self._cache)
         question = self._question
         token = drawn(logits.cpu(), temperature=question.temperature, top_p=question.top_p, chance=self._chance)
         self.said.append(token)
@@ -88,6 +88,7 @@ class Conversation:
             tokens=tuple(tokens) if self._question.logprobs else (),
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._spoken,
+            recalled_tokens=self._recalled,
             finish=finish,
             fingerprint=self._model.fingerprint,
         )

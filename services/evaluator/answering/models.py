@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from libs.lm.adapters import WHOLE
 from libs.lm.chat import ChatFormat
@@ -17,6 +17,7 @@ from libs.lm.generate import attach, become
 from libs.lm.models import RECORD, record_of
 from services.evaluator.answering.shapes import Spec
 from services.evaluator.domain.keeping import Shelf
+from services.evaluator.domain.recalling import Readings, whole
 from services.evaluator.scoring.machine import precision_for
 
 
@@ -25,6 +26,10 @@ class Key(NamedTuple):
 
     base: str
     adapter: str
+
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of each layer, shape (1, heads, tokens, width)."""
 
 
 class Weights:
@@ -59,13 +64,18 @@ class Weights:
 
 
 class Model(NamedTuple):
-    """A model that can speak: its weights, the adapter on them, its format, its context, its fingerprint."""
+    """A model that can speak: its weights, the adapter on them, its format, its context, its fingerprint.
 
+    ``key`` is its own among those whose prompts ``readings`` keeps.
+    """
+
+    key: Key
     weights: Weights
     adapter: str
     chat: ChatFormat
     context: int
     fingerprint: str
+    readings: Readings[Key, Layers]
 
     def read(self, ids: list[int], cache: Any) -> torch.Tensor:
         """Read tokens after those in ``cache``; return the logits of what follows, shape (vocabulary,)."""
@@ -77,6 +87,27 @@ class Model(NamedTuple):
         logits: torch.Tensor = said.logits[0, -1]
         return logits
 
+    def recall(self, ids: list[int]) -> tuple[DynamicCache, int]:
+        """Return a cache with what was read before of a prompt that begins so, and how many tokens that is."""
+        cache = DynamicCache(config=self.weights.causal.config)
+        found = self.readings.recall(self.key, ids)
+        if found is None:
+            return cache, 0
+        for number, (keys, values) in enumerate(found.kept):
+            cache.update(keys[:, :, : found.tokens], values[:, :, : found.tokens], number)
+        return cache, found.tokens
+
+    def remember(self, ids: list[int], cache: DynamicCache) -> None:
+        """Keep what was just read of a prompt, unless some layer of the model forgets as it reads.
+
+        A cache grows by making new tensors, so what is kept are those it has now, and nothing is copied.
+        """
+        if any(cache.is_sliding):
+            return
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        size = sum(each.untyped_storage().nbytes() for pair in layers for each in pair)
+        self.readings.keep(self.key, ids[: whole(len(ids))], layers, size)
+
 
 class Models:
     """Up to ``kept`` models; bases stay as long as one of them needs them."""
@@ -87,6 +118,7 @@ class Models:
         self._precision = precision_for(spec.precision, self._device)
         self._bases: dict[str, Weights] = {}
         self._shelf: Shelf[Key, Model] = Shelf(spec.kept)
+        self._readings: Readings[Key, Layers] = Readings(spec.prompt_bytes)
 
     def get(self, key: Key, speaking: set[Key]) -> Model:
         """Return a model, loaded if it is not there. ``Full`` when it has to wait for one of those ``speaking``."""
@@ -106,11 +138,13 @@ class Models:
         whole = bool(key.adapter) and (Path(key.adapter) / WHOLE).is_file()
         weights = Weights(become(self._read(key.base), Path(key.adapter))) if whole else self._on_base(key)
         return Model(
+            key,
             weights,
             "" if whole else key.adapter,
             ChatFormat.load(Path(key.base)),
             weights.causal.config.max_position_embeddings,
             self._fingerprint(key),
+            self._readings,
         )
 
     def _on_base(self, key: Key) -> Weights:
@@ -125,6 +159,7 @@ class Models:
         return AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(self._device)
 
     def _drop(self, key: Key, model: Model) -> None:
+        self._readings.forget(key)
         if model.adapter:
             model.weights.remove(model.adapter)
         if not any(each.base == key.base for each in self._shelf.kept):

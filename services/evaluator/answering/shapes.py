@@ -7,12 +7,16 @@ from services.evaluator.scoring.shapes import Failure
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """How the process works, given when it starts: ``kept`` models in memory, ``reply_limit`` tokens unless asked."""
+    """How the process works, given when it starts: ``kept`` models in memory, ``reply_limit`` tokens unless asked.
+
+    ``prompt_bytes`` of memory are for what was read of prompts; 0 keeps nothing.
+    """
 
     threads: int
     precision: str
     kept: int
     reply_limit: int
+    prompt_bytes: int = 0
 
 
 class Begin(Struct, frozen=True, kw_only=True, tag="begin"):

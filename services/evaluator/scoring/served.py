@@ -1,8 +1,8 @@
 """The chat engine and the trained adapter answer the same prompts: what the release gate decides on.
 
 The engine speaks first and leaves memory before the evaluation loads the adapter its own way; transformers' own
-greedy ``generate`` is then the reference. Both read a prompt at once and go on token by token, so on one machine in
-one precision their arithmetic is the same.
+greedy ``generate`` is then the reference. Both read a prompt in the same blocks and go on token by token, so on one
+machine in one precision their arithmetic is the same.
 """
 
 import gc
@@ -20,6 +20,7 @@ from services.evaluator.answering.conversation import Conversation
 from services.evaluator.answering.models import Key, Models
 from services.evaluator.answering.shapes import Spec
 from services.evaluator.domain.owed import opening
+from services.evaluator.domain.recalling import BLOCK
 from services.evaluator.domain.serving import Compared, Step, compare
 from services.evaluator.scoring.held_out import Conversation as HeldOut
 from services.evaluator.scoring.shapes import Question, ScoringSpec
@@ -98,6 +99,7 @@ def _trained(loaded: Loaded, served: Served) -> list[torch.Tensor]:
         do_sample=False,
         eos_token_id=end,
         pad_token_id=end,
+        prefill_chunk_size=BLOCK,
         return_dict_in_generate=True,
         output_logits=True,
     )

@@ -51,7 +51,7 @@ class Choice(Struct, kw_only=True):
 
 
 class PromptDetails(Struct, kw_only=True):
-    """OpenAI's breakdown of the prompt; nothing is cached here."""
+    """OpenAI's breakdown of the prompt: ``cached_tokens`` had been read before, for another question."""
 
     cached_tokens: int = 0
     audio_tokens: int = 0
@@ -185,6 +185,7 @@ def _usage(last: ChatPiece) -> Usage:
         prompt_tokens=last.prompt_tokens,
         completion_tokens=last.completion_tokens,
         total_tokens=last.prompt_tokens + last.completion_tokens,
+        prompt_tokens_details=PromptDetails(cached_tokens=last.recalled_tokens),
     )
 
 

@@ -25,11 +25,11 @@ def asked(messages: tuple[Turn, ...] = HELLO, **changes: Any) -> AskChat:
 class Answering:
     """A room with its models, and everything that was said in it."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, precision: str = "float32", prompt_bytes: int = 2**20) -> None:
         from services.evaluator.answering.models import Models
         from services.evaluator.answering.room import Room
 
-        spec = Spec(threads=1, precision="float32", kept=3, reply_limit=16)
+        spec = Spec(threads=1, precision=precision, kept=3, reply_limit=16, prompt_bytes=prompt_bytes)
         self.base = str(base)
         self.models = Models(spec)
         self.room = Room(spec, self.models, self._hear)
@@ -92,10 +92,11 @@ def _as_trained(base: Path, folder: Path, ids: list[int], count: int) -> tuple[l
 def test_served_equals_trained(answering: Answering, base: Path, adapters: list[Path]) -> None:
     """Greedy text and log-probabilities are those of the adapter as training left it, also among other adapters."""
     chat = ChatFormat.load(base)
-    for folder in (*adapters[:2], adapters[0]):
-        ids = chat.prompt([{"role": "user", "content": HELLO[0].content}])
+    long = (Turn("user", "I owe 700 dollars and cannot sleep. " * 12),)
+    for folder, said in ((adapters[0], HELLO), (adapters[1], HELLO), (adapters[0], long)):
+        ids = chat.prompt([{"role": "user", "content": said[0].content}])
         expected, logs = _as_trained(base, folder, ids, 12)
-        pieces = answering.reply(asked(), folder)
+        pieces = answering.reply(asked(said), folder)
         tokens = [token for piece in pieces for token in piece.tokens]
         assert "".join(piece.text for piece in pieces) == chat.text(expected)
         assert [token.octets for token in tokens] == [chat.spelled(each) for each in expected]
@@ -156,13 +157,34 @@ def test_a_reply_ends_before_a_stop_string_and_at_its_limits(answering: Answerin
     assert pieces[-1].prompt_tokens + pieces[-1].completion_tokens == 512
 
 
-def test_a_prompt_read_in_stretches_is_the_same_prompt(answering: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.evaluator.answering import conversation
+def _session(turns: int) -> list[AskChat]:
+    """Return the questions of a session: each repeats the one before, its answer, and goes on."""
+    said = [Turn("system", "You are a kind coach. " * 30)]
+    found = []
+    for number in range(turns):
+        said.append(Turn("user", f"Question {number}: what of my {number * 700} dollars? " * 4))
+        found.append(asked(tuple(said)))
+        said.append(Turn("assistant", f"Answer {number}, a small one."))
+    return found
 
-    long = asked((Turn("user", "one two three " * 20),))
-    whole = answering.reply(long)
-    monkeypatch.setattr(conversation, "STRETCH", 7)
-    assert "".join(piece.text for piece in answering.reply(long)) == "".join(piece.text for piece in whole)
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_was_read_before_is_not_read_again_and_changes_no_reply(
+    base: Path, adapters: list[Path], precision: str
+) -> None:
+    """Text and log-probabilities are equal to the last bit, also with other models' prompts in between."""
+    recalling = Answering(base, precision=precision)
+    forgetful = Answering(base, precision=precision, prompt_bytes=0)
+    for question in _session(3):
+        for folder in (adapters[0], None, adapters[1]):
+            again, anew = recalling.reply(question, folder), forgetful.reply(question, folder)
+            assert [(each.text, each.tokens) for each in again] == [(each.text, each.tokens) for each in anew]
+            assert anew[-1].recalled_tokens == 0
+    assert again[-1].recalled_tokens >= 128
+    assert again[-1].recalled_tokens % 128 == 0
+    streamed = [piece for piece in recalling.reply(question, adapters[1]) if piece.text]
+    assert len(streamed) > 1
+    assert "".join(each.text for each in streamed) == "".join(each.text for each in again)
 
 
 def test_what_is_wrong_with_one_conversation_ends_that_one_alone(
