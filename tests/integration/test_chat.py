@@ -134,9 +134,9 @@ async def _runs_elsewhere_and_says_the_same(studio: Studio, tuned: Any) -> None:
 
 
 async def _known_to_the_evaluator(studio: Studio) -> None:
-    """Ask until the evaluator has heard of the run: until then its model is missing."""
-    async with asyncio.timeout(PATIENCE):
-        while (await _code(studio)) == "model_not_found":
+    """Ask until the evaluator has heard of the run, and compared: until then its model is missing, or waits."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while (await _code(studio)) in ("model_not_found", "busy"):
             await asyncio.sleep(0.05)
 
 
