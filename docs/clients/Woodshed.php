@@ -36,7 +36,7 @@ final class WoodshedError extends RuntimeException
  *
  * @phpstan-type LiveEvent array{id: ?string, event: string, data: array<string, mixed>}
  * @phpstan-type Acceptance array{invitation: string, password: string}
- * @phpstan-type AddUploadPartForm array{data: resource|string|StreamInterface}
+ * @phpstan-type AddUploadPartForm array{data: resource|StreamInterface|array{contents: resource|string|StreamInterface, filename: string}}
  * @phpstan-type ApiKey array{id: string, name: string, shown: string, member: string, role: 'owner'|'engineer'|'analyst'|'staff', scopes: list<string>|null, permissions: list<string>, created_at: int, expires_at: int|null, last_used_at: int|null, revoked_at: int|null, made_by: string|null, rotated_to: string|null, object: 'api_key'}
  * @phpstan-type ApiKeyPage array{data: list<ApiKey>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Artifact array{name: string, size: int, sha256: string, url: string, object: 'artifact'}
@@ -55,7 +55,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Completion array{id: string, created: int, model: string, choices: list<Choice>, usage: Usage, system_fingerprint: string, service_tier: 'default', object: 'chat.completion'}
  * @phpstan-type CompletionDetails array{reasoning_tokens: int, audio_tokens: int, accepted_prediction_tokens: int, rejected_prediction_tokens: int}
  * @phpstan-type CompletionWish array{part_ids: list<string>, md5?: string|null}
- * @phpstan-type CreateFileForm array{purpose: 'assistants'|'batch'|'fine-tune'|'vision'|'user_data'|'evals', file: resource|string|StreamInterface, expires_after?: array{anchor: 'created_at', seconds: int}}
+ * @phpstan-type CreateFileForm array{purpose: 'assistants'|'batch'|'fine-tune'|'vision'|'user_data'|'evals', file: resource|StreamInterface|array{contents: resource|string|StreamInterface, filename: string}, expires_after?: array{anchor: 'created_at', seconds: int}}
  * @phpstan-type CredentialWish array{name: string, expires_in?: float|null}
  * @phpstan-type Curve array{points: list<CurvePoint>, object: 'fine_tuning.job.curve'}
  * @phpstan-type CurvePoint array{step: int, train_loss: float, train_loss_min: float, train_loss_max: float, learning_rate: float, grad_norm: float, valid_loss: float|null}
@@ -1176,8 +1176,12 @@ final class Woodshed
         $found = [];
         foreach ($values as $name => $value) {
             $place = $within === '' ? (string) $name : "{$within}[$name]";
-            $contents = is_int($value) ? (string) $value : $value;
-            array_push($found, ...(is_array($value) ? self::flat($value, $place) : [['name' => $place, 'contents' => $contents]]));
+            if (is_array($value) && !isset($value['contents'])) {
+                array_push($found, ...self::flat($value, $place));
+            } else {
+                $part = is_array($value) ? $value : ['contents' => is_scalar($value) ? (string) $value : $value];
+                $found[] = ['name' => $place] + $part;
+            }
         }
         return $found;
     }

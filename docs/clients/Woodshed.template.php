@@ -151,8 +151,12 @@ final class Woodshed
         $found = [];
         foreach ($values as $name => $value) {
             $place = $within === '' ? (string) $name : "{$within}[$name]";
-            $contents = is_int($value) ? (string) $value : $value;
-            array_push($found, ...(is_array($value) ? self::flat($value, $place) : [['name' => $place, 'contents' => $contents]]));
+            if (is_array($value) && !isset($value['contents'])) {
+                array_push($found, ...self::flat($value, $place));
+            } else {
+                $part = is_array($value) ? $value : ['contents' => is_scalar($value) ? (string) $value : $value];
+                $found[] = ['name' => $place] + $part;
+            }
         }
         return $found;
     }

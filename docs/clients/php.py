@@ -41,7 +41,7 @@ def _type(schema: Schema) -> str:
         case {"type": "object"}:
             return "array<string, mixed>"
         case {"type": "string", "format": "binary"}:
-            return "resource|string|StreamInterface"
+            return "resource|StreamInterface|array{contents: resource|string|StreamInterface, filename: string}"
         case {"type": str() as simple}:
             return SIMPLE[simple]
         case {}:

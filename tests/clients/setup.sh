@@ -19,16 +19,21 @@ packages() {
     fi
 }
 
-php_has() { command -v php >/dev/null && php -r 'exit(stream_resolve_include_path("GuzzleHttp/autoload.php") ? 0 : 1);'; }
+php_has() {
+    command -v php >/dev/null && php -r '
+        foreach (["GuzzleHttp/autoload.php", "Illuminate/Foundation/Application.php"] as $file) {
+            stream_resolve_include_path($file) or exit(1);
+        }'
+}
 
 php_packages() {
     php_has && return
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && {
         timeout 120 apt-get update -qq
         DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq --no-install-recommends \
-            php-cli php-curl php-mbstring php-xml php-guzzlehttp-guzzle
+            php-cli php-curl php-mbstring php-xml php-guzzlehttp-guzzle php-laravel-framework
     } >/dev/null 2>&1
-    php_has || say "PHP with php-guzzlehttp-guzzle is not here; the tests of PHP's clients are skipped"
+    php_has || say "PHP with Guzzle and Laravel from Debian is not here; tests of PHP's clients are skipped"
 }
 
 packages

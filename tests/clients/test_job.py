@@ -103,6 +103,28 @@ async def test_a_client_written_from_the_description_sees_the_same(
     assert set(seen["live"]) >= LIVE
 
 
+async def test_the_laravel_example_starts_a_job_follows_it_and_hands_out_its_adapter(
+    world: World, tmp_path: Path
+) -> None:
+    program = [php("GuzzleHttp/autoload.php", "Illuminate/Foundation/Application.php"), str(HERE / "laravel.php")]
+    async with both(world, tmp_path / "storage") as gateway:
+        living = asyncio.create_task(_live(gateway))
+        try:
+            seen = await _run(program, gateway, tmp_path)
+        finally:
+            living.cancel()
+        [job] = (await gateway.http.get("/v1/fine_tuning/jobs")).json()["data"]
+        [file] = (await gateway.http.get("/v1/files", params={"purpose": "fine-tune"})).json()["data"]
+    assert [page["status"] for page in seen.values()] == [302, 200, 200, 200, 200]
+    assert seen["started"]["location"].endswith(f"/jobs/{job['id']}")
+    assert (file["filename"], job["woodshed"]["suffix"]) == ("chats.jsonl", "coach")
+    assert "event: job.queued.v1\n" in seen["live"]["body"]
+    assert seen["live"]["body"].rstrip().rpartition("event: ")[2].startswith("job.succeeded.v1\n")
+    assert f'/jobs/{job["id"]}">coach</a>' in seen["listed"]["body"]
+    assert "Download the adapter" in seen["job"]["body"]
+    assert seen["adapter"]["body"] == WEIGHTS.decode()
+
+
 async def _seen_by(program: list[str], world: World, folder: Path) -> Any:
     """Let a program live through a job, and check what no golden file can know: that the ids belong together."""
     speaker = Speaker()
@@ -137,6 +159,7 @@ async def _live(gateway: Gateway) -> None:
     for fact in (story.queued(), story.dispatched(), _saved(story, 15), _saved(story, 30), story.finished(WEIGHTS)):
         await gateway.world.tell(fact)
     await _heard_by_the_notifier(gateway)
+    await gateway.until(f"/v1/fine_tuning/jobs/{story.job_id}/artifacts", lambda page: page["data"], PATIENCE)
     await gateway.world.tell(story.succeeded())
     await _shown(gateway, story)
     await gateway.world.tell(story.report(PAGES))
@@ -147,7 +170,6 @@ async def _shown(gateway: Gateway, story: Story) -> None:
     path = f"/v1/fine_tuning/jobs/{story.job_id}"
     lines = len(GOLDEN["events"]) - 1
     await gateway.until(f"{path}/events", lambda page: len(_without_notices(page["data"])) == lines, PATIENCE)
-    await gateway.until(f"{path}/artifacts", lambda page: page["data"], PATIENCE)
     await gateway.until(path, lambda job: job["result_files"], PATIENCE)
 
 
@@ -176,6 +198,8 @@ async def _run(command: list[str], gateway: Gateway, folder: Path) -> Any:
         "WOODSHED_KEY": gateway.key,
         "TRAINING_FILE": str(folder / "chats.jsonl"),
         "WOODSHED_CLIENT": str(CLIENTS / "Woodshed.php"),
+        "LARAVEL_EXAMPLE": str(HERE.parents[1] / "docs" / "examples" / "laravel"),
+        "LARAVEL_HOME": str(folder),
         "RECEIVER": str(folder / "receiver.php"),
     }
     process = await asyncio.create_subprocess_exec(

@@ -9,9 +9,8 @@ from docs.generate import HERE, files, settings_kinds
 from libs.settings import ServiceSettings
 
 ROOT = HERE.parent
-PAGES = sorted(
-    [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md"), *ROOT.glob("services/*/*.md")]
-)
+WRITTEN = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md"), *ROOT.glob("services/*/*.md")]
+PAGES = sorted(page for page in WRITTEN if "node_modules" not in page.parts)
 
 
 def test_the_generated_pages_are_current() -> None:
