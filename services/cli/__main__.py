@@ -24,11 +24,12 @@ from services.cli import (
 )
 from services.cli.client import Api
 from services.cli.errors import CliError
+from services.cli.moving import command as moving
 from services.cli.session import Session, app
 
 INTERRUPTED = 130
 WIDTH = 160
-ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, events, notices, people)
+ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, events, notices, people, moving)
 """Importing a room adds its commands."""
 
 

@@ -67,10 +67,10 @@ class Api:
         """Read something; tried again when the connection breaks, since reading changes nothing."""
         return await self._repeated("GET", path, params=params)
 
-    async def post(self, path: str, body: object = None) -> Json:
+    async def post(self, path: str, body: object = None, *, idempotency_key: str = "") -> Json:
         """Ask for something. One key goes with all tries, so that a broken connection makes no second one."""
         content = b"" if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         return await self._repeated("POST", path, content=content, headers=headers)
 
     async def patch(self, path: str, body: object) -> Json:
@@ -87,6 +87,10 @@ class Api:
         with _Heard(path, advance) as file:
             form = {"file": (path.name, file)}
             return await self._json("POST", "/v1/files", data={"purpose": "fine-tune"}, files=form)
+
+    async def send_part(self, path: str, piece: bytes) -> Json:
+        """Send a part of an upload; one that is sent twice is two, of which only those named at the end count."""
+        return await self._json("POST", path, files={"data": piece})
 
     async def download(self, path: str, target: Path, sha256: str, arrived: Advance) -> None:
         """Fetch a file to ``target``; one that broke off goes on where it stopped, and the whole is checked.
