@@ -57,7 +57,8 @@ def events_page() -> str:
         "Fields may be added (ignore what you do not know); a change that would break a reader is a new tag. Every\n"
         "fact also has `tenant`, `at` (when it happened) and `version` (it grows with each fact of its aggregate).\n\n"
         "For programs: [AsyncAPI 3.0](../../contracts/asyncapi.json), [JSON Schemas](../../contracts/schemas), and\n"
-        "[a sample of every version](../../contracts/samples).\n\n"
+        "[a sample of every version](../../contracts/samples). An organisation's own programs hear what is on\n"
+        "`evt.ORGANISATION.>`: [how to subscribe](../how-to/subscribe-to-events.md).\n\n"
         "| fact | told by | reacts | subject |\n|---|---|---|---|\n"
     )
     for fact in FACTS:
