@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 Schema = dict[str, Any]
 Answer = Literal["json", "bytes", "events"]
 LEFT_OUT = ("Health",)
+ABOUT = {"title", "description", "default", "examples", "deprecated"}
 JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stream"
 
 
@@ -80,6 +81,11 @@ def read(document: Schema) -> Described:
     shapes = [_shape(name, schemas[name], name in sent) for name in schemas if name in sent | answered]
     forms = [_shape(each.shape, each.body, True) for each in operations if each.body and each.upload]
     return Described(operations, sorted([*shapes, *forms], key=lambda shape: shape.name))
+
+
+def anything(schema: Schema) -> bool:
+    """Tell whether a schema says nothing of what it takes."""
+    return set(schema) <= ABOUT
 
 
 def name_of(reference: str) -> str:

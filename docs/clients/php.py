@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from docs.clients.description import Described, Operation, Schema, Shape, name_of
+from docs.clients.description import Described, Operation, Schema, Shape, anything, name_of
 
 TEMPLATE = Path(__file__).with_name("Woodshed.template.php")
 SIMPLE = {"string": "string", "integer": "int", "number": "float", "boolean": "bool", "null": "null"}
@@ -44,7 +44,7 @@ def _type(schema: Schema) -> str:
             return "resource|StreamInterface|array{contents: resource|string|StreamInterface, filename: string}"
         case {"type": str() as simple}:
             return SIMPLE[simple]
-        case {}:
+        case _ if anything(schema):
             return "mixed"
     raise ValueError(f"no PHP for {schema}")
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from docs.clients.description import Described, Operation, Schema, Shape, name_of
+from docs.clients.description import Described, Operation, Schema, Shape, anything, name_of
 
 TEMPLATE = Path(__file__).with_name("woodshed.template.ts")
 SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
@@ -43,7 +43,7 @@ def _type(schema: Schema) -> str:
             return "Blob"
         case {"type": str() as simple}:
             return SIMPLE[simple]
-        case {}:
+        case _ if anything(schema):
             return "unknown"
     raise ValueError(f"no TypeScript for {schema}")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator
 from fnmatch import fnmatchcase
@@ -33,6 +34,7 @@ PAGES = {"pdf": b"%PDF", "html": b"<p>", "json": b"{}"}
 PATIENCE = 120.0
 LIVE = {"job.submitted.v1", "job.queued.v1", "run.checkpoint_committed.v1", "run.finished.v1", "job.succeeded.v1"}
 CLIENTS = HERE.parents[1] / "docs" / "clients"
+EXAMPLES = HERE.parents[1] / "docs" / "examples"
 WEBHOOKS_PAGE = HERE.parents[1] / "docs" / "how-to" / "webhooks.md"
 
 
@@ -47,10 +49,14 @@ def _php(folder: Path) -> list[str]:
 
 
 def _typescript(folder: Path) -> list[str]:
-    """Compile the client together with its program, as strictly as TypeScript can."""
+    """Compile the client with its program and with what the Next.js example asks, as strictly as TypeScript can."""
     found = node()
     for file in (CLIENTS / "woodshed.ts", HERE / "typed.ts", HERE / "tsconfig.json"):
         (folder / file.name).write_text(file.read_text())
+    shutil.copytree(EXAMPLES / "nextjs" / "app", folder / "nextjs" / "app")
+    (folder / "nextjs" / "lib").mkdir()
+    shutil.copy(EXAMPLES / "nextjs" / "lib" / "woodshed.ts", folder / "nextjs" / "lib")
+    shutil.copy(CLIENTS / "woodshed.ts", folder / "nextjs" / "lib" / "client.ts")
     (folder / "node_modules").symlink_to(NODE_PACKAGES)
     (folder / "package.json").write_text('{"type": "module"}')
     compiler = NODE_PACKAGES / "typescript" / "bin" / "tsc"
@@ -198,7 +204,7 @@ async def _run(command: list[str], gateway: Gateway, folder: Path) -> Any:
         "WOODSHED_KEY": gateway.key,
         "TRAINING_FILE": str(folder / "chats.jsonl"),
         "WOODSHED_CLIENT": str(CLIENTS / "Woodshed.php"),
-        "LARAVEL_EXAMPLE": str(HERE.parents[1] / "docs" / "examples" / "laravel"),
+        "LARAVEL_EXAMPLE": str(EXAMPLES / "laravel"),
         "LARAVEL_HOME": str(folder),
         "RECEIVER": str(folder / "receiver.php"),
     }
