@@ -63,7 +63,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(jobs.JobCancelAsked, "gateway", ("scheduler",)),
     Fact(jobs.JobPauseAsked, "gateway", ("scheduler",)),
     Fact(jobs.JobResumeAsked, "gateway", ("scheduler",)),
-    Fact(jobs.ModelDeleted, "gateway"),
+    Fact(jobs.ModelDeleted, "gateway", ("trainer",)),
     Fact(jobs.JobQueued, "scheduler", ("trainer",)),
     Fact(jobs.JobDispatched, "scheduler", ("trainer",)),
     Fact(jobs.JobStopping, "scheduler", ("trainer",)),

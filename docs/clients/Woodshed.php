@@ -77,7 +77,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type EventCredentialPage array{data: list<EventCredential>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type EventTypeList array{data: list<string>, object: 'list'}
  * @phpstan-type ExpiryWish array{anchor: 'created_at', seconds: int}
- * @phpstan-type File array{id: string, bytes: int, created_at: int, filename: string, purpose: 'assistants'|'assistants_output'|'batch'|'batch_output'|'evals'|'fine-tune'|'fine-tune-results'|'user_data'|'vision', sha256: string, expires_at?: int, object: 'file', status: 'processed', status_details: null}
+ * @phpstan-type File array{id: string, bytes: int, created_at: int, filename: string, purpose: 'assistants'|'assistants_output'|'batch'|'batch_output'|'evals'|'fine-tune'|'fine-tune-results'|'user_data'|'vision', sha256: string, expires_at?: int, object: 'file', status: 'processed'|'error', status_details: string|null}
  * @phpstan-type FilePage array{data: list<File>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Fix array{kind: string, title: string, sentence: string, settings: array<string, mixed>|null}
  * @phpstan-type Hyperparameters array{n_epochs: int|'auto', batch_size: int|'auto', learning_rate_multiplier: float|'auto'}

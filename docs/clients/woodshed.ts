@@ -957,8 +957,8 @@ export interface File {
   sha256: string;
   expires_at?: number;
   object: "file";
-  status: "processed";
-  status_details: null;
+  status: "processed" | "error";
+  status_details: string | null;
 }
 
 export interface FilePage {

@@ -10,6 +10,7 @@ from services.notifier.channels.email import Email
 from services.notifier.channels.slack import Slack
 from services.notifier.delivery import Delivery, give_up_stranded
 from services.notifier.domain.notice import Surroundings
+from services.notifier.forgetting import DeliveryForgetter
 from services.notifier.handlers import router
 from services.notifier.posting import Poster
 from services.notifier.settings import Settings
@@ -34,6 +35,7 @@ async def build(settings: Settings, platform: Platform) -> App:
         router=router,
         work=[
             *calling,
+            DeliveryForgetter(platform.db).run,
             *(Delivery(platform.db, channel, here, reach=reach, channels=names).run for channel in channels),
         ],
         resources={"channels": tuple(names), "caller": caller, "signing_key": settings.signing_key},

@@ -191,3 +191,29 @@ async def newest_first(tx: Transaction, webhook_id: str, after: str, limit: int)
 async def attempts(tx: Transaction, delivery_ids: list[str]) -> list[Record]:
     """List the calls of these deliveries, the first first."""
     return await tx.fetch(ATTEMPTS, delivery_ids)
+
+
+ENDED = """
+    SELECT delivery_id
+      FROM notifier.delivery
+     WHERE state <> 'waiting' AND settled_at < $1
+     LIMIT 1000
+       FOR UPDATE SKIP LOCKED
+"""
+FORGET_ATTEMPTS = "DELETE FROM notifier.attempt WHERE delivery_id = ANY($1)"
+FORGET = "DELETE FROM notifier.delivery WHERE delivery_id = ANY($1)"
+
+
+async def ended(tx: Transaction, before: datetime) -> list[str]:
+    """Lock some deliveries that ended before a time and that nobody asked to be replayed since."""
+    return [row["delivery_id"] for row in await tx.fetch(ENDED, before)]
+
+
+async def forget_attempts(tx: Transaction, deliveries: list[str]) -> None:
+    """Forget the calls of deliveries."""
+    await tx.execute(FORGET_ATTEMPTS, deliveries)
+
+
+async def forget(tx: Transaction, deliveries: list[str]) -> None:
+    """Forget deliveries, their calls before them."""
+    await tx.execute(FORGET, deliveries)

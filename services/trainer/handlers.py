@@ -3,7 +3,7 @@
 from typing import Any
 
 from contracts.base import new_id
-from contracts.jobs import JobCancelled, JobDispatched, JobPaused, JobQueued, JobStopping
+from contracts.jobs import JobCancelled, JobDispatched, JobPaused, JobQueued, JobStopping, ModelDeleted
 from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaused
 from libs.bus import Router
 from libs.db import Transaction
@@ -95,6 +95,13 @@ async def let_go(order: JobStopping, tx: Transaction, wake: Wake) -> None:
         await set_aside(tx, run, order.why, reached=0)
     tx.afterwards(wake.set)
     return None
+
+
+@router.on(ModelDeleted)
+async def let_checkpoints_go(fact: ModelDeleted, tx: Transaction, wake: Wake) -> None:
+    """Somebody deleted what a run made: what it was made from step by step goes too."""
+    await queries_checkpoints.set_unwanted(tx, fact.job_id)
+    tx.afterwards(wake.set)
 
 
 async def set_aside(tx: Transaction, run: Any, why: str, *, reached: int) -> None:

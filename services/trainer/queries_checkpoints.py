@@ -62,15 +62,32 @@ PRUNABLE = """
     SELECT uri
       FROM (SELECT uri, row_number() OVER (PARTITION BY run_id ORDER BY step DESC, fence DESC) AS age
               FROM trainer.checkpoint
-             WHERE quarantined IS NULL) AS kept
+             WHERE quarantined IS NULL AND NOT unwanted) AS kept
      WHERE age > $1
+     UNION ALL
+    SELECT uri
+      FROM trainer.checkpoint
+     WHERE unwanted
      LIMIT 100
 """
 
 
 async def prunable(tx: Transaction, keep: int) -> list[str]:
-    """Return checkpoints that newer verified ones have made superfluous."""
+    """Return checkpoints that newer verified ones have made superfluous, or whose model was deleted."""
     return [row["uri"] for row in await tx.fetch(PRUNABLE, keep)]
+
+
+UNWANTED = """
+    UPDATE trainer.checkpoint
+       SET unwanted = true
+      FROM trainer.run
+     WHERE run.run_id = checkpoint.run_id AND run.job_id = $1 AND run.state = 'succeeded'
+"""
+
+
+async def set_unwanted(tx: Transaction, job_id: str) -> None:
+    """Let everything go that a finished job's run could be resumed from."""
+    await tx.execute(UNWANTED, job_id)
 
 
 FORGET = "DELETE FROM trainer.checkpoint WHERE uri = $1"

@@ -31,6 +31,7 @@ PARAM_OF_REASON = {
 
 def file_of(row: Row) -> wire.File:
     """Show a file."""
+    refused = row["refused"]
     return wire.File(
         id=row["file_id"],
         bytes=row["size"],
@@ -39,6 +40,8 @@ def file_of(row: Row) -> wire.File:
         purpose=row["purpose"],
         sha256=row["sha256"],
         expires_at=seconds(row["expires_at"]) if row["expires_at"] else UNSET,
+        status="error" if refused else "processed",
+        status_details=refused,
     )
 
 

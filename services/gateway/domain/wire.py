@@ -25,7 +25,10 @@ FilePurpose = Literal[
 
 
 class File(Struct, kw_only=True):
-    """An upload, or a file a job left behind. ``bytes`` is its size; after ``expires_at`` it is gone, else it stays."""
+    """An upload, or a file a job left behind. ``bytes`` is its size; after ``expires_at`` it is gone, else it stays.
+
+    ``status_details`` says why no dataset can be made of it, where that was tried.
+    """
 
     id: str
     bytes: int
@@ -35,8 +38,8 @@ class File(Struct, kw_only=True):
     sha256: str
     expires_at: int | UnsetType = UNSET
     object: Literal["file"] = "file"
-    status: Literal["processed"] = "processed"
-    status_details: None = None
+    status: Literal["processed", "error"] = "processed"
+    status_details: str | None = None
 
 
 class DeletedFile(Struct, kw_only=True):

@@ -7,20 +7,27 @@ from asyncpg import Record
 from contracts.files import FileUploaded
 from libs.db import Transaction
 
+REFUSAL = """(
+        SELECT CASE WHEN bool_and(state = 'refused') THEN max(refusal ->> 'message') END
+          FROM gateway.dataset
+         WHERE dataset.file_id = file.file_id AND state IN ('refused', 'ready')
+    ) AS refused"""
+"""Why no dataset could be made of a file, if that was tried and never succeeded."""
+
 ADD = """
     INSERT INTO gateway.file (file_id, tenant, purpose, filename, size, sha256, uri, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
- RETURNING *
+ RETURNING *, NULL::text AS refused
 """
-GET = """
-    SELECT *
+GET = f"""
+    SELECT *, {REFUSAL}
       FROM gateway.file
      WHERE file_id = $1
        AND deleting_at IS NULL
        AND (expires_at IS NULL OR expires_at > now())
 """
-NEWEST_FIRST = """
-    SELECT *
+NEWEST_FIRST = f"""
+    SELECT *, {REFUSAL}
       FROM gateway.file
      WHERE deleting_at IS NULL
        AND (expires_at IS NULL OR expires_at > now())
@@ -29,8 +36,8 @@ NEWEST_FIRST = """
   ORDER BY file_id DESC
      LIMIT $3
 """
-OLDEST_FIRST = """
-    SELECT *
+OLDEST_FIRST = f"""
+    SELECT *, {REFUSAL}
       FROM gateway.file
      WHERE deleting_at IS NULL
        AND (expires_at IS NULL OR expires_at > now())

@@ -13,6 +13,7 @@ OF_STEP = """
       JOIN gateway.job USING (job_id)
      WHERE job.job_id LIKE '%' || $1
        AND checkpoint.step = $2
+       AND job.model_deleting_at IS NULL
   ORDER BY checkpoint_id DESC
 """
 ADD = """

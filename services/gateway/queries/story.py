@@ -45,6 +45,7 @@ CHECKPOINTS = """
       JOIN gateway.job USING (job_id)
  LEFT JOIN gateway.metric ON metric.job_id = checkpoint.job_id AND metric.step = checkpoint.step
      WHERE checkpoint.job_id = $1
+       AND job.model_deleting_at IS NULL
        AND ($2::text IS NULL OR checkpoint_id < $2)
   ORDER BY checkpoint_id DESC
      LIMIT $3

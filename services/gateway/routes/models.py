@@ -53,7 +53,7 @@ async def retrieve_model(model: FromPath[str], tx: Tx, settings: TheSettings) ->
 async def delete_model(
     model: FromPath[str], caller: TheCaller, db: Db, storage: TheStorage, settings: TheSettings
 ) -> wire.DeletedModel:
-    """Delete a trained model with the files of its adapter. The job, its story, figures and report stay."""
+    """Delete a trained model with its adapter and checkpoints. The job, its story, figures and report stay."""
     if model in settings.models:
         raise Forbidden(f"{model} is a base model: it belongs to the installation.", field="model")
     async with db.transaction(caller.tenant) as tx:

@@ -180,6 +180,22 @@ async def test_a_file_that_is_being_imported_is_not_deleted_until_that_is_over(g
     assert (await gateway.http.delete(f"/v1/files/{file['id']}")).status_code == 200
 
 
+async def test_a_file_that_no_dataset_can_be_made_of_says_why(gateway: Gateway) -> None:
+    file = await gateway.upload()
+    dataset = (await gateway.http.post("/v1/datasets", json={"file": file["id"]})).json()
+    why = "No line of the file can train."
+    told = DatasetRefused(
+        tenant="studio", at=now(), version=2, dataset_id=dataset["id"], code="no_examples", message=why, problems=(),
+    )  # fmt: skip
+    await gateway.world.tell(told)
+    shown = await gateway.until(f"/v1/files/{file['id']}", lambda file: file["status_details"])
+    assert (shown["status"], shown["status_details"]) == ("error", why)
+    other = await gateway.upload()
+    assert (other["status"], other["status_details"]) == ("processed", None)
+    listed = (await gateway.openai.files.list()).data
+    assert [(each.id, each.status) for each in listed] == [(other["id"], "processed"), (file["id"], "error")]
+
+
 async def test_files_are_listed_in_pages_both_ways(gateway: Gateway) -> None:
     names = [(await gateway.upload())["id"] for _ in range(5)]
     newest = [file.id async for file in gateway.openai.files.list(limit=2)]

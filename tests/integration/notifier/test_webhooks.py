@@ -16,9 +16,11 @@ from cryptography.x509.oid import NameOID
 from openai import OpenAI
 
 from contracts.webhooks import DeliveryFailed, DeliverySucceeded, WebhookDisabled, WebhookReplayAsked, WebhookSet
+from libs.bus.forgetting import KEPT
 from libs.signing import webhook_secret
 from services.notifier.calling import MOST_BYTES, Caller
 from services.notifier.domain.webhooks import WAITS, Schedule
+from services.notifier.forgetting import DeliveryForgetter
 from services.notifier.handlers import owe_deliveries, send_again, set_endpoint
 from services.notifier.posting import LEASE, Poster
 from tests.integration.notifier.house import Clock, Notices
@@ -318,3 +320,16 @@ def certified(folder: Path, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return context
+
+
+async def test_what_ended_is_forgotten_after_ninety_days_and_what_waits_never(house: House, receiver: Receiver) -> None:
+    await house.wishes(receiver.url)
+    await house.owes(facts.succeeded())
+    assert await house.posts(house.poster()) == 1
+    await house.owes(facts.succeeded(job_id="ftjob-later"))
+    forgetter = DeliveryForgetter(house.database)
+    assert await forgetter.forget(house.clock.at + KEPT - timedelta(days=1)) == 0
+    assert await forgetter.forget(house.clock.at + KEPT + timedelta(days=1)) == 1
+    assert await house.posts(house.poster()) == 1
+    async with house.database.across_tenants() as tx:
+        assert len(await tx.fetch("SELECT FROM notifier.attempt")) == 1

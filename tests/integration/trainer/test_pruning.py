@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from obstore.exceptions import GenericError
 
+from contracts.jobs import ModelDeleted
 from libs.bus.forgetting import KEPT
 from libs.db.database import now
 from libs.service import Platform
@@ -13,6 +14,7 @@ from libs.storage import Storage
 from libs.testing.platform import World
 from services.trainer.control import Control
 from services.trainer.domain.liveness import Silence
+from services.trainer.handlers import let_checkpoints_go
 from services.trainer.loops import Loops
 from services.trainer.settings import TrainerSettings
 from services.trainer.sweeping import Sweeper
@@ -68,6 +70,22 @@ async def test_of_the_whole_checkpoints_the_newest_two_stay_in_storage(
     assert await storage.list("acme/runs") == sorted(f"{uri(step)}/{name}" for step in STEPS[1:] for name in names)
     await work.prune()
     assert await kept(platform) == [10, 100, 101]
+
+
+async def test_with_a_model_all_its_checkpoints_go_and_no_others(world: World) -> None:
+    storage, platform = Storage.open(f"file://{world.servers.folder / 'deleted'}"), await world.platform("trainer")
+    work = await loops(world, platform, storage)
+    gone = ModelDeleted(tenant="acme", at=now(), job_id="job-1", model="ft:x", adapter_uri="acme/runs/run-1/adapter")
+    async with platform.db.across_tenants() as tx:
+        await let_checkpoints_go(gone, tx, Wake())
+    await work.prune()
+    assert await kept(platform) == [10, 100, 101], "a run that goes on keeps what it can resume from"
+    async with platform.db.across_tenants() as tx:
+        await tx.execute("UPDATE trainer.run SET state = 'succeeded'")
+        await let_checkpoints_go(gone, tx, Wake())
+    await work.prune()
+    assert await kept(platform) == []
+    assert await storage.list("acme/runs") == []
 
 
 class Away(Storage):
