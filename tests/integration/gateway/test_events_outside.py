@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -195,6 +196,24 @@ async def test_revoked_credentials_let_nobody_in_and_show_out_who_is(gateway: Ga
         "event_credential.revoked",
         "event_credential.made",
     ]
+
+
+async def test_credentials_end_with_their_key_and_with_their_member(gateway: Gateway) -> None:
+    member = (await gateway.http.post("/v1/members", json={"name": "Eve", "role": "engineer"})).json()["id"]
+    wish = {"name": "for a while", "member": member, "expires_in": 3600}
+    key = (await gateway.http.post("/v1/keys", json=wish)).json()["key"]
+    async with httpx.AsyncClient(base_url=gateway.url, headers={"Authorization": f"Bearer {key}"}) as eve:
+        longer = await eve.post(PATH, json={"name": "longer", "expires_in": 7200})
+        assert (longer.status_code, longer.json()["code"]) == (403, "key_too_long")
+        credentials = (await eve.post(PATH, json={"name": "hers"})).json()
+    assert credentials["credential"]["expires_at"] - credentials["credential"]["created_at"] <= 3600
+    async with Outsider(credentials).connected() as hers:
+        assert (await gateway.http.delete(f"/v1/members/{member}")).status_code == 200
+        async with asyncio.timeout(30):
+            await hers.gone.wait()
+    with pytest.raises(NatsError, match="Authorization"):
+        async with Outsider(credentials).connected():
+            pass
 
 
 async def test_the_platform_comes_in_and_works_while_nobody_answers_for_outsiders(world: World, tmp_path: Path) -> None:
