@@ -133,12 +133,16 @@ class Piece(Struct, frozen=True, kw_only=True):
 
 
 class PreviewedExample(Struct, frozen=True, kw_only=True):
-    """One example in pieces, with its token counts."""
+    """One example in pieces, with its token counts.
+
+    Of a pair ``pieces`` end with the preferred reply and ``rejected`` with the other one; tokens are of both.
+    """
 
     example_id: str
     tokens: Count
     trained_tokens: Count
     pieces: tuple[Piece, ...]
+    rejected: tuple[Piece, ...] = ()
 
 
 class DatasetPreview(Struct, frozen=True, kw_only=True, tag="dataset.preview_answer.v1"):

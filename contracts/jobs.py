@@ -12,8 +12,9 @@ from contracts.recipes import Recipe
 class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a person changed of the preset; ``None`` keeps the preset's value or lets Woodshed choose.
 
-    ``method`` is one of :data:`contracts.recipes.METHODS`; readers expect more to come. ``budget`` is the most a
-    job may cost, in the currency of the installation; it changes how long is trained, not how.
+    ``method`` is one of :data:`contracts.recipes.METHODS`, ``objective`` one of :data:`contracts.recipes.OBJECTIVES`;
+    readers expect more to come. ``beta`` is dpo's. ``budget`` is the most a job may cost, in the currency of the
+    installation; it changes how long is trained, not how.
     """
 
     epochs: int | None = None
@@ -25,6 +26,8 @@ class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_length: int | None = None
     method: str | None = None
     budget: float | None = None
+    objective: str | None = None
+    beta: float | None = None
 
 
 RemedyKind = Literal["change_settings", "change_data", "more_memory", "operator", "try_again", "report_bug"]

@@ -10,8 +10,15 @@ from msgspec import Meta, Struct
 
 METHODS = ("lora", "full")
 """What is trained: small matrices beside the base model's weights, or every weight."""
+OBJECTIVES = ("supervised", "dpo")
+"""What it is taught with: examples of good replies, or pairs of a preferred reply and one that is not."""
+PAIR_FORMATS = ("openai_preference", "trl_preference")
+"""The formats of datasets that hold such pairs: dpo learns from nothing else, and nothing else learns from them."""
+DPO_BETA = 0.1
 FULL_RATE = 0.1
 """Every weight moves at once where all are trained: the usual learning rate is this share of a LoRA's."""
+DPO_RATE = 0.25
+"""Preferences push harder than examples: the usual learning rate for pairs is this share of that for replies."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
@@ -19,7 +26,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
     ``batch_size`` counts examples (conversations) to an optimiser step. ``max_steps`` is
     0 when the epochs decide, else the optimiser steps after which training ends early
-    because ``time_limit`` (seconds) would be passed.
+    because ``time_limit`` (seconds) would be passed. ``beta`` says how strongly ``objective`` "dpo" holds the model to
+    its base (Rafailov et al. 2023); ``batch_size`` counts pairs there.
     """
 
     base_model: str
@@ -36,6 +44,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 42
     max_steps: Annotated[int, Meta(ge=0)] = 0
     time_limit: Annotated[float, Meta(ge=0)] = 0.0
+    objective: str = "supervised"
+    beta: Annotated[float, Meta(gt=0, le=2)] = DPO_BETA
 
 
 class Preset(Struct, frozen=True, kw_only=True):
@@ -49,9 +59,10 @@ class Preset(Struct, frozen=True, kw_only=True):
     epochs: int
     time_limit: float
 
-    def rate_for(self, method: str | None) -> float:
-        """Return the learning rate for what is trained."""
-        return self.learning_rate * FULL_RATE if method == "full" else self.learning_rate
+    def rate_for(self, method: str | None, objective: str | None = None) -> float:
+        """Return the learning rate for what is trained, and with what it is taught."""
+        rate = self.learning_rate * FULL_RATE if method == "full" else self.learning_rate
+        return rate * DPO_RATE if objective == "dpo" else rate
 
 
 PRESETS: tuple[Preset, ...] = (

@@ -102,7 +102,10 @@ def _figures(format: str, figures: Json) -> RenderableType:
 
 
 def preview(found: DatasetPreview) -> RenderableType:
-    """Show examples exactly as the model reads them; what it learns to say is green and underlined."""
+    """Show examples exactly as the model reads them; what it learns to say is green and underlined.
+
+    Of a pair the reply it learns to avoid stands below, in red.
+    """
     return Group(*(_example(number, each) for number, each in enumerate(found.examples, 1)))
 
 
@@ -110,6 +113,9 @@ def _example(number: int, example: PreviewedExample) -> RenderableType:
     text = Text()
     for piece in example.pieces:
         text.append(clean(piece.text), style="green underline" if piece.trained else "dim")
+    if example.rejected:
+        text.append("\nrather than\n", style="bold")
+        text.append("".join(clean(piece.text) for piece in example.rejected if piece.trained), style="red")
     counts = f"{example.tokens:,} tokens, {example.trained_tokens:,} of them trained (green, underlined)"
     title = f"example {number} · {counts}"
     return Panel(text, title=title, title_align="left", border_style="dim")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from contracts.datasets import DatasetPreview, Piece, PreviewedExample
 from libs.lm.models import resolve
@@ -43,13 +44,21 @@ class Previewer:
 
         return ChatFormat.load(resolve(self.models_dir, model))
 
-    def _pieces(self, rows: list[tuple[str, str]], model: str, max_length: int) -> DatasetPreview:
+    def _pieces(self, rows: list[Shown], model: str, max_length: int) -> DatasetPreview:
         chat = self._chat(model)
-        return DatasetPreview(examples=tuple(_example(chat, name, messages, max_length) for name, messages in rows))
+        return DatasetPreview(examples=tuple(_example(chat, row, max_length) for row in rows))
 
 
-async def first_rows(storage: Storage, key: str, count: int) -> list[tuple[str, str]]:
-    """Return id and messages (JSON) of the first examples of a split's file, at most those of its first row group."""
+class Shown(Struct, frozen=True):
+    """An example in a split's file: its id, its messages as JSON, and those of the rejected side of a pair."""
+
+    id: str
+    messages: str
+    rejected: str = ""
+
+
+async def first_rows(storage: Storage, key: str, count: int) -> list[Shown]:
+    """Return the first examples of a split's file, at most those of its first row group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -61,8 +70,9 @@ async def first_rows(storage: Storage, key: str, count: int) -> list[tuple[str, 
     metadata = pq.read_metadata(pa.BufferReader(tail))
     head = await _range(storage, key, 0, _end_of_first_group(metadata))
     with pq.ParquetFile(pa.BufferReader(head), metadata=metadata) as file:
-        rows = file.read_row_group(0, columns=["id", "messages"]).slice(0, count).to_pydict()
-    return list(zip(rows["id"], rows["messages"], strict=True))
+        columns = [name for name in Shown.__struct_fields__ if name in file.schema_arrow.names]
+        rows = file.read_row_group(0, columns=columns).slice(0, count).to_pylist()
+    return [Shown(**row) for row in rows]
 
 
 def _end_of_first_group(metadata: "pq.FileMetaData") -> int:
@@ -80,11 +90,15 @@ async def _range(storage: Storage, key: str, start: int, end: int) -> bytes:
     return b"".join([chunk async for chunk in storage.stream(key, start, end)])
 
 
-def _example(chat: "ChatFormat", name: str, messages: str, max_length: int) -> PreviewedExample:
-    encoded = chat.encode(msgspec.json.decode(messages), max_length)
+def _example(chat: "ChatFormat", row: Shown, max_length: int) -> PreviewedExample:
+    sides = [
+        chat.encode(msgspec.json.decode(messages), max_length) for messages in (row.messages, row.rejected) if messages
+    ]
+    pieces = [tuple(Piece(text=text, trained=trained) for text, trained in chat.pieces(side)) for side in sides]
     return PreviewedExample(
-        example_id=name,
-        tokens=len(encoded.ids),
-        trained_tokens=encoded.trained_tokens,
-        pieces=tuple(Piece(text=text, trained=trained) for text, trained in chat.pieces(encoded)),
+        example_id=row.id,
+        tokens=sum(len(side.ids) for side in sides),
+        trained_tokens=sum(side.trained_tokens for side in sides),
+        pieces=pieces[0],
+        rejected=pieces[1] if row.rejected else (),
     )

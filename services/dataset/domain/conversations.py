@@ -17,7 +17,9 @@ from services.dataset.domain.examples import Example, Turn, checked, role_of
 from services.dataset.domain.problems import BadRecord
 
 
-class _Said(Struct):
+class Said(Struct):
+    """One message as a file writes it."""
+
     role: str = ""
     content: Any = None
     weight: int | float | None = None
@@ -25,7 +27,7 @@ class _Said(Struct):
 
 
 class _Exchange(Struct):
-    messages: list[_Said]
+    messages: list[Said]
     speaker: str | None = None
     metadata: Any = None
 
@@ -53,8 +55,8 @@ class _Alpaca(Struct):
 
 
 class _Pair(Struct):
-    prompt: str | list[_Said]
-    completion: str | list[_Said]
+    prompt: str | list[Said]
+    completion: str | list[Said]
     speaker: str | None = None
     metadata: Any = None
 
@@ -68,8 +70,8 @@ _pair = msgspec.json.Decoder(_Pair)
 def openai(data: bytes) -> Example:
     """Read ``{"messages": [{"role", "content", "weight"?}, …]}``."""
     record = _exchange.decode(data)
-    turns = _turns(record.messages, "messages")
-    return Example(checked(turns, "messages"), _speaker(record.speaker, record.metadata))
+    turns = turns_of(record.messages, "messages")
+    return Example(checked(turns, "messages"), speaker_of(record.speaker, record.metadata))
 
 
 def sharegpt(data: bytes) -> Example:
@@ -80,7 +82,7 @@ def sharegpt(data: bytes) -> Example:
     for index, each in enumerate(said):
         role = role_of(each.speaker, f"conversations[{index}].from")
         turns.append(Turn(role, _text(each.value, f"conversations[{index}].value")))
-    return Example(checked(turns, "conversations"), _speaker(record.speaker, record.metadata))
+    return Example(checked(turns, "conversations"), speaker_of(record.speaker, record.metadata))
 
 
 def alpaca(data: bytes) -> Example:
@@ -90,28 +92,30 @@ def alpaca(data: bytes) -> Example:
     _filled(record.output, "output")
     asked = f"{record.instruction}\n\n{record.input}" if record.input else record.instruction
     turns = [*_system(record.system), Turn("user", asked), Turn("assistant", record.output)]
-    return Example(tuple(turns), _speaker(record.speaker, record.metadata))
+    return Example(tuple(turns), speaker_of(record.speaker, record.metadata))
 
 
 def prompt_completion(data: bytes) -> Example:
     """Read ``{"prompt", "completion"}``, each a text or a list of messages."""
     record = _pair.decode(data)
-    turns = _side(record.prompt, "prompt", "user") + _side(record.completion, "completion", "assistant")
-    return Example(checked(turns, "prompt + completion"), _speaker(record.speaker, record.metadata))
+    turns = side_of(record.prompt, "prompt", "user") + side_of(record.completion, "completion", "assistant")
+    return Example(checked(turns, "prompt + completion"), speaker_of(record.speaker, record.metadata))
 
 
-def _side(side: str | list[_Said], field: str, role: str) -> list[Turn]:
+def side_of(side: str | list[Said], field: str, role: str) -> list[Turn]:
+    """Return one side of a record: a bare text is the one turn of ``role``."""
     if isinstance(side, list):
-        return _turns(side, field)
+        return turns_of(side, field)
     _filled(side, field)
     return [Turn(role, side.strip())]
 
 
-def _turns(said: list[_Said], field: str) -> list[Turn]:
+def turns_of(said: list[Said], field: str) -> list[Turn]:
+    """Return messages as turns; ``BadRecord`` names the one that is none."""
     return [_turn(each, f"{field}[{index}]") for index, each in enumerate(said)]
 
 
-def _turn(said: _Said, field: str) -> Turn:
+def _turn(said: Said, field: str) -> Turn:
     role = role_of(said.role, f"{field}.role")
     if said.tool_calls is not None:
         raise BadRecord(
@@ -153,7 +157,8 @@ def _system(text: str | None) -> list[Turn]:
     return [Turn("system", text)] if text and text.strip() else []
 
 
-def _speaker(named: str | None, metadata: Any) -> str:
+def speaker_of(named: str | None, metadata: Any) -> str:
+    """Return who teaches: named in the record or in its metadata, else nobody."""
     if named is None and isinstance(metadata, dict):
         named = metadata.get("speaker") or metadata.get("instructor")
     return named.strip() if isinstance(named, str) else ""

@@ -47,24 +47,35 @@ class Example(Struct, frozen=True):
 
     ``speaker`` is who teaches, for splits held out by speaker; ``unit`` names what may
     not be torn apart by a split (a lesson), ``""`` when the example stands alone.
-    ``source`` says where in the file it comes from.
+    ``source`` says where in the file it comes from. ``rejected`` is there only in a pair: the same conversation with
+    the other reply, as ``turns`` has the preferred one.
     """
 
     turns: tuple[Turn, ...]
     speaker: str = ""
     unit: str = ""
     source: str = ""
+    rejected: tuple[Turn, ...] = ()
 
     @property
     def digest(self) -> bytes:
         """16 bytes (BLAKE2b) of who says what, blind to Unicode composition and white space."""
-        text = "\x1e".join(f"{turn.role}\x1f{normal(turn.content)}" for turn in self.turns)
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return hashlib.blake2b(spoken((*self.turns, *self.rejected)).encode(), digest_size=16).digest()
 
     @property
     def messages(self) -> str:
         """The turns as a JSON list of ``{role, content}``, as a split's file keeps them."""
         return msgspec.json.encode(self.turns).decode()
+
+    @property
+    def rejected_messages(self) -> str:
+        """The other side of a pair in the same form; ``""`` where there is none."""
+        return msgspec.json.encode(self.rejected).decode() if self.rejected else ""
+
+
+def spoken(turns: Sequence[Turn]) -> str:
+    """Return who says what as one text, blind to Unicode composition and white space."""
+    return "\x1e".join(f"{turn.role}\x1f{normal(turn.content)}" for turn in turns)
 
 
 def normal(text: str) -> str:
@@ -94,14 +105,7 @@ def checked(turns: Sequence[Turn], field: str) -> tuple[Turn, ...]:
         raise BadRecord(
             "The conversation has no turns.", code="empty_messages", field=field, fix="Add turns or remove the line."
         )
-    for index, turn in enumerate(turns):
-        if not turn.content.strip():
-            raise BadRecord(
-                f"Turn {index + 1} ({turn.role}) is empty.",
-                code="empty_content",
-                field=f"{field}[{index}].content",
-                fix="Write what is said, or remove the turn.",
-            )
+    refuse_empty(turns, field)
     last = next((index for index in range(len(turns) - 1, -1, -1) if turns[index].role == "assistant"), None)
     if last is None:
         raise BadRecord(
@@ -113,10 +117,22 @@ def checked(turns: Sequence[Turn], field: str) -> tuple[Turn, ...]:
     return tuple(turns[: last + 1])
 
 
+def refuse_empty(turns: Sequence[Turn], field: str) -> None:
+    """Raise ``BadRecord`` for the first turn that says nothing."""
+    for index, turn in enumerate(turns):
+        if not turn.content.strip():
+            raise BadRecord(
+                f"Turn {index + 1} ({turn.role}) is empty.",
+                code="empty_content",
+                field=f"{field}[{index}].content",
+                fix="Write what is said, or remove the turn.",
+            )
+
+
 def doubts(example: Example) -> list[BadRecord]:
     """Return what a person should know of an example that is used nevertheless."""
     found = []
-    if any(CONTROL.search(turn.content) for turn in example.turns):
+    if any(CONTROL.search(turn.content) for turn in (*example.turns, *example.rejected)):
         found.append(
             BadRecord(
                 "The text contains what looks like a control token, such as <|im_end|>.",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from libs.errors import Rejected
-from services.dataset.domain import conversations
+from services.dataset.domain import conversations, pairs
 from services.dataset.domain.examples import Example
 from services.dataset.domain.problems import BadRecord, shown
 
@@ -22,6 +22,8 @@ CONVERSATIONS: Mapping[str, Callable[[bytes], Example]] = {
     "sharegpt": conversations.sharegpt,
     "alpaca": conversations.alpaca,
     "prompt_completion": conversations.prompt_completion,
+    "openai_preference": pairs.openai,
+    "trl_preference": pairs.trl,
 }
 WHISPERX = "whisperx"
 FORMATS = (*CONVERSATIONS, WHISPERX)
@@ -45,6 +47,8 @@ _MAGIC = {
 }
 
 _SHAPES = (
+    ("openai_preference", ({"preferred_output"}, {"non_preferred_output"})),
+    ("trl_preference", ({"chosen", "rejected"}, {"prompt", "chosen"}, {"prompt", "rejected"})),
     ("openai", ({"messages"},)),
     ("sharegpt", ({"conversations"}, {"conversation"})),
     ("alpaca", ({"instruction", "output"},)),
@@ -53,7 +57,8 @@ _SHAPES = (
 )
 _KNOWN = (
     "messages (OpenAI), conversations (ShareGPT), instruction and output (Alpaca), "
-    "prompt and completion, or segments (WhisperX)"
+    "prompt and completion, segments (WhisperX), or, as pairs, preferred_output and non_preferred_output (OpenAI) or "
+    "chosen and rejected (TRL)"
 )
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?([^`]*)`)?", re.DOTALL)
 
@@ -109,9 +114,6 @@ def is_lesson(data: bytes) -> bool:
 def unknown_format(data: bytes | None) -> Rejected:
     """Say that no format fits, with the fields that the first readable record has."""
     fields = sorted(shown(name) for name in _fields(data or b""))[:12]
-    if {"chosen", "rejected"} <= set(fields):
-        fix = "Upload conversations; preference pairs cannot be trained yet."
-        return Rejected(f"The file holds preference pairs (chosen, rejected). {fix}", code="unknown_format", fix=fix)
     seen = f"The first record has the fields {', '.join(fields)}" if fields else "No record is a JSON object"
     fix = f"Each record needs {_KNOWN}."
     return Rejected(f"The format is not known. {seen}. {fix}", code="unknown_format", fix=fix)

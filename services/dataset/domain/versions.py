@@ -76,6 +76,18 @@ def refuse_nothing_left(examples: int, dropped: Sequence[Dropped]) -> None:
     raise Rejected(f"No example is left to train ({reasons}). {fix}", code="no_examples", fix=fix)
 
 
+def not_alike(format: str, held_out: str) -> Rejected:
+    """Say that one file holds pairs and the other conversations, which one training cannot use both."""
+    fix = "Upload both as preference pairs, to train with the method dpo, or both as conversations."
+    return Rejected(
+        f"The training file is {format} and the validation file {held_out}: one holds preference pairs, the other does "
+        f"not. {fix}",
+        code="mixed_formats",
+        field="validation_file",
+        fix=fix,
+    )
+
+
 class Imported(Struct, frozen=True, kw_only=True, tag="imported"):
     """A version lies ready in the work folder; token counts are of the training split."""
 

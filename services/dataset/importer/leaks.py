@@ -31,7 +31,8 @@ def check(files: Mapping[str, Path], by: str) -> None:
         index.execute("BEGIN")
         for split, path in files.items():
             for row in parquet.read(path):
-                _see(index, Example(_turns.decode(row.messages)).digest, split, row.id)
+                rejected = _turns.decode(row.rejected) if row.rejected else ()
+                _see(index, Example(_turns.decode(row.messages), rejected=rejected).digest, split, row.id)
                 if by == "speaker":
                     _see(index, f"speaker {row.speaker}".encode(), split, row.id)
     finally:

@@ -1,6 +1,6 @@
 """The files of a version: the same examples always give the same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,23 +12,25 @@ ROWS = 1_000
 BYTES = 4 << 20
 """A row group ends after so many rows or so much text: what one read holds in memory."""
 
-SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in Row.__struct_fields__])
+COLUMNS = ("id", "messages", "speaker", "source")
+PAIR_COLUMNS = (*COLUMNS, "rejected")
 
 
 class SplitWriter:
     """Writes one split's examples in row groups."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = COLUMNS) -> None:
         self.path = path
         self.examples = 0
         self._rows: list[Row] = []
         self._held = 0
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["speaker"])
+        self._schema = pa.schema([pa.field(name, pa.string(), nullable=False) for name in columns])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["speaker"])
 
     def add(self, row: Row) -> None:
         """Write an example, now or with its neighbours."""
         self._rows.append(row)
-        self._held += len(row.messages)
+        self._held += len(row.messages) + len(row.rejected)
         self.examples += 1
         if len(self._rows) == ROWS or self._held > BYTES:
             self._flush()
@@ -40,9 +42,9 @@ class SplitWriter:
         self._writer.close()
 
     def _flush(self) -> None:
-        columns = [[getattr(row, name) for row in self._rows] for name in SCHEMA.names]
+        columns = [[getattr(row, name) for row in self._rows] for name in self._schema.names]
         arrays = [pa.array(column, pa.string()) for column in columns]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows, self._held = [], 0
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from contracts.recipes import PAIR_FORMATS
 from libs.errors import Rejected
 from libs.storage import hash_file
 from services.dataset.domain import examples, splits, versions
 from services.dataset.domain.problems import BadRecord, Tally
 from services.dataset.domain.versions import Imported, Manifest, Outcome, Refused, SplitFile
 from services.dataset.importer import leaks
-from services.dataset.importer.parquet import SplitWriter
+from services.dataset.importer.parquet import COLUMNS, PAIR_COLUMNS, SplitWriter
 from services.dataset.importer.reading import Source, open_source
 from services.dataset.importer.spec import Progress, Spec
 from services.dataset.importer.spool import HELD_OUT, MAIN, Spool
@@ -56,6 +57,7 @@ class _Import:
         self.counter = Counter.load(Path(spec.model_dir), spec.max_length)
         self.pace = _Pace(spec, tally, tell)
         self.unit = spec.split.by
+        self.pairs = False
 
     def run(self) -> Imported:
         """Do it all, in the order a reader would."""
@@ -69,10 +71,14 @@ class _Import:
 
     def _read(self) -> str:
         """Read the validation file first, so that what stands in both files is held out. Return the main format."""
+        held_out = ""
         if self.spec.validation:
-            self._read_part(Path(self.spec.validation), HELD_OUT)
+            held_out = self._read_part(Path(self.spec.validation), HELD_OUT)
             versions.refuse_nothing_left(self.spool.count(HELD_OUT), self.tally.dropped)
         found = self._read_part(Path(self.spec.source), MAIN)
+        self.pairs = found in PAIR_FORMATS
+        if held_out and (held_out in PAIR_FORMATS) != self.pairs:
+            raise versions.not_alike(found, held_out)
         if self.spec.validation and self.spec.split.by == "speaker":
             for line in self.spool.leave_speakers_held_out():
                 self.tally.drop("speaker_held_out", line)
@@ -115,7 +121,7 @@ class _Import:
     def _divide(self) -> None:
         plan, spool = self.spec.split, self.spool
         part = HELD_OUT if self.spec.validation else MAIN
-        self.unit = spool.unit(plan, part)
+        self.unit = spool.unit(plan, part, larger="prompt" if self.pairs else "lesson")
         if part == HELD_OUT:
             spool.divide(part, self.unit, splits.proof_of(spool.count(part), plan), rest=splits.VALIDATION)
             spool.place_all(MAIN, self.unit, splits.TRAIN)
@@ -124,11 +130,12 @@ class _Import:
 
     def _write(self) -> dict[str, Path]:
         """Write each split's file, counting the tokens of what trains."""
-        writers = {split: SplitWriter(self.folder / f"{split}.parquet") for split in splits.SPLITS}
+        columns = PAIR_COLUMNS if self.pairs else COLUMNS
+        writers = {split: SplitWriter(self.folder / f"{split}.parquet", columns) for split in splits.SPLITS}
         for split, line, row in self.spool.divided(self.unit):
             writers[split].add(row)
             if split == splits.TRAIN:
-                self.counter.add(row.messages, line, self.tally)
+                self.counter.add(row, line, self.tally)
             self.pace.writing()
         self.spool.close()
         for writer in writers.values():

@@ -51,7 +51,7 @@ SPLIT_OF_EACH = """
     SELECT e.seq, e.line, p.split FROM example e JOIN placed p ON p.part = e.part AND p.name = {name} ORDER BY e.seq
 """
 
-NAME_OF = {"conversation": "hex(digest)", "lesson": "unit", "speaker": "speaker"}
+NAME_OF = {"conversation": "hex(digest)", "lesson": "unit", "prompt": "unit", "speaker": "speaker"}
 """The unit of division, as an expression over ``example``."""
 
 
@@ -62,6 +62,7 @@ class Row(Struct, frozen=True, array_like=True):
     messages: str
     speaker: str
     source: str
+    rejected: str = ""
 
 
 class Spool:
@@ -84,7 +85,15 @@ class Spool:
         if not added.rowcount:
             return int(self._index.execute(PART_OF, (digest,)).fetchone()[0])
         self._file.write(
-            self._encoder.encode(Row(digest.hex(), example.messages, example.speaker, example.source or f"line {line}"))
+            self._encoder.encode(
+                Row(
+                    digest.hex(),
+                    example.messages,
+                    example.speaker,
+                    example.source or f"line {line}",
+                    example.rejected_messages,
+                )
+            )
         )
         self._file.write(b"\n")
         return None
@@ -93,11 +102,14 @@ class Spool:
         """How many examples of a part are kept."""
         return int(self._index.execute(COUNT, (part,)).fetchone()[0])
 
-    def unit(self, plan: SplitPlan, part: int) -> str:
-        """Return what is not torn apart: a speaker, a lesson where the part has enough of them, or a conversation."""
+    def unit(self, plan: SplitPlan, part: int, larger: str = "lesson") -> str:
+        """Return what is not torn apart: a speaker, a conversation, or what is ``larger`` where there is enough of it.
+
+        A lesson is larger than a conversation, and so is a prompt that several pairs answer.
+        """
         lessons = self._index.execute(LESSONS, (part,)).fetchone()[0]
         if plan.by == "conversation" and lessons >= splits.ENOUGH_LESSONS:
-            return "lesson"
+            return larger
         return plan.by
 
     def leave_speakers_held_out(self) -> list[int]:

@@ -9,6 +9,7 @@ from libs.errors import Rejected
 from libs.lm.chat import ChatError, ChatFormat
 from services.dataset.domain.examples import Example
 from services.dataset.domain.problems import BadRecord, Tally
+from services.dataset.importer.spool import Row
 
 
 class Counter:
@@ -38,14 +39,17 @@ class Counter:
                 fix="Bring the turns into an order the model knows: system, then user and assistant in turn.",
             ) from error
 
-    def add(self, messages: str, line: int, tally: Tally) -> None:
-        """Count one example of the training split; warn where cutting leaves nothing to train."""
-        encoded = self.chat.encode(msgspec.json.decode(messages), self.max_length)
-        trained = encoded.trained_tokens
-        self.tokens += len(encoded.ids)
-        self.trained += trained
-        self.truncated += encoded.cut > 0
-        if not trained and encoded.cut_trained:
+    def add(self, row: Row, line: int, tally: Tally) -> None:
+        """Count one example of the training split, of a pair both sides; warn where cutting leaves nothing to train."""
+        sides = [
+            self.chat.encode(msgspec.json.decode(messages), self.max_length)
+            for messages in (row.messages, row.rejected)
+            if messages
+        ]
+        self.tokens += sum(len(each.ids) for each in sides)
+        self.trained += sum(each.trained_tokens for each in sides)
+        self.truncated += any(each.cut for each in sides)
+        if any(each.cut_trained and not each.trained_tokens for each in sides):
             tally.warn(line, _cut_away(self.max_length))
 
     def refuse_nothing_trained(self) -> None:

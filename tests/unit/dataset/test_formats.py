@@ -216,4 +216,3 @@ def test_an_unknown_format_lists_the_fields_it_saw_and_those_it_knows() -> None:
     assert "answer, question" in error.message
     assert "messages" in error.message
     assert "my own words" not in error.message
-    assert "preference pairs" in formats.unknown_format(b'{"chosen": 1, "rejected": 2}').message
