@@ -85,7 +85,9 @@ class RunStageReached(Event, frozen=True, kw_only=True, tag="run.stage_reached.v
 class RunProgressed(Event, frozen=True, kw_only=True, tag="run.progressed.v1"):
     """One look at a training run; lossy, at most twice a second.
 
-    ``loss`` is the mean cross-entropy in nats per trained token of the step.
+    ``loss`` is the mean cross-entropy in nats per trained token of the step; where pairs are learned from, the mean loss
+    of a pair, and ``reward_margin`` and ``reward_accuracy`` say how far, and in what share of them, the preferred reply
+    gained on the other one.
     """
 
     subject: ClassVar[str] = "tel.{tenant}.run.{run_id}.progressed"
@@ -107,6 +109,8 @@ class RunProgressed(Event, frozen=True, kw_only=True, tag="run.progressed.v1"):
     token_accuracy: float | None = None
     eval_loss: float | None = None
     cost: float = 0.0
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
 
 
 class CheckpointCommitted(Event, frozen=True, kw_only=True, tag="run.checkpoint_committed.v1"):

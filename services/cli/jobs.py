@@ -18,7 +18,8 @@ from services.cli.session import Here, Session, app
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 Method = Annotated[
-    Literal["lora", "full"], Parameter(help="train small matrices beside the model, or every weight of it")
+    Literal["lora", "full", "dpo"],
+    Parameter(help="train small matrices beside the model, or every weight of it; dpo: a LoRA on preference pairs"),
 ]
 Priority = Literal["high", "medium", "low"]
 Limit = Annotated[str, Parameter(help="longest training, such as 150, 30m or 2h; it ends early rather than late")]
@@ -164,7 +165,9 @@ def _require_preset(name: str) -> None:
 
 def _overrides(method: str, epochs: int | None, time_limit: str, budget: float | None = None) -> Json:
     changed: dict[str, Any] = {}
-    if method != "lora":
+    if method == "dpo":
+        changed["method"] = {"type": method}
+    elif method != "lora":
         changed["training"] = method
     if epochs is not None:
         changed["hyperparameters"] = {"n_epochs": epochs}

@@ -4,7 +4,7 @@ import msgspec
 
 from contracts.recipes import Recipe
 from libs.db import Transaction
-from services.scheduler.domain.estimate import Calibration, Device
+from services.scheduler.domain.estimate import Calibration, Device, learned_as
 
 CALIBRATION = """
     SELECT runs, log_ratio, spread, start_up, memory_ratio
@@ -62,4 +62,4 @@ async def keep_calibration(tx: Transaction, recipe: Recipe, device: Device, lear
 
 def learned_under(recipe: Recipe, device: Device) -> tuple[str, str, str, str]:
     """Return what a calibration is kept under: model, method, kind of device and precision."""
-    return recipe.base_model, recipe.method, device.kind, device.precision
+    return recipe.base_model, learned_as(recipe), device.kind, device.precision

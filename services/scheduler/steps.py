@@ -31,7 +31,7 @@ from services.scheduler.domain.job import Job, News, Queued
 from services.scheduler.domain.job_states import HOPELESS, ON_DEVICE, Move, State, move_on
 from services.scheduler.domain.plan import Plan, plan, planned_again, too_dear, too_large
 from services.scheduler.domain.queue import making_way, more_urgent_than, turns
-from services.scheduler.domain.recipe import for_data, refusal_of, wished
+from services.scheduler.domain.recipe import for_data, refusal_of, wished, wrong_kind
 from services.scheduler.domain.remedies import MEND, instead, other_data, other_settings
 
 
@@ -64,9 +64,12 @@ async def fail(tx: Transaction, job: Job, move: Move, reason: str, message: str,
 async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate: Rate) -> None:
     """Put a job where its age and priority belong, with what it will take on the device it is likely to get.
 
-    One that comes for the first time, and that no device there ever was could hold, fails if it can be made smaller.
+    One that comes for the first time fails if its method does not learn from such data, if no device there ever was
+    could hold it and it can be made smaller, or if its budget pays for nothing.
     """
     asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
+    if not job.asked and (refusal := wrong_kind(asked, ready.format)):
+        return await fail(tx, job, HOPELESS, refusal.code, refusal.message, instead(refusal))
     likely = await planned_for(tx, job, asked, ready, await queries_devices.likely_device(tx), rate)
     if not job.asked and (refusal := await _hopeless(tx, likely, job.wish.overrides.budget)):
         return await fail(tx, job, HOPELESS, refusal.code, refusal.message, instead(refusal))
@@ -215,10 +218,17 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
             field="dataset_id",
         )
     asked = for_data(recipe, question.overrides, news.train_examples)
+<<<<<<< HEAD
     device, budget = await queries_devices.likely_device(tx), question.overrides.budget
     learned = await queries_estimates.calibration(tx, asked, device)
     found = plan(asked, data_of(news), device, learned, rate, budget)
     if refusal := await _hopeless(tx, found, budget):
+=======
+    if refusal := wrong_kind(asked, news.format):
+        raise refusal
+    found = await planned(tx, asked, news, await queries_devices.likely_device(tx), rate)
+    if refusal := too_large(found, await queries_devices.largest_memory(tx)):
+>>>>>>> bef5ac2 (Train a LoRA on preference pairs, and refuse a method that does not learn from such data)
         raise refusal
     return found
 

@@ -117,6 +117,8 @@ class Control:
                 token_accuracy=seen.token_accuracy,
                 eval_loss=seen.eval_loss,
                 cost=cost,
+                reward_margin=seen.reward_margin,
+                reward_accuracy=seen.reward_accuracy,
             )
         )
 

@@ -43,7 +43,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 def plan(job: Failed, asked: Overrides, training_file: str | None, *, with_fix: bool) -> Plan:
     """Decide what the new job is; ``with_fix`` applies the fix under what was asked."""
     fix = (job.remedy and job.remedy.overrides if with_fix else None) or Overrides()
-    before, wanted = _by_rate(job.overrides, job.preset), _by_rate(asked, job.preset)
+    before, wanted = _by_rate(job.overrides, job), _by_rate(asked, job)
     after = merged(merged(before, fix), wanted)
     because = dict.fromkeys(_chosen(fix), job.remedy.sentence if job.remedy else ASKED)
     because |= dict.fromkeys(_chosen(wanted), ASKED)
@@ -81,12 +81,12 @@ def merged(below: Overrides, above: Overrides) -> Overrides:
     return msgspec.structs.replace(below, **_chosen(above))
 
 
-def _by_rate(overrides: Overrides, preset_name: str) -> Overrides:
+def _by_rate(overrides: Overrides, job: Failed) -> Overrides:
     """Write a multiplier of the preset's learning rate as the rate it means, so that two can be compared."""
-    preset = preset_named(preset_name)
+    preset = preset_named(job.preset)
     if overrides.learning_rate_multiplier is None or preset is None:
         return overrides
-    rate = preset.rate_for(overrides.method) * overrides.learning_rate_multiplier
+    rate = preset.rate_for(job.overrides.method, job.overrides.objective) * overrides.learning_rate_multiplier
     return msgspec.structs.replace(overrides, learning_rate=rate, learning_rate_multiplier=None)
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from contracts.jobs import Remedy
+from contracts.jobs import Overrides, Remedy
 from contracts.recipes import Recipe, preset_named
 from services.gateway.domain import wire
 from services.gateway.domain.checkpoints import checkpoint_name
 from services.gateway.domain.statuses import Row, stage_of
 from services.gateway.domain.uploads import status_of
-from services.gateway.domain.wishes import WishedHyperparameters
+from services.gateway.domain.wishes import DPO, WishedPairing
 
 PARAM_OF_REASON = {
     "bad_data": "training_file",
@@ -102,7 +102,7 @@ def job_of(row: Row) -> wire.Job:
         validation_file=row["validation_file"],
         trained_tokens=row["trained_tokens"],
         hyperparameters=hyperparameters,
-        method=wire.Method(supervised=wire.Supervised(hyperparameters=hyperparameters)),
+        method=_method(row, hyperparameters),
         error=_job_error(row),
         seed=row["seed"],
         estimated_finish=_estimated_finish(row),
@@ -222,7 +222,7 @@ def _details(row: Row) -> wire.JobDetails:
 
 
 def _hyperparameters(row: Row) -> wire.Hyperparameters:
-    asked = msgspec.json.decode(row["asked"], type=WishedHyperparameters)
+    asked = msgspec.json.decode(row["asked"], type=WishedPairing)
     if row["recipe"] is None:
         return wire.Hyperparameters(
             n_epochs=asked.n_epochs or "auto",
@@ -239,7 +239,19 @@ def _hyperparameters(row: Row) -> wire.Hyperparameters:
 
 def _multiplier(recipe: Recipe, preset_name: str) -> float:
     preset = preset_named(preset_name)
-    return round(recipe.learning_rate / preset.learning_rate, 6) if preset else 1.0
+    return round(recipe.learning_rate / preset.rate_for(recipe.method, recipe.objective), 6) if preset else 1.0
+
+
+def _method(row: Row, three: wire.Hyperparameters) -> wire.Method:
+    """Tell back how the model is taught, with what was asked for until the recipe is decided."""
+    asked = msgspec.json.decode(row["overrides"], type=Overrides)
+    if asked.objective != DPO:
+        return wire.Method(supervised=wire.Supervised(hyperparameters=three))
+    recipe = row["recipe"] and msgspec.json.decode(row["recipe"], type=Recipe)
+    pairing = wire.PairingHyperparameters(
+        **msgspec.structs.asdict(three), beta=recipe.beta if recipe else asked.beta or "auto"
+    )
+    return wire.Method(type=DPO, dpo=wire.Dpo(hyperparameters=pairing))
 
 
 def _job_error(row: Row) -> wire.JobError | None:

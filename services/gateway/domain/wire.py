@@ -107,11 +107,24 @@ class Supervised(Struct, kw_only=True):
     hyperparameters: Hyperparameters
 
 
-class Method(Struct, kw_only=True):
-    """How the model is taught: always by examples of good replies."""
+class PairingHyperparameters(Hyperparameters, kw_only=True):
+    """The same three, and how strongly dpo holds the model to its base."""
 
-    supervised: Supervised
-    type: Literal["supervised"] = "supervised"
+    beta: float | Auto = "auto"
+
+
+class Dpo(Struct, kw_only=True):
+    """The settings of direct preference optimisation."""
+
+    hyperparameters: PairingHyperparameters
+
+
+class Method(Struct, kw_only=True):
+    """How the model is taught: by examples of good replies, or by pairs of a preferred reply and another (dpo)."""
+
+    type: Literal["supervised", "dpo"] = "supervised"
+    supervised: Supervised | UnsetType = UNSET
+    dpo: Dpo | UnsetType = UNSET
 
 
 class JobError(Struct, kw_only=True):

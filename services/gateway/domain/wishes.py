@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.datasets import SplitPlan
 from contracts.jobs import Overrides
-from contracts.recipes import PRESETS, SHIPPED_MODEL, Preset, preset_named
+from contracts.recipes import OBJECTIVES, PRESETS, SHIPPED_MODEL, Preset, preset_named
 from libs.errors import Rejected
 from services.gateway.domain.purposes import LONGEST, SHORTEST, Purpose
 
@@ -18,6 +18,7 @@ Auto = Literal["auto"]
 Epochs = Annotated[int, Meta(ge=1, le=50)]
 BatchSize = Annotated[int, Meta(ge=1, le=256)]
 Multiplier = Annotated[float, Meta(gt=0, le=100)]
+Beta = Annotated[float, Meta(gt=0, le=2)]
 TimeLimit = Annotated[float, Meta(ge=10, le=86_400)]
 Budget = Annotated[float, Meta(gt=0, le=1_000_000)]
 MaxLength = Annotated[int, Meta(ge=16, le=131_072)]
@@ -47,12 +48,24 @@ class WishedSupervised(Wish, frozen=True, kw_only=True):
     hyperparameters: WishedHyperparameters | None = None
 
 
+class WishedPairing(WishedHyperparameters, frozen=True, kw_only=True):
+    """The same three, and how strongly dpo holds the model to its base."""
+
+    beta: Beta | Auto | None = None
+
+
+class WishedDpo(Wish, frozen=True, kw_only=True):
+    """Settings of direct preference optimisation."""
+
+    hyperparameters: WishedPairing | None = None
+
+
 class WishedMethod(Wish, frozen=True, kw_only=True):
-    """How to teach. ``dpo`` and ``reinforcement`` are known names that this version cannot do."""
+    """How to teach. ``reinforcement`` is a known name that this version cannot do."""
 
     type: str
     supervised: WishedSupervised | None = None
-    dpo: dict[str, Any] | None = None
+    dpo: WishedDpo | None = None
     reinforcement: dict[str, Any] | None = None
 
 
@@ -148,6 +161,7 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     budget: Budget | None = None
     max_length: MaxLength | None = None
     training: Training | None = None
+    method: WishedMethod | None = None
 
 
 class WishedSplit(Wish, frozen=True, kw_only=True):
@@ -182,6 +196,7 @@ class AskWish(Wish, frozen=True, kw_only=True):
 def overrides_of(wish: JobWish | EstimateWish | RetryWish) -> Overrides:
     """Return what a person changed of the preset."""
     asked = asked_hyperparameters(wish)
+    method = None if isinstance(wish, RetryWish) else wish.method
     return Overrides(
         epochs=_number(asked.n_epochs),
         batch_size=_number(asked.batch_size),
@@ -192,15 +207,17 @@ def overrides_of(wish: JobWish | EstimateWish | RetryWish) -> Overrides:
         method=None if isinstance(wish, RetryWish) else wish.training,
         max_length=wish.max_length,
         budget=wish.budget,
+        objective=method.type if method else None,
+        beta=_number(asked.beta) if isinstance(asked, WishedPairing) else None,
     )
 
 
 def asked_hyperparameters(wish: JobWish | EstimateWish | RetryWish) -> WishedHyperparameters:
     """Return OpenAI's three from where they are: ``method`` first, else the older field."""
-    if isinstance(wish, JobWish) and wish.method and wish.method.supervised:
-        inner = wish.method.supervised.hyperparameters
-        if inner is not None:
-            return inner
+    method = None if isinstance(wish, RetryWish) else wish.method
+    settings = method and (method.dpo if method.type == DPO else method.supervised)
+    if settings and settings.hyperparameters is not None:
+        return settings.hyperparameters
     return wish.hyperparameters or WishedHyperparameters()
 
 
@@ -209,13 +226,12 @@ NOT_OFFERED = {
 }
 """Fields that people try and this version does not honour, and what to do instead."""
 
-SUPERVISED = "supervised"
+SUPERVISED, DPO = OBJECTIVES
 
 
 def check_job(wish: JobWish) -> None:
     """Refuse what this version cannot do, and two wishes that contradict each other."""
-    if wish.method:
-        _check_method(wish.method)
+    check_method(wish)
     if wish.integrations:
         raise Rejected(
             "No tracker can be connected to a job. Leave integrations out; the figures are at …/metrics, and in the "
@@ -226,21 +242,33 @@ def check_job(wish: JobWish) -> None:
     check_overrides(overrides_of(wish))
 
 
-def _check_method(method: WishedMethod) -> None:
-    """Refuse a method the trainer does not know, and settings of another method than the one that is named."""
-    if method.type != SUPERVISED:
+def check_method(wish: JobWish | EstimateWish) -> None:
+    """Refuse a method the trainer does not know, and settings that do not belong to the one that is named."""
+    method = wish.method
+    if method is None:
+        return
+    if method.type not in OBJECTIVES:
         raise Rejected(
-            f"The method {method.type[:100]!r} is not available: models learn here from examples of good replies.",
+            f"The method {method.type[:100]!r} is not available: models learn here from examples of good replies, or "
+            "from pairs of a preferred reply and another.",
             code="unsupported_method",
             field="method.type",
-            fix="Send method.type=supervised or leave method out; of preference pairs, upload the preferred replies.",
+            fix="Send method.type=supervised (or leave method out) or method.type=dpo.",
         )
-    other = next((name for name in ("dpo", "reinforcement") if getattr(method, name) is not None), None)
+    others = (name for name in (*OBJECTIVES, "reinforcement") if name != method.type)
+    other = next((name for name in others if getattr(method, name) is not None), None)
     if other is not None:
         raise Rejected(
-            f"method.{other} is set though method.type is supervised. Leave it out.",
+            f"method.{other} is set though method.type is {method.type}. Leave it out.",
             code="contradiction",
             field=f"method.{other}",
+        )
+    if method.type == DPO and wish.training == "full":
+        raise Rejected(
+            "Preference pairs train a LoRA only: the base model beside it says what the tuned one is compared with. "
+            "Leave training out.",
+            code="unsupported_method",
+            field="training",
         )
 
 

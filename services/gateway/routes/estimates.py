@@ -5,7 +5,7 @@ from litestar.params import JSONBody
 
 from contracts.jobs import EstimateJob, JobEstimated
 from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings
-from services.gateway.domain.wishes import EstimateWish, chosen_model, chosen_preset, overrides_of
+from services.gateway.domain.wishes import EstimateWish, check_method, chosen_model, chosen_preset, overrides_of
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.questions import ask
@@ -26,6 +26,7 @@ async def create_estimate(
 ) -> JobEstimated:
     """Estimate time, cost and memory of a job on a dataset, before it is submitted."""
     preset = chosen_preset(data.preset)
+    check_method(data)
     async with db.transaction(caller.tenant) as tx:
         dataset = await the_dataset(tx, data.dataset, "dataset")
     question = EstimateJob(

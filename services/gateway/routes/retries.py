@@ -184,9 +184,9 @@ def _failed(row: Record) -> retries.Failed:
 def _shown(overrides: Overrides, preset: str) -> wishes.WishedHyperparameters:
     """Say overrides in OpenAI's three, for clients that know no others."""
     rate = overrides.learning_rate
-    chosen = wishes.chosen_preset(preset)
+    usual = wishes.chosen_preset(preset).rate_for(overrides.method, overrides.objective)
     return wishes.WishedHyperparameters(
         n_epochs=overrides.epochs,
         batch_size=overrides.batch_size,
-        learning_rate_multiplier=None if rate is None else round(rate / chosen.rate_for(overrides.method), 6),
+        learning_rate_multiplier=None if rate is None else round(rate / usual, 6),
     )

@@ -4,7 +4,7 @@ The first estimate on a kind of machine rests on arithmetic: a LoRA step costs a
 parameter and token (forward, and backward without the base's weight gradients), done at a share
 of the matrix-multiply speed the device measured. Every finished run then corrects it: what is
 learned is the *ratio* of real to calculated seconds, so it carries over to other data, ranks and
-speeds of the same kind of device.
+speeds of the same kind of device. A pair of replies is two conversations, each also read once by the base model.
 """
 
 import math
@@ -129,7 +129,7 @@ def tokens_of(recipe: Recipe, data: Data) -> int:
 def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Estimate:
     """Estimate a training on one device."""
     tokens = tokens_of(recipe, data)
-    seconds = calculated_seconds(recipe.base_model, tokens, device, recipe.method) * math.exp(learned.log_ratio)
+    seconds = calculated_seconds(recipe.base_model, tokens, device, learned_as(recipe)) * math.exp(learned.log_ratio)
     factor = math.exp(NINE_IN_TEN * learned.spread)
     return Estimate(
         seconds=seconds,
@@ -144,12 +144,20 @@ def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, r
 
 
 def calculated_seconds(base_model: str, tokens: int, device: Device, method: str = "lora") -> float:
-    """Return the seconds of training before anything was learned: 4·N·tokens ÷ (FLOP/s × efficiency), or 6·N."""
+    """Return the seconds of training before anything was learned: 4·N·tokens ÷ (FLOP/s × efficiency).
+
+    6·N where every weight has a gradient, and where the base model reads all that is learned from (dpo).
+    """
     model = known(base_model)
     measured = FLOAT32_EFFICIENCY if device.precision == "float32" else HALF_EFFICIENCY
     efficiency = min(MOST_EFFICIENCY, measured * model.hidden / MEASURED_HIDDEN)
-    passes = 6 if method == "full" else 4
+    passes = 4 if method == "lora" else 6
     return passes * model.parameters * tokens / (device.flops * efficiency)
+
+
+def learned_as(recipe: Recipe) -> str:
+    """Return what is counted and learned apart: a LoRA's training, a whole model's, or one on pairs."""
+    return recipe.objective if recipe.objective == "dpo" else recipe.method
 
 
 def calculated_memory(recipe: Recipe, data: Data, device: Device) -> float:
@@ -170,7 +178,7 @@ def learn(known_so_far: Calibration, run: Observed, recipe: Recipe, data: Data, 
     """
     if not (run.tokens and run.train_seconds):
         return known_so_far
-    calculated = calculated_seconds(recipe.base_model, run.tokens, device, recipe.method)
+    calculated = calculated_seconds(recipe.base_model, run.tokens, device, learned_as(recipe))
     observed = math.log(run.train_seconds / calculated)
     weight = max(NEWEST_WEIGHT, 1 / (known_so_far.runs + 1))
     memory = (
@@ -203,4 +211,5 @@ def _activations(model: BaseModel, width: int) -> int:
 
 def _largest_pass(recipe: Recipe, data: Data) -> int:
     mean = data.train_tokens / max(data.train_examples, 1)
-    return max(MICRO_BATCH_TOKENS, min(recipe.max_length, round(LONGEST_TO_MEAN * mean)))
+    longest = recipe.max_length * (2 if recipe.objective == "dpo" else 1)
+    return max(MICRO_BATCH_TOKENS, min(longest, round(LONGEST_TO_MEAN * mean)))

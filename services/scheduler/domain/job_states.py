@@ -74,7 +74,7 @@ def recipe_refused(run_id: str | None, fact: Event) -> bool:
 
 
 def decided_by_plan(run_id: str | None, fact: Event) -> bool:
-    """No fact says whether a job fits a device and its budget; who has counted takes the move by its name."""
+    """No fact says whether a job fits its data, a device and its budget; who has looked takes the move by its name."""
     return False
 
 
@@ -89,7 +89,8 @@ class Move(Struct, frozen=True):
 
 
 HOPELESS = Move(frozenset({State.VALIDATING}), DatasetReady, State.FAILED, JobFailed, decided_by_plan)
-"""No device there ever was could hold it with every weight trained, or its budget pays for no training at all."""
+"""Its method does not learn from such data, no device there ever was could hold it with every weight trained, or its
+budget pays for no training at all."""
 
 MOVES: tuple[Move, ...] = (
     Move(frozenset({State.UNKNOWN}), JobSubmitted, State.VALIDATING),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from contracts.jobs import EstimateJob, JobSubmitted, Overrides
-from contracts.recipes import METHODS, PRESETS, Preset, Recipe, preset_named
+from contracts.recipes import DPO_BETA, METHODS, OBJECTIVES, PAIR_FORMATS, PRESETS, Preset, Recipe, preset_named
 from libs.errors import Rejected
 from libs.lm.models import UnknownModel, known
 from services.scheduler.domain.queue import PRIORITIES
@@ -18,6 +18,10 @@ STEPS_WANTED_PER_EPOCH = 32
 LARGEST_BATCH = 16
 LONGEST_EXAMPLE = 2048
 DEFAULT_SEED = 42
+
+
+DROPOUT = {"supervised": 0.05, "dpo": 0.0}
+"""Pairs are compared with what the base model makes of them, which noise in one of the two would blur."""
 
 
 class Range(NamedTuple):
@@ -37,6 +41,7 @@ RANGES: dict[str, Range] = {
     "time_limit": Range(10, 86_400, " seconds"),
     "max_length": Range(16, 131_072, " tokens"),
     "budget": Range(0.000001, 1_000_000),
+    "beta": Range(1e-6, 2),
 }
 
 
@@ -45,16 +50,20 @@ def wished(wish: JobSubmitted | EstimateJob) -> Recipe:
     preset = _preset(wish.preset)
     _check_ranges(wish.overrides)
     rank = wish.overrides.rank or preset.rank
+    objective = _objective(wish.overrides)
     return Recipe(
         base_model=wish.base_model,
         method=_method(wish.overrides),
         rank=rank,
         alpha=2 * rank,
+        dropout=DROPOUT[objective],
         learning_rate=_learning_rate(preset, wish.overrides),
         epochs=wish.overrides.epochs or preset.epochs,
         max_length=min(wish.overrides.max_length or LONGEST_EXAMPLE, _context(wish.base_model)),
         seed=wish.seed if isinstance(wish, JobSubmitted) else DEFAULT_SEED,
         time_limit=wish.overrides.time_limit or preset.time_limit,
+        objective=objective,
+        beta=wish.overrides.beta or DPO_BETA,
     )
 
 
@@ -116,6 +125,53 @@ def _method(overrides: Overrides) -> str:
     return method
 
 
+def _objective(overrides: Overrides) -> str:
+    """Return what teaches the model; ``Rejected`` for settings that do not go with it."""
+    objective = overrides.objective or OBJECTIVES[0]
+    if objective not in OBJECTIVES:
+        raise Rejected(
+            f"There is no objective {objective!r} to train for.",
+            code="unknown_method",
+            field="method.type",
+            fix=f"Choose one of: {', '.join(OBJECTIVES)}.",
+        )
+    if objective == "dpo" and overrides.method == "full":
+        raise Rejected(
+            "Preference pairs train a LoRA only: the base model beside it says what the tuned one is compared with.",
+            code="unsupported_method",
+            field="training",
+            fix="Leave training out.",
+        )
+    if objective != "dpo" and overrides.beta is not None:
+        raise Rejected(
+            "beta is set though the method is not dpo, the only one that has it.",
+            code="contradiction",
+            field="beta",
+            fix="Leave beta out, or choose the method dpo.",
+        )
+    return objective
+
+
+def wrong_kind(recipe: Recipe, format: str) -> Rejected | None:
+    """Return why a recipe cannot learn from a dataset of this format, with the method that can, or ``None``."""
+    pairs = format in PAIR_FORMATS
+    if pairs == (recipe.objective == "dpo"):
+        return None
+    if pairs:
+        return Rejected(
+            "The file holds preference pairs, and the method supervised learns from conversations.",
+            code="wrong_method",
+            field="method.type",
+            fix="Submit it with the method dpo (method.type=dpo, or `woodshed train FILE --method dpo`).",
+        )
+    return Rejected(
+        "The file holds conversations, and the method dpo learns from preference pairs.",
+        code="wrong_method",
+        field="method.type",
+        fix="Submit it with the method supervised (leave method out), or upload pairs of replies.",
+    )
+
+
 def _check_ranges(overrides: Overrides) -> None:
     for name, (low, high, unit) in RANGES.items():
         value = getattr(overrides, name)
@@ -137,7 +193,8 @@ def _learning_rate(preset: Preset, overrides: Overrides) -> float:
             field="learning_rate",
             fix="Send one of the two.",
         )
-    rate = overrides.learning_rate or preset.rate_for(overrides.method) * (overrides.learning_rate_multiplier or 1.0)
+    usual = preset.rate_for(overrides.method, overrides.objective)
+    rate = overrides.learning_rate or usual * (overrides.learning_rate_multiplier or 1.0)
     low, high, _ = RANGES["learning_rate"]
     if not low <= rate <= high:
         raise Rejected(
@@ -145,7 +202,7 @@ def _learning_rate(preset: Preset, overrides: Overrides) -> float:
             "outside what can be trained.",
             code="out_of_range",
             field="learning_rate_multiplier",
-            fix=f"Choose a multiplier between {low / preset.learning_rate:g} and {high / preset.learning_rate:g}.",
+            fix=f"Choose a multiplier between {low / usual:g} and {high / usual:g}.",
         )
     return rate
 

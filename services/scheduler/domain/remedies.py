@@ -21,8 +21,15 @@ def lora_instead(refusal: Rejected) -> Remedy:
 
 
 def instead(refusal: Rejected) -> Remedy:
-    """The plan can be carried out nowhere: train fewer weights, or spend more."""
+    """The plan can be carried out nowhere: train fewer weights, choose the other method, or spend more."""
+    if refusal.code == "wrong_method":
+        return other_method(refusal)
     return lora_instead(refusal) if refusal.code == "too_large" else other_settings(refusal)
+
+
+def other_method(refusal: Rejected) -> Remedy:
+    """The method does not learn from such data: submit it with the one that does, or retry with other data."""
+    return Remedy(kind="change_data", title="Choose the other method", sentence=refusal.fix or refusal.message)
 
 
 def other_data(news: DatasetRefused) -> Remedy:

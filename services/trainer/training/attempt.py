@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
+from contracts.recipes import Recipe
 from libs.lm.chat import ChatFormat
 from libs.lm.models import DamagedModel, record_of
 from services.trainer.training import checkpoints, metrics
 from services.trainer.training.channel import Channel
 from services.trainer.training.checkpoints import WEIGHTS, BadCheckpoint, Manifest
-from services.trainer.training.data import Example, NothingToLearn, Split, read_split
+from services.trainer.training.data import Example, NothingToLearn, Split, read_pairs, read_split
 from services.trainer.training.gang import ALONE, Gang
 from services.trainer.training.hardware import dtype_for, tokens_for
 from services.trainer.training.plan import Plan, steps_an_epoch, steps_of, warmup_of
@@ -35,11 +36,11 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     began = time.monotonic()
     channel.stage("preprocessing")
     chat = ChatFormat.load(Path(spec.model_dir))
-    train = read_split(Path(spec.train), chat, spec.recipe.max_length)
+    train = _read(Path(spec.train), chat, spec.recipe)
     validation = _validation(spec, chat)
     manifest = manifest_of(spec, train)
     plan = _plan(spec, manifest, len(train.examples))
-    channel.stage("loading_model", _says(train))
+    channel.stage("loading_model", _says(train, spec.recipe))
     stop_asked = gang.agree(stop_asked)
     tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked, gang)
     if spec.seconds_left:
@@ -77,7 +78,7 @@ def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
         total_steps=steps_of(spec.recipe, len(train.examples)),
         data=train.fingerprint,
         model_revision=revision,
-        recipe=hashlib.sha256(msgspec.json.encode(spec.recipe, order="deterministic")).hexdigest(),
+        recipe=_hash_of(spec.recipe),
         threads=spec.threads,
         dtype=dtype_for(spec.device),
         device=spec.device.partition(":")[0],
@@ -123,7 +124,7 @@ def _validation(spec: AttemptSpec, chat: ChatFormat) -> list[Example]:
     if spec.validation is None:
         return []
     try:
-        examples = read_split(Path(spec.validation), chat, spec.recipe.max_length).examples
+        examples = _read(Path(spec.validation), chat, spec.recipe).examples
     except NothingToLearn:
         return []
     kept: list[Example] = []
@@ -136,9 +137,23 @@ def _validation(spec: AttemptSpec, chat: ChatFormat) -> list[Example]:
     return kept
 
 
-def _says(train: Split) -> str:
+def _read(path: Path, chat: ChatFormat, recipe: Recipe) -> Split:
+    read = read_pairs if recipe.objective == "dpo" else read_split
+    return read(path, chat, recipe.max_length)
+
+
+def _hash_of(recipe: Recipe) -> str:
+    """Name a recipe by its content; one that knows no pairs has the name it had before there were any."""
+    fields = msgspec.to_builtins(recipe)
+    if recipe.objective == "supervised":
+        del fields["objective"], fields["beta"]
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
+
+
+def _says(train: Split, recipe: Recipe) -> str:
+    what = "pairs" if recipe.objective == "dpo" else "conversations"
     left_out = f", {train.dropped} left out, {train.cut} tokens cut" if train.dropped or train.cut else ""
-    return f"{len(train.examples)} conversations, {train.tokens} tokens, {train.trained_tokens} taught{left_out}"
+    return f"{len(train.examples)} {what}, {train.tokens} tokens, {train.trained_tokens} taught{left_out}"
 
 
 def _build(

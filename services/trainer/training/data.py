@@ -22,10 +22,14 @@ class NothingToLearn(ValueError):
 
 
 class Example(Struct, frozen=True):
-    """One conversation: token ids and labels (-100 where nothing is taught), of equal length."""
+    """One conversation: token ids and labels (-100 where nothing is taught), of equal length.
+
+    A pair is two, one after the other: with the preferred reply, and from ``second`` on with the rejected one.
+    """
 
     ids: list[int]
     labels: list[int]
+    second: int = 0
 
 
 class Split(Struct, frozen=True, kw_only=True):
@@ -44,16 +48,27 @@ class Split(Struct, frozen=True, kw_only=True):
         """The sha256 of ids and labels in order."""
         digest = hashlib.sha256()
         for each in self.examples:
-            digest.update(array("q", [len(each.ids), *each.ids, *each.labels]).tobytes())
+            halves = [each.second] if each.second else []
+            digest.update(array("q", [len(each.ids), *halves, *each.ids, *each.labels]).tobytes())
         return digest.hexdigest()
 
 
 class Row(Struct, frozen=True):
-    """Whole examples side by side for one forward pass. ``positions`` start at 0 with every example."""
+    """Whole examples side by side for one forward pass. ``positions`` start at 0 with every conversation."""
 
     ids: list[int]
     labels: list[int]
     positions: list[int]
+
+    @property
+    def taught(self) -> int:
+        """How many tokens are taught."""
+        return sum(label != -100 for label in self.labels)
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs these are, if they are: two conversations each."""
+        return self.positions.count(0) // 2
 
 
 def read_split(path: Path, chat: ChatFormat, max_length: int) -> Split:
@@ -78,6 +93,32 @@ def read_split(path: Path, chat: ChatFormat, max_length: int) -> Split:
     )
 
 
+def read_pairs(path: Path, chat: ChatFormat, max_length: int) -> Split:
+    """Encode a Parquet split of preference pairs (``messages`` end with one reply, ``rejected`` with the other).
+
+    A pair of which cutting leaves no reply, or the same of both, is dropped; ``NothingToLearn`` when all are.
+    """
+    table = parquet.read_table(path, columns=["messages", "rejected"])
+    encoded = [
+        (chat.encode(_messages(good), max_length), chat.encode(_messages(bad), max_length))
+        for good, bad in zip(table["messages"].to_pylist(), table["rejected"].to_pylist(), strict=True)
+    ]
+    kept = [(good, bad) for good, bad in encoded if good.trained_tokens and bad.trained_tokens and good.ids != bad.ids]
+    if not kept:
+        raise NothingToLearn(
+            f"None of the {len(encoded)} pairs of {path.name} holds two replies that differ within the first "
+            f"{max_length} tokens, so training would teach nothing. Shorten what is asked, or raise the recipe's "
+            "max_length."
+        )
+    return Split(
+        examples=[Example(good.ids + bad.ids, good.labels + bad.labels, len(good.ids)) for good, bad in kept],
+        tokens=sum(len(each.ids) for pair in kept for each in pair),
+        trained_tokens=sum(each.trained_tokens for pair in kept for each in pair),
+        cut=sum(each.cut for pair in encoded for each in pair),
+        dropped=len(encoded) - len(kept),
+    )
+
+
 def pack(examples: Sequence[Example], capacity: int) -> list[Row]:
     """Put examples into rows of at most ``capacity`` tokens, longest first into the first row with room.
 
@@ -98,11 +139,18 @@ def pack(examples: Sequence[Example], capacity: int) -> list[Row]:
 
 
 def _row(examples: Sequence[Example]) -> Row:
+    conversations = [(each.ids[part], each.labels[part]) for each in examples for part in _parts(each)]
     return Row(
-        ids=[token for each in examples for token in each.ids],
-        labels=[label for each in examples for label in (-100, *each.labels[1:])],
-        positions=[position for each in examples for position in range(len(each.ids))],
+        ids=[token for ids, _ in conversations for token in ids],
+        labels=[label for _, labels in conversations for label in (-100, *labels[1:])],
+        positions=[position for ids, _ in conversations for position in range(len(ids))],
     )
+
+
+def _parts(example: Example) -> list[slice]:
+    """Where the conversations of an example lie in it: one, or the two of a pair."""
+    end = len(example.ids)
+    return [slice(0, example.second), slice(example.second, end)] if example.second else [slice(0, end)]
 
 
 def _messages(cell: str) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ class ReplyLoss(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         """Project, score and differentiate chunk by chunk."""
         total = hidden.new_zeros((), dtype=torch.float32)
         right = labels.new_zeros(())
-        given, head = (_product_format(each) for each in (hidden, weight))
+        given, head = (product_format(each) for each in (hidden, weight))
         slopes = torch.empty_like(hidden)
         head_slopes = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for at in range(0, len(labels), CHUNK):
@@ -55,7 +55,8 @@ class ReplyLoss(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         return (hidden * slopes[0]).to(hidden.dtype), None if head is None else head * slopes[0], None
 
 
-def _product_format(value: Tensor) -> Tensor:
+def product_format(value: Tensor) -> Tensor:
+    """Return what products are to be made of: in autocast's format where that is on."""
     kind = value.device.type
     return value.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else value
 
@@ -66,6 +67,12 @@ def row_loss(model: Any, row: Row) -> tuple[Tensor, Tensor]:
     ``model`` is a Hugging Face causal language model, in PEFT or bare. Without an attention mask and with positions
     that start anew, transformers keeps packed neighbours apart by a block-diagonal causal mask.
     """
+    total, right = ReplyLoss.apply(*before_the_head(model, row))
+    return total, right
+
+
+def before_the_head(model: Any, row: Row) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the hidden states (n, d) that a row's n taught tokens are guessed from, the head's weight, the tokens."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     device = causal.device
     ids = torch.tensor([row.ids], device=device)
@@ -73,5 +80,4 @@ def row_loss(model: Any, row: Row) -> tuple[Tensor, Tensor]:
     labels = torch.tensor(row.labels[1:], device=device)
     hidden = causal.base_model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0, :-1]
     taught = labels != -100
-    total, right = ReplyLoss.apply(hidden[taught], causal.get_output_embeddings().weight, labels[taught])
-    return total, right
+    return hidden[taught], causal.get_output_embeddings().weight, labels[taught]

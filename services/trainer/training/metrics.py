@@ -13,7 +13,11 @@ FILE = "metrics.csv"
 
 
 class Point(Struct, frozen=True, kw_only=True):
-    """One optimiser step. Losses in nats a taught token; ``tokens`` and ``trained_tokens`` since step 0."""
+    """One optimiser step. Losses in nats a taught token, or a pair; ``tokens`` and ``trained_tokens`` since step 0.
+
+    Rewards are there only where pairs are learned from: how far the preferred reply gained on the other one since the
+    base model, in nats × beta, and the share of pairs in which it gained at all.
+    """
 
     step: int
     train_loss: float
@@ -23,14 +27,21 @@ class Point(Struct, frozen=True, kw_only=True):
     token_accuracy: float
     tokens: int
     trained_tokens: int
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
+
+
+REWARDS = ("reward_margin", "reward_accuracy")
 
 
 def write(folder: Path, points: list[Point]) -> None:
-    """Write the curve as CSV with a header; an ``eval_loss`` not measured is empty."""
+    """Write the curve as CSV with a header; an ``eval_loss`` not measured is empty, rewards nobody has are left out."""
+    rewarded = any(each.reward_margin is not None for each in points)
+    columns = [name for name in Point.__struct_fields__ if rewarded or name not in REWARDS]
     with (folder / FILE).open("w", newline="") as stream:
         rows = csv.writer(stream)
-        rows.writerow(Point.__struct_fields__)
-        rows.writerows(msgspec.structs.astuple(each) for each in points)
+        rows.writerow(columns)
+        rows.writerows([getattr(each, name) for name in columns] for each in points)
 
 
 def read(folder: Path) -> list[Point]:

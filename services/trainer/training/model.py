@@ -22,6 +22,7 @@ from services.trainer.training import dropout
 from services.trainer.training.gang import ALONE, Gang, shard
 from services.trainer.training.hardware import Dtype
 from services.trainer.training.loss import row_loss
+from services.trainer.training.preferring import pair_loss
 from services.trainer.training.state import read_weights, write_weights
 
 
@@ -39,7 +40,7 @@ def load(
     model = base if full else _with_lora(base, recipe, device)
     if resume:
         read_weights(model, recipe.method, resume)
-    model.row_loss = MethodType(row_loss, model)
+    model.row_loss = MethodType(pair_loss(recipe.beta) if recipe.objective == "dpo" else row_loss, model)
     return shard(model if gang.size > 1 else model.to(place(device)), gang, device)
 
 

@@ -73,9 +73,9 @@ class Staged(Told, frozen=True, kw_only=True, tag="staged"):
 
 
 class Progressed(Told, frozen=True, kw_only=True, tag="progressed"):
-    """Where training stands, at most twice a second. Losses are nats a taught token; rates are of this attempt.
+    """Where training stands, at most twice a second. Losses are nats a taught token, or a pair.
 
-    ``tokens`` and ``trained_tokens`` count everything seen since step 0, all attempts together.
+    Rates are of this attempt. ``tokens`` and ``trained_tokens`` count everything seen since step 0, all attempts together.
     """
 
     step: int
@@ -91,6 +91,8 @@ class Progressed(Told, frozen=True, kw_only=True, tag="progressed"):
     eta_seconds: float
     eval_loss: float | None = None
     token_accuracy: float | None = None
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
     rss_bytes: int = 0
     device_bytes: int = 0
 

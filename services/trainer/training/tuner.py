@@ -47,7 +47,11 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
             model=model,
             args=arguments(recipe, plan, checkpoints.folder, gang),
             train_dataset=Dataset.from_dict(
-                {"input_ids": [each.ids for each in train], "labels": [each.labels for each in train]}
+                {
+                    "input_ids": [each.ids for each in train],
+                    "labels": [each.labels for each in train],
+                    "second": [each.second for each in train],
+                }
             ),
             processing_class=tokenizer,
             data_collator=Packer(plan.micro_tokens, gang.size),
@@ -82,26 +86,30 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         return loader
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Run one optimiser step's examples through the model and return their mean loss a taught token."""
+        """Run one optimiser step's examples through the model; return their mean loss a taught token, or a pair."""
         model.train()
         rows: list[Row] = inputs["rows"]
-        taught = sum(_taught(row) for row in rows)
-        loss, right = torch.zeros(()), 0
+        units = self._units(rows)
+        loss, counted = torch.zeros(()), [0.0, 0.0, 0.0]
         for row, counts in self.gang.share(rows):
             with self._products():
-                total, guessed = model.row_loss(row)
-            self.accelerator.backward(total * (self.gang.size * counts) / taught)
+                total, *seen = model.row_loss(row)
+            self.accelerator.backward(total * (self.gang.size * counts) / units)
             self.after_pass()
-            loss += total.detach().cpu() * counts / taught
-            right += int(guessed) * counts
+            loss += total.detach().cpu() * counts / units
+            counted = _added(counted, seen, counts)
+        taught = sum(row.taught for row in rows)
         self.tokens += sum(len(row.ids) for row in rows)
         self.trained_tokens += taught
-        together, all_right = self.gang.sum(float(loss), right)
-        self._metrics["train"]["mean_token_accuracy"].append(all_right / taught)
+        together, right, margins, won = self.gang.sum(float(loss), *counted)
+        self._metrics["train"]["mean_token_accuracy"].append(right / taught)
+        if self._pairs:
+            self._metrics["train"]["reward_margin"].append(margins / units)
+            self._metrics["train"]["reward_accuracy"].append(won / units)
         return torch.tensor(together).to(self.args.device)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return the mean loss a taught token of the validation rows; draws no random number.
+        """Return the mean loss a taught token, or a pair, of the validation rows; draws no random number.
 
         Memory that runs out here never ends a run: smaller rows are tried, and without any that fit it is left out. In
         a gang it does: the others wait in the middle of the same pass.
@@ -119,15 +127,23 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
     def _measured(self, capacity: int) -> dict[str, float]:
         """Measure in rows of at most ``capacity`` tokens."""
         rows = pack(self.validation, capacity)
-        loss = right = 0.0
+        loss = 0.0
         with torch.no_grad(), self._products():
             for row, counts in self.gang.share(rows):
-                total, guessed = self.model.row_loss(row)
+                total, *_ = self.model.row_loss(row)
                 self.after_pass()
-                loss, right = loss + float(total) * counts, right + int(guessed) * counts
-        loss, right = self.gang.sum(loss, right)
-        taught = sum(_taught(row) for row in rows)
-        return {"eval_loss": loss / taught, "eval_token_accuracy": right / taught}
+                loss += float(total) * counts
+        (loss,) = self.gang.sum(loss)
+        return {"eval_loss": loss / self._units(rows)}
+
+    @property
+    def _pairs(self) -> bool:
+        """Whether what is learned from are pairs."""
+        return self.recipe.objective == "dpo"
+
+    def _units(self, rows: Sequence[Row]) -> int:
+        """Return what a mean loss is a mean of: the taught tokens of rows, or their pairs."""
+        return sum(row.pairs if self._pairs else row.taught for row in rows)
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of what was trained so far; every process of a gang must ask."""
@@ -185,9 +201,9 @@ class Packer:
         self.capacity = capacity
         self.processes = processes
 
-    def __call__(self, items: list[dict[str, list[int]]]) -> dict[str, list[Row]]:
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, list[Row]]:
         """Pack the step's examples."""
-        examples = [Example(each["input_ids"], each["labels"]) for each in items]
+        examples = [Example(each["input_ids"], each["labels"], each["second"]) for each in items]
         even = -(-sum(len(each.ids) for each in examples) // self.processes)
         return {"rows": pack(examples, min(self.capacity, even))}
 
@@ -231,5 +247,7 @@ def arguments(recipe: Recipe, plan: Plan, folder: Path, gang: Gang) -> SFTConfig
     )
 
 
-def _taught(row: Row) -> int:
-    return sum(label != -100 for label in row.labels)
+def _added(counted: list[float], seen: Sequence[Tensor], counts: bool) -> list[float]:
+    """Add what a pass counted, as far as it counted that at all."""
+    found = [float(each) * counts for each in seen] + [0.0] * (len(counted) - len(seen))
+    return [before + now for before, now in zip(counted, found, strict=True)]

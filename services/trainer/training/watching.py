@@ -120,6 +120,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             token_accuracy=float(logs["mean_token_accuracy"]),
             tokens=self._tuner.tokens,
             trained_tokens=self._tuner.trained_tokens,
+            reward_margin=logs.get("reward_margin"),
+            reward_accuracy=logs.get("reward_accuracy"),
         )
 
     def _progressed(self, point: Point) -> Progressed:
@@ -139,6 +141,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             eta_seconds=(self._plan.total_steps - point.step) * seconds / max(steps, 1),
             eval_loss=point.eval_loss,
             token_accuracy=point.token_accuracy,
+            reward_margin=point.reward_margin,
+            reward_accuracy=point.reward_accuracy,
             rss_bytes=resident_bytes(),
             device_bytes=device_bytes(self._plan.device),
         )

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.dataset.conftest import Import, jsonl, talk
 
 from contracts.recipes import PAIR_FORMATS
 from services.dataset.domain import formats
 from services.dataset.domain.examples import Example, Turn
 from services.dataset.domain.problems import BadRecord
 from services.dataset.importer import parquet
+from tests.unit.dataset.conftest import Import, jsonl, talk
 
 EARLIER = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
 ASKED = {"role": "user", "content": "How do I save?"}

@@ -61,7 +61,8 @@ def test_a_wish_of_the_wrong_shape_is_refused(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"method": {"type": "dpo"}}, "method.type"),
+        ({"method": {"type": "dpo"}, "training": "full"}, "training"),
+        ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised"),
         ({"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}}, "method.type"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
         ({"integrations": [{"type": "wandb"}]}, "integrations"),
