@@ -85,9 +85,9 @@ class RunStageReached(Event, frozen=True, kw_only=True, tag="run.stage_reached.v
 class RunProgressed(Event, frozen=True, kw_only=True, tag="run.progressed.v1"):
     """One look at a training run; lossy, at most twice a second.
 
-    ``loss`` is the mean cross-entropy in nats per trained token of the step; where pairs are learned from, the mean loss
-    of a pair, and ``reward_margin`` and ``reward_accuracy`` say how far, and in what share of them, the preferred reply
-    gained on the other one.
+    ``loss`` is the mean cross-entropy in nats per trained token of the step, or a pair's mean loss where
+    pairs are learned from; ``reward_margin`` and ``reward_accuracy`` then say how far, and in what share of the pairs,
+    the preferred reply gained on the other one.
     """
 
     subject: ClassVar[str] = "tel.{tenant}.run.{run_id}.progressed"
@@ -206,7 +206,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
 
     ``train_seconds`` is of the last attempt alone where ``interruptions`` or ``pauses`` divided the run. Of
     ``device_seconds``, ``rented_seconds`` were held on rented machines, whose price for that time is ``rent``, to the
-    millionth of the currency.
+    millionth of the currency. ``objective`` is one of :data:`contracts.recipes.OBJECTIVES`; losses are its own.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.finished"
@@ -236,6 +236,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     lost_seconds: Seconds = 0.0
     rented_seconds: Seconds = 0.0
     rent: float = 0.0
+    objective: str = "supervised"
 
 
 class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):

@@ -84,8 +84,9 @@ class Bar:
 def figures_of(run: RunProgressed) -> str:
     """Say where training stands in one line."""
     validation = "" if run.eval_loss is None else f"  validation {run.eval_loss:.3f}"
+    rewards = "" if run.reward_accuracy is None else f"  prefers {run.reward_accuracy:.0%}"
     return (
-        f"step {run.step}/{run.total_steps}  loss {run.loss:.3f}{validation}  "
+        f"step {run.step}/{run.total_steps}  loss {run.loss:.3f}{validation}{rewards}  "
         f"{run.tokens_per_second:,.0f} tokens/s  {show.duration(run.eta_seconds)} left"
     )
 

@@ -26,6 +26,14 @@ FOOTER = 64 << 10
 """Bytes read from a file's end at first; nearly every footer fits."""
 
 
+class Shown(Struct, frozen=True):
+    """An example in a split's file: its id, its messages as JSON, and those of the rejected side of a pair."""
+
+    id: str
+    messages: str
+    rejected: str = ""
+
+
 class Previewer:
     """Reads examples and marks what training teaches."""
 
@@ -47,14 +55,6 @@ class Previewer:
     def _pieces(self, rows: list[Shown], model: str, max_length: int) -> DatasetPreview:
         chat = self._chat(model)
         return DatasetPreview(examples=tuple(_example(chat, row, max_length) for row in rows))
-
-
-class Shown(Struct, frozen=True):
-    """An example in a split's file: its id, its messages as JSON, and those of the rejected side of a pair."""
-
-    id: str
-    messages: str
-    rejected: str = ""
 
 
 async def first_rows(storage: Storage, key: str, count: int) -> list[Shown]:

@@ -138,6 +138,8 @@ def _step_row(fact: RunProgressed) -> tuple[Any, ...]:
         fact.memory_bytes,
         fact.token_accuracy,
         fact.eval_loss,
+        fact.reward_margin,
+        fact.reward_accuracy,
     )
 
 

@@ -218,17 +218,12 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
             field="dataset_id",
         )
     asked = for_data(recipe, question.overrides, news.train_examples)
-<<<<<<< HEAD
+    if refusal := wrong_kind(asked, news.format):
+        raise refusal
     device, budget = await queries_devices.likely_device(tx), question.overrides.budget
     learned = await queries_estimates.calibration(tx, asked, device)
     found = plan(asked, data_of(news), device, learned, rate, budget)
     if refusal := await _hopeless(tx, found, budget):
-=======
-    if refusal := wrong_kind(asked, news.format):
-        raise refusal
-    found = await planned(tx, asked, news, await queries_devices.likely_device(tx), rate)
-    if refusal := too_large(found, await queries_devices.largest_memory(tx)):
->>>>>>> bef5ac2 (Train a LoRA on preference pairs, and refuse a method that does not learn from such data)
         raise refusal
     return found
 

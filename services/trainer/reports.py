@@ -143,6 +143,7 @@ async def _done(tx: Transaction, run: Any, what: Done, rate: float) -> None:
             rented_seconds=rented_seconds,
             rent=rent,
             seed=recipe.seed,
+            objective=recipe.objective,
         )
     )
     return None

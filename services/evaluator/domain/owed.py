@@ -2,10 +2,13 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from contracts.runs import RunFinished
-from services.evaluator.domain.verdicts import PERPLEXITY, REPLIES, RETENTION
+from services.evaluator.domain.verdicts import PERPLEXITY, PREFERENCE, REPLIES, RETENTION
+
+EVERY = (PERPLEXITY, RETENTION, REPLIES)
 
 
 def evaluation_id(run_id: str) -> str:
@@ -14,8 +17,8 @@ def evaluation_id(run_id: str) -> str:
 
 
 def suites_owed(run: RunFinished) -> tuple[str, ...]:
-    """Every language model owes the three suites; one whose training diverged owes them most of all."""
-    return (PERPLEXITY, RETENTION, REPLIES)
+    """Every language model owes three suites, one whose training diverged most of all; one taught with pairs, four."""
+    return (PREFERENCE, *EVERY) if run.objective == "dpo" else EVERY
 
 
 def held_out(sizes: dict[str, int]) -> str:
@@ -28,7 +31,10 @@ def chosen(count: int, most: int, seed: int) -> Sequence[int]:
     return range(count) if count <= most else sorted(random.Random(seed).sample(range(count), most))
 
 
-def opening(messages: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], str]:
-    """Return a conversation up to its first reply, and that reply as a person wrote it; empty without one."""
-    first = next((index for index, each in enumerate(messages) if each["role"] == "assistant"), 0)
+def opening(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
+    """Return a conversation up to its first reply that is taught, and that reply as a person wrote it; empty without.
+
+    In a pair only the last reply is taught: what was said before has weight 0.
+    """
+    first = next((at for at, each in enumerate(messages) if each["role"] == "assistant" and each.get("weight", 1)), 0)
     return list(messages[:first]), messages[first]["content"] if first else ""

@@ -11,18 +11,25 @@ from msgspec import Struct
 from services.evaluator.domain.statistics import (
     Interval,
     Likelihood,
+    Preference,
     improvement,
+    leaning,
     near_chance,
     perplexities,
     retained,
+    reward_accuracy,
 )
 
 PERPLEXITY = "perplexity"
+PREFERENCE = "preference"
 RETENTION = "retention"
 REPLIES = "replies"
 
 ENOUGH_EXAMPLES = 5
 """Below this many conversations no interval is worth its name, and nothing is claimed."""
+
+CHANCE = 0.5
+"""The share of pairs in which a model prefers one reply more than itself does, ties counted half."""
 
 KEPT = 0.95
 """The tuned model must keep this share of the base model's right answers."""
@@ -43,8 +50,9 @@ class Answer(Struct, frozen=True):
 class Score(Struct, frozen=True, kw_only=True):
     """One suite's figures and verdict.
 
-    ``base`` and ``tuned`` are perplexities, or shares of right answers; ``change`` is the
-    relative improvement with its 95 % interval. ``surely`` is whether that interval alone
+    ``base`` and ``tuned`` are perplexities, shares of right answers, or shares of pairs that lean towards the preferred
+    reply (the base, held against itself, has half). ``change`` is the relative improvement with its 95 % interval.
+    ``surely`` is whether that interval alone
     carries the verdict; ``note`` says in a sentence what limits it.
     """
 
@@ -61,24 +69,25 @@ class Score(Struct, frozen=True, kw_only=True):
 def judge_perplexity(examples: Sequence[Likelihood], seed: int) -> Score:
     """Better or worse only if the whole interval says so; ``no_difference`` otherwise."""
     base, tuned = perplexities(examples)
-    change = improvement(examples, seed)
+    return _claimed(PERPLEXITY, base, tuned, improvement(examples, seed), len(examples), "conversation")
+
+
+def judge_preference(pairs: Sequence[Preference], seed: int) -> Score:
+    """Better or worse only if the whole interval of the reward accuracy lies on one side of chance."""
+    return _claimed(PREFERENCE, CHANCE, reward_accuracy(pairs), leaning(pairs, seed), len(pairs), "pair")
+
+
+def _claimed(suite: str, base: float, tuned: float, change: Interval, items: int, what: str) -> Score:
     verdict, surely, note = "no_difference", False, ""
-    if len(examples) < ENOUGH_EXAMPLES:
-        few = f"only {len(examples)} held-out conversation{'s' if len(examples) > 1 else ''}"
-        note = f"There {'were' if len(examples) > 1 else 'was'} {few}, too few to claim anything: bring more data."
+    if items < ENOUGH_EXAMPLES:
+        few = f"only {items} held-out {what}{'s' if items > 1 else ''}"
+        note = f"There {'were' if items > 1 else 'was'} {few}, too few to claim anything: bring more data."
     elif change.low > 0:
         verdict, surely = "better", True
     elif change.high < 0:
         verdict, surely = "worse", True
     return Score(
-        suite=PERPLEXITY,
-        base=base,
-        tuned=tuned,
-        change=change,
-        verdict=verdict,
-        items=len(examples),
-        surely=surely,
-        note=note,
+        suite=suite, base=base, tuned=tuned, change=change, verdict=verdict, items=items, surely=surely, note=note
     )
 
 
@@ -130,9 +139,9 @@ def _retention_note(ratio: Interval, right: int, asked: int, chance: float) -> s
 
 
 def overall(scores: Sequence[Score]) -> str:
-    """Return better, worse, no_difference, or mixed: it learned the voice but answers fewer questions right."""
+    """Return better, worse, no_difference, or mixed: it learned what it was to but answers fewer questions right."""
     verdicts = {score.suite: score.verdict for score in scores}
-    learned = verdicts.get(PERPLEXITY, "no_difference")
+    learned = verdicts.get(PREFERENCE) or verdicts.get(PERPLEXITY, "no_difference")
     return "mixed" if learned == "better" and verdicts.get(RETENTION) == "worse" else learned
 
 

@@ -2,22 +2,44 @@
 
 from collections.abc import Sequence
 
-from services.evaluator.domain.verdicts import PERPLEXITY, RETENTION, Score, light, overall, percent
+from services.evaluator.domain.verdicts import PERPLEXITY, PREFERENCE, RETENTION, Score, light, overall, percent
 
-TITLES = {PERPLEXITY: "Predicting your words", RETENTION: "General knowledge"}
+TITLES = {PREFERENCE: "Preferring what you prefer", PERPLEXITY: "Predicting your words", RETENTION: "General knowledge"}
 
 
 def headline(scores: Sequence[Score]) -> str:
     """Say the result in one sentence."""
     by_suite = {score.suite: score for score in scores}
-    change = by_suite[PERPLEXITY].change.value
     knowledge = _knowledge(by_suite.get(RETENTION))
+    if PREFERENCE in by_suite:
+        return _leaning(by_suite[PREFERENCE], overall(scores), knowledge)
+    change = by_suite[PERPLEXITY].change.value
     match overall(scores):
         case "better" | "mixed":
             return f"On replies it never saw, the tuned model is {percent(change)} better{knowledge}."
         case "worse":
             return f"On replies it never saw, the tuned model is {percent(-change)} worse: do not use it."
     return f"Training made no difference that these held-out conversations can prove{knowledge}."
+
+
+def _leaning(score: Score, verdict: str, knowledge: str) -> str:
+    match verdict:
+        case "better" | "mixed":
+            return (
+                f"In {percent(score.tuned)} of pairs it never saw, the tuned model leans further towards the reply you "
+                f"prefer than the base{knowledge}."
+            )
+        case "worse":
+            return (
+                f"In only {percent(score.tuned)} of pairs it never saw, the tuned model leans further towards the "
+                "reply you prefer: do not use it."
+            )
+    return f"Training made no difference that these held-out pairs can prove{knowledge}."
+
+
+def learned(scores: Sequence[Score]) -> Score:
+    """Return the suite that says whether it learned what it was taught."""
+    return next(each for each in scores if each.suite in (PREFERENCE, PERPLEXITY))
 
 
 def _knowledge(retention: Score | None) -> str:
@@ -30,15 +52,23 @@ def _knowledge(retention: Score | None) -> str:
 
 def sureness(scores: Sequence[Score]) -> str:
     """Say how sure the result is, and what limits it."""
-    score = next(each for each in scores if each.suite == PERPLEXITY)
+    score = learned(scores)
+    what, figure, low, high = _repeated(score)
     spread = (
-        f"Measured on {score.items} conversations kept out of training. If this were repeated with other conversations "
-        f"like them, the change would lie between {signed(score.change.low)} and {signed(score.change.high)} "
-        "in 95 of 100 cases."
+        f"Measured on {score.items} {what} kept out of training. If this were repeated with other {what} "
+        f"like them, the {figure} would lie between {low} and {high} in 95 of 100 cases."
     )
     if not score.surely and not score.note:
-        spread += " That range includes zero, so nothing is claimed."
+        nothing = "one half, which is chance" if score.suite == PREFERENCE else "zero"
+        spread += f" That range includes {nothing}, so nothing is claimed."
     return " ".join([spread, *(each.note for each in scores if each.note)])
+
+
+def _repeated(score: Score) -> tuple[str, str, str, str]:
+    low, high = score.change.low, score.change.high
+    if score.suite == PREFERENCE:
+        return "pairs", "share", percent(score.base * (1 + low)), percent(score.base * (1 + high))
+    return "conversations", "change", signed(low), signed(high)
 
 
 def advice(scores: Sequence[Score]) -> str:
@@ -50,7 +80,8 @@ def advice(scores: Sequence[Score]) -> str:
             return "Read the pairs first. Then train again with a gentler preset, or mix in general conversations."
         case "worse":
             return "Keep using the base model. Look at the loss curve: training may have run too long or too fast."
-    return "Train longer or bring more conversations. A dozen held-out ones show only large changes."
+    what = "pairs" if learned(scores).suite == PREFERENCE else "conversations"
+    return f"Train longer or bring more {what}. A dozen held-out ones show only large changes."
 
 
 def meaning(score: Score) -> str:
@@ -60,6 +91,11 @@ def meaning(score: Score) -> str:
         return (
             f"Of {asked} questions on taxes, retirement, investing and insurance the base model answers "
             f"{round(score.base * asked)} right, the tuned one {round(score.tuned * asked)}. Guessing gives 25 %."
+        )
+    if score.suite == PREFERENCE:
+        return (
+            f"Training moved the tuned model towards the preferred reply in {score.tuned * score.items:g} of "
+            f"{score.items} pairs it never saw. A model that learned nothing moves in neither direction: half."
         )
     return f"Perplexity went from {score.base:.1f} to {score.tuned:.1f}. {_wavering(score.change.value)}"
 
@@ -72,9 +108,11 @@ def _wavering(change: float) -> str:
 
 
 def figure(score: Score) -> str:
-    """Return a suite's big figure: the change of perplexity, the share of knowledge kept."""
+    """Return a suite's big figure: the change of perplexity, the share of knowledge kept, or of pairs won."""
     if score.suite == RETENTION:
         return percent(1 + score.change.value)
+    if score.suite == PREFERENCE:
+        return percent(score.tuned)
     return signed(score.change.value)
 
 
@@ -82,6 +120,8 @@ def label(score: Score) -> str:
     """Return what a big figure is, in two or three words."""
     if score.suite == RETENTION:
         return "of its knowledge kept"
+    if score.suite == PREFERENCE:
+        return "of pairs lean your way"
     return {"better": "better at your words", "worse": "worse at your words"}.get(score.verdict, "no proven change")
 
 

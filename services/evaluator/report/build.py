@@ -48,7 +48,11 @@ class ReportSpec(Struct, frozen=True, kw_only=True):
 def build(spec: ReportSpec, measured: Measured) -> ReportData:
     """Judge the measurements and put everything the report says into one structure."""
     seed = spec.scoring.seed
-    scores = [verdicts.judge_perplexity(measured.likelihoods, seed)]
+    scores = [
+        verdicts.judge_preference(measured.preferences, seed)
+        if measured.preferences
+        else verdicts.judge_perplexity(measured.likelihoods, seed)
+    ]
     if measured.answers:
         scores.append(verdicts.judge_retention(measured.answers, knowledge.CHOICES, seed))
     return ReportData(
@@ -73,6 +77,7 @@ def build(spec: ReportSpec, measured: Measured) -> ReportData:
         seconds=measured.seconds,
         cost=_cost(spec.rate, spec.run),
         currency=spec.currency,
+        preferences=measured.preferences,
     )
 
 
@@ -158,12 +163,12 @@ def _method(spec: ScoringSpec, measured: Measured) -> Method:
 
 
 def read_curve(path: Path) -> tuple[CurvePoint, ...]:
-    """Read the columns step, loss and eval_loss of the adapter's metrics.csv; no curve where there is no file."""
+    """Read the columns step, train_loss and eval_loss of the adapter's metrics.csv; no curve where there is no file."""
     if not path.is_file():
         return ()
     with path.open(newline="", encoding="utf-8") as file:
         rows = [
-            CurvePoint(int(row["step"]), _number(row.get("loss")), _number(row.get("eval_loss")))
+            CurvePoint(int(row["step"]), _number(row.get("train_loss")), _number(row.get("eval_loss")))
             for row in csv.DictReader(file)
         ]
     return tuple(rows)

@@ -95,7 +95,7 @@ def losses(curve: Sequence[CurvePoint]) -> str:
         "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 24}},
         "encoding": {
             "x": {"field": "step", "type": "quantitative", "title": "optimiser step", "axis": {"grid": False}},
-            "y": {"field": "loss", "type": "quantitative", "title": "loss (nats per token)", "scale": {"zero": False}},
+            "y": {"field": "loss", "type": "quantitative", "title": "loss (nats)", "scale": {"zero": False}},
             "color": colour,
         },
         "height": 170,

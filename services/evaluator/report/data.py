@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from contracts.runs import RunFinished
+from services.evaluator.domain.statistics import Preference
 from services.evaluator.domain.verdicts import Score
 from services.evaluator.scoring.shapes import Machine, Pair
 
@@ -105,3 +106,4 @@ class ReportData(Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
     cost: float | None = None
     currency: str = ""
+    preferences: tuple[Preference, ...] = ()

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from libs.embedded.supervisor import step_aside
-from services.evaluator.domain.verdicts import PERPLEXITY, REPLIES, RETENTION
+from services.evaluator.domain.verdicts import PERPLEXITY, PREFERENCE, REPLIES, RETENTION
 from services.evaluator.scoring.failures import Failed, classified
 from services.evaluator.scoring.shapes import CANNOT, Failure, Line, Measured, Progress, ScoringSpec
 
@@ -54,7 +54,14 @@ def score(spec: ScoringSpec) -> Measured:
         likelihoods = measure.likelihoods(loaded, conversations, spec.max_length, spec.batch_tokens, teller(PERPLEXITY))
     if not likelihoods:
         raise Failed(Failure("nothing_held_out", "No held-out conversation has a reply to measure. Bring more data."))
-    answers, pairs = [], []
+    answers, pairs, preferences = [], [], []
+    if PREFERENCE in spec.suites:
+        with clock.of(PREFERENCE):
+            preferences = measure.preferences(
+                loaded, conversations, likelihoods, spec.max_length, spec.batch_tokens, teller(PREFERENCE)
+            )
+        if not preferences:
+            raise Failed(Failure("nothing_held_out", "No held-out pair has two replies to compare. Bring more data."))
     if RETENTION in spec.suites:
         with clock.of(RETENTION):
             answers = measure.knowledge(loaded, questions, teller(RETENTION))
@@ -70,6 +77,7 @@ def score(spec: ScoringSpec) -> Measured:
         pairs=tuple(pairs),
         held_out=there,
         seconds=clock.seconds,
+        preferences=tuple(preferences),
     )
 
 

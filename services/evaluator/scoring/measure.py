@@ -10,7 +10,7 @@ from libs.lm.chat import Encoded
 from libs.lm.generate import Loaded, replies
 from libs.lm.score import Choice, batches, choice_scores, token_losses
 from services.evaluator.domain.owed import opening
-from services.evaluator.domain.statistics import Likelihood
+from services.evaluator.domain.statistics import Likelihood, Preference
 from services.evaluator.domain.verdicts import Answer
 from services.evaluator.scoring.held_out import Conversation
 from services.evaluator.scoring.shapes import BATCH_TOKENS, Pair, Question, Turn
@@ -36,6 +36,24 @@ def likelihoods(
             found[index] = Likelihood(conversations[index].id, tokens, base, tuned)
         report(len(found), len(kept))
     return [found[index] for index in kept]
+
+
+def preferences(
+    loaded: Loaded,
+    conversations: Sequence[Conversation],
+    preferred: Sequence[Likelihood],
+    max_length: int,
+    batch_tokens: int,
+    report: Report,
+) -> list[Preference]:
+    """Score the other reply of each pair too; ``preferred`` are the likelihoods of the preferred ones."""
+    others = [Conversation(each.id, each.rejected) for each in conversations if each.rejected]
+    rejected = {each.id: each for each in likelihoods(loaded, others, max_length, batch_tokens, report)}
+    return [
+        Preference(each.id, each.base, each.tuned, rejected[each.id].base, rejected[each.id].tuned)
+        for each in preferred
+        if each.id in rejected
+    ]
 
 
 def _both(loaded: Loaded, encoded: list[Encoded], batch_tokens: int) -> list[tuple[int, float, float]]:

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from services.evaluator.domain.serving import Compared
-from services.evaluator.domain.statistics import Likelihood
+from services.evaluator.domain.statistics import Likelihood, Preference
 from services.evaluator.domain.verdicts import Answer
 
 CANNOT = 3
@@ -107,3 +107,4 @@ class Measured(Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
     held_out: int
     seconds: dict[str, float]
+    preferences: tuple[Preference, ...] = ()

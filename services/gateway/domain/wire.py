@@ -136,7 +136,7 @@ class JobError(Struct, kw_only=True):
 
 
 class Progress(Struct, kw_only=True):
-    """The newest look at a run: losses in nats per trained token, rates per second."""
+    """The newest look at a run: losses in nats per trained token or a pair, rates per second. Rewards are of pairs."""
 
     step: int
     total_steps: int
@@ -152,6 +152,8 @@ class Progress(Struct, kw_only=True):
     cost: float
     token_accuracy: float | None = None
     eval_loss: float | None = None
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
 
 
 class Fix(Struct, kw_only=True):
@@ -310,6 +312,8 @@ class Metric(Struct, kw_only=True):
     memory_bytes: int
     train_mean_token_accuracy: float | None = None
     valid_loss: float | None = None
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
 
 
 class CurvePoint(Struct, kw_only=True):

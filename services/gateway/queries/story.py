@@ -53,8 +53,8 @@ CHECKPOINTS = """
 ADD_METRIC = """
     INSERT INTO gateway.metric (
         job_id, tenant, step, attempt, at, epoch, train_loss, learning_rate, grad_norm, tokens, tokens_per_second,
-        memory_bytes, train_mean_token_accuracy, valid_loss)
-    SELECT job_id, tenant, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+        memory_bytes, train_mean_token_accuracy, valid_loss, reward_margin, reward_accuracy)
+    SELECT job_id, tenant, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
       FROM gateway.job
      WHERE job_id = $1
         ON CONFLICT (job_id, step) DO UPDATE
@@ -62,7 +62,8 @@ ADD_METRIC = """
            learning_rate = excluded.learning_rate, grad_norm = excluded.grad_norm, tokens = excluded.tokens,
            tokens_per_second = excluded.tokens_per_second, memory_bytes = excluded.memory_bytes,
            train_mean_token_accuracy = excluded.train_mean_token_accuracy,
-           valid_loss = coalesce(excluded.valid_loss, metric.valid_loss)
+           valid_loss = coalesce(excluded.valid_loss, metric.valid_loss),
+           reward_margin = excluded.reward_margin, reward_accuracy = excluded.reward_accuracy
      WHERE metric.attempt <= excluded.attempt
 """
 METRICS = "SELECT * FROM gateway.metric WHERE job_id = $1 ORDER BY step"

@@ -75,7 +75,8 @@ class Staged(Told, frozen=True, kw_only=True, tag="staged"):
 class Progressed(Told, frozen=True, kw_only=True, tag="progressed"):
     """Where training stands, at most twice a second. Losses are nats a taught token, or a pair.
 
-    Rates are of this attempt. ``tokens`` and ``trained_tokens`` count everything seen since step 0, all attempts together.
+    Rates are of this attempt. ``tokens`` and ``trained_tokens`` count everything seen since step 0, all attempts
+    together. Rewards are there where pairs are learned from.
     """
 
     step: int

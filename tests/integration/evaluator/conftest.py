@@ -77,7 +77,7 @@ class Finished:
 
     async def run(self, strength: float, *, number: int = 1, held_out: int = 12) -> RunFinished:
         made = adapter(self.folder / f"adapter-{number}", strength)
-        (made / "metrics.csv").write_text("step,loss,eval_loss\n1,10.8,\n2,10.6,10.7\n3,10.5,10.6\n")
+        (made / "metrics.csv").write_text("step,train_loss,eval_loss\n1,10.8,\n2,10.6,10.7\n3,10.5,10.6\n")
         uri = f"acme/runs/run-{number}/adapter"
         for name in (WEIGHTS, CONFIG, "metrics.csv"):
             await self.storage.put_file(f"{uri}/{name}", made / name)

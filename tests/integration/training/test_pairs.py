@@ -50,7 +50,7 @@ def pairs(chat: ChatFormat, tmp_path: Path) -> list[Example]:
 @pytest.fixture
 def spec(spec: AttemptSpec, tmp_path: Path) -> AttemptSpec:
     """Three passes over ten pairs, four a step, in more than one packed row."""
-    recipe = replace(spec.recipe, objective="dpo", beta=BETA, dropout=0.0, learning_rate=2e-3)
+    recipe = replace(spec.recipe, objective="dpo", beta=BETA, dropout=0.0, learning_rate=5e-3)
     train, validation = (write_pairs(tmp_path / f"{name}.parquet", count) for name, count in (("t", 10), ("v", 3)))
     return changed(spec, recipe=recipe, train=str(train), validation=str(validation), micro_tokens=128)
 
@@ -86,15 +86,16 @@ def test_the_loss_and_gradient_are_those_of_trl(tiny: Path, pairs: list[Example]
         train_dataset=Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}]),
         processing_class=tokenizer(tiny),
     )
+    model.delete_adapter("ref")  # TRL compares with the adapter as it came; a new one has only its base
     model.eval()
     batch = trainer.data_collator([_for_trl(each) for each in pairs])
     theirs = trainer.compute_loss(model, batch)
     theirs.backward()
 
-    assert float(total) / len(pairs) == pytest.approx(float(theirs), rel=1e-5)
+    assert float(total.detach()) / len(pairs) == pytest.approx(float(theirs.detach()), rel=1e-5)
     seen = trainer._metrics["eval"]
     assert float(margins) / len(pairs) == pytest.approx(seen["rewards/margins"][0], rel=1e-4)
-    assert float(won) / len(pairs) == seen["rewards/accuracies"][0]
+    assert float(won) / len(pairs) == pytest.approx(seen["rewards/accuracies"][0])
     others = [each.grad for each in model.parameters() if each.grad is not None]
     assert any(float(each.abs().max()) > 1e-3 for each in ours)
     for mine, other in zip(ours, others, strict=True):

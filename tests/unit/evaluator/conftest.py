@@ -98,7 +98,7 @@ def spec(tmp_path: Path, run: RunFinished) -> ReportSpec:
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     curve = [f"{step},{3.2 - 0.02 * step},{3.1 - 0.018 * step if step % 10 == 0 else ''}" for step in range(1, 43)]
-    (adapter / "metrics.csv").write_text("\n".join(["step,loss,eval_loss", *curve]))
+    (adapter / "metrics.csv").write_text("\n".join(["step,train_loss,eval_loss", *curve]))
     scoring = ScoringSpec(
         base="base",
         adapter=str(adapter),

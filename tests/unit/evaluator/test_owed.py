@@ -19,6 +19,8 @@ def test_a_run_has_one_evaluation_whose_id_may_stand_in_a_subject() -> None:
 
 def test_every_run_owes_perplexity_retention_and_replies(run: RunFinished) -> None:
     assert suites_owed(run) == ("perplexity", "retention", "replies")
+    taught_with_pairs = msgspec.structs.replace(run, objective="dpo")
+    assert suites_owed(taught_with_pairs) == ("preference", "perplexity", "retention", "replies")
 
 
 def test_the_test_part_is_measured_else_validation_else_nothing() -> None:
@@ -43,6 +45,16 @@ def test_an_opening_ends_before_the_first_reply() -> None:
     ]
     assert opening(turns) == (turns[:2], "Gladly.")
     assert opening(turns[:2]) == ([], "")
+
+
+def test_the_opening_of_a_pair_ends_before_the_reply_that_is_compared() -> None:
+    turns = [
+        {"role": "user", "content": "Help"},
+        {"role": "assistant", "content": "Gladly.", "weight": 0},
+        {"role": "user", "content": "More"},
+        {"role": "assistant", "content": "Of course."},
+    ]
+    assert opening(turns) == (turns[:3], "Of course.")
 
 
 def test_the_knowledge_suite_is_a_hundred_questions_balanced_over_topics_and_places() -> None:

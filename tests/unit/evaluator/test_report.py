@@ -7,10 +7,11 @@ import msgspec
 import pytest
 import typst
 
+from services.evaluator.domain.statistics import Preference
 from services.evaluator.report.__main__ import write
 from services.evaluator.report.build import ReportSpec, build, read_curve
 from services.evaluator.report.clean import plain
-from services.evaluator.report.data import ReportData
+from services.evaluator.report.data import CurvePoint, ReportData
 from services.evaluator.scoring.shapes import Measured, Pair, Turn
 
 HOSTILE = (
@@ -73,6 +74,24 @@ def test_the_paper_would_fail_if_text_were_read_as_code(tmp_path: Path) -> None:
 
 def test_a_run_without_metrics_has_no_curve(tmp_path: Path) -> None:
     assert read_curve(tmp_path / "metrics.csv") == ()
+
+
+def test_the_curve_is_read_as_the_trainer_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,train_loss,eval_loss,lr\n1,2.5,,0.1\n2,2.25,2.4,0.1\n")
+    assert read_curve(tmp_path / "metrics.csv") == (CurvePoint(1, 2.5, None), CurvePoint(2, 2.25, 2.4))
+
+
+def test_a_report_on_pairs_speaks_of_preference_in_all_three_forms(spec: ReportSpec, measured: Measured) -> None:
+    won = tuple(Preference(f"p-{each}", 90.0, 80.0, 50.0, 60.0 if each else 30.0) for each in range(12))
+    data = build(spec, msgspec.structs.replace(measured, preferences=won))
+    assert [each.suite for each in data.scores] == ["preference", "retention"]
+    assert "leans further towards the reply you prefer" in data.headline
+    assert data.figures[0].value == "92\u00a0%"
+    write(data, Path(spec.out))
+    page = (Path(spec.out) / "report.html").read_text()
+    assert "Preferring what you prefer" in page
+    assert "50.0 %" in page
+    assert (Path(spec.out) / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_a_report_without_pairs_or_knowledge_is_still_whole(spec: ReportSpec, measured: Measured) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from services.evaluator.domain import words
-from services.evaluator.domain.statistics import Interval, Likelihood
+from services.evaluator.domain.statistics import Interval, Likelihood, Preference
 from services.evaluator.domain.verdicts import (
     AMBER,
     GREEN,
@@ -11,6 +11,7 @@ from services.evaluator.domain.verdicts import (
     Answer,
     Score,
     judge_perplexity,
+    judge_preference,
     judge_retention,
     light,
     overall,
@@ -82,6 +83,54 @@ def test_the_whole_is_told_in_one_sentence(gain: float, tuned: int, verdict: str
     assert overall(scores) == verdict
     assert overall_light(scores) == lamp
     assert says in words.headline(scores)
+    assert words.advice(scores)
+
+
+def preferring(won: int, lost: int, still: int = 0) -> Score:
+    """So many pairs gained by training, so many lost, and some did not move."""
+    gains = [1.0] * won + [-1.0] * lost + [0.0] * still
+    return judge_preference([Preference(str(at), 50.0 + each, 50.0, 40.0, 40.0) for at, each in enumerate(gains)], 1)
+
+
+def test_a_model_against_itself_prefers_exactly_nothing_more() -> None:
+    score = preferring(0, 0, still=12)
+    assert (score.base, score.tuned, score.verdict) == (0.5, 0.5, "no_difference")
+    assert (score.change.value, score.change.low, score.change.high) == (0.0, 0.0, 0.0)
+
+
+def test_a_preference_is_claimed_only_where_chance_cannot_explain_it() -> None:
+    assert [preferring(won, 12 - won).verdict for won in (12, 11, 7, 1, 0)] == [
+        "better", "better", "no_difference", "worse", "worse",
+    ]  # fmt: skip
+    assert preferring(4, 0).verdict == "no_difference"
+    assert "too few" in preferring(4, 0).note
+
+
+@pytest.mark.parametrize("count", [5, 6, 12, 100])
+def test_where_every_pair_was_won_the_interval_is_the_exact_one(count: int) -> None:
+    """The true share could be as low as one with which all pairs are won in 1 of 40 tries."""
+    change = preferring(count, 0).change
+    assert (change.value, change.high) == (1.0, 1.0)
+    assert ((change.low + 1) / 2) ** count == pytest.approx(0.025)
+    assert preferring(0, count).change == Interval(-1.0, -1.0, -change.low)
+    assert preferring(count, 0).verdict == ("better" if count > 5 else "no_difference")
+
+
+@pytest.mark.parametrize(
+    ("won", "tuned", "verdict", "lamp", "says"),
+    [
+        (11, 60, "better", GREEN, "In 92\u00a0% of pairs it never saw"),
+        (11, 30, "mixed", RED, "prefer than the base, but it lost general knowledge."),
+        (7, 60, "no_difference", AMBER, "no difference that these held-out pairs can prove"),
+        (1, 60, "worse", RED, "In only 8.3\u00a0% of pairs"),
+    ],
+)
+def test_a_preference_is_told_in_one_sentence(won: int, tuned: int, verdict: str, lamp: str, says: str) -> None:
+    scores = [preferring(won, 12 - won), answered(60, tuned)]
+    assert (overall(scores), overall_light(scores)) == (verdict, lamp)
+    assert says in words.headline(scores)
+    assert "pairs" in words.sureness(scores)
+    assert f"{won} of 12 pairs" in words.meaning(scores[0])
     assert words.advice(scores)
 
 
