@@ -70,9 +70,10 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type DeletedWebhookEndpoint array{id: string, deleted: bool, object: 'webhook_endpoint.deleted'}
  * @phpstan-type DownloadLink array{id: string, url: string, created_at: int, expires_at: int, status: string, file: string|null, job: string|null, artifact: string|null, report: string|null, sha256: string, made_by: string, downloads: int, last_used_at: int|null, object: 'download_link'}
  * @phpstan-type DownloadLinkPage array{data: list<DownloadLink>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
+ * @phpstan-type Dpo array{hyperparameters: PairingHyperparameters}
  * @phpstan-type Ended array{ended: list<string>, object: 'sessions.ended'}
  * @phpstan-type Estimate array{seconds: float, seconds_low: float, seconds_high: float, cost: float, currency: string, memory_bytes: int, steps: int, tokens: int, notes: list<string>}
- * @phpstan-type EstimateWish array{dataset: string, model?: string|null, preset?: string, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'lora'|'full'|null}
+ * @phpstan-type EstimateWish array{dataset: string, model?: string|null, preset?: string, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'lora'|'full'|null, method?: WishedMethod|null}
  * @phpstan-type EventCredential array{id: string, name: string, member: string, made_by: string, created_at: int, expires_at: int|null, connected_at: int|null, revoked_at: int|null, object: 'event_credential'}
  * @phpstan-type EventCredentialPage array{data: list<EventCredential>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type EventTypeList array{data: list<string>, object: 'list'}
@@ -99,8 +100,8 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type MemberPage array{data: list<Member>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type MemberWish array{name: string, email?: string|null, role: 'owner'|'engineer'|'analyst'|'staff'}
  * @phpstan-type Message array{content: string, role: 'assistant', refusal: null, annotations: list<string>}
- * @phpstan-type Method array{supervised: Supervised, type: 'supervised'}
- * @phpstan-type Metric array{step: int, epoch: float, train_loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, memory_bytes: int, train_mean_token_accuracy: float|null, valid_loss: float|null}
+ * @phpstan-type Method array{type: 'supervised'|'dpo', supervised?: Supervised, dpo?: Dpo}
+ * @phpstan-type Metric array{step: int, epoch: float, train_loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, memory_bytes: int, train_mean_token_accuracy: float|null, valid_loss: float|null, reward_margin: float|null, reward_accuracy: float|null}
  * @phpstan-type MetricPage array{data: list<Metric>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Model array{id: string, created: int, owned_by: string, object: 'model', shutdown_date: string|null, job: string|null, base_model: string|null}
  * @phpstan-type ModelPage array{data: list<Model>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
@@ -109,14 +110,15 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type NewEventCredential array{servers: string, user: string, password: string, inbox_prefix: string, subject: string, missed: string, credential: EventCredential}
  * @phpstan-type NoticeRecipient array{id: string, name: string, email: string|null, slack: bool, choices: array<string, array<string, string>>, time_zone: string, quiet_hours: QuietHours|null, digest_at: string, created_at: int, updated_at: int, object: 'notice_recipient'}
  * @phpstan-type NoticeRecipientPage array{data: list<NoticeRecipient>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
+ * @phpstan-type PairingHyperparameters array{n_epochs: int|'auto', batch_size: int|'auto', learning_rate_multiplier: float|'auto', beta: float|'auto'}
  * @phpstan-type PasswordWish array{password: string, current?: string|null}
  * @phpstan-type PermissionWish array{project_ids: list<string>}
  * @phpstan-type Piece array{text: string, trained: bool}
- * @phpstan-type PreviewedExample array{example_id: string, tokens: int, trained_tokens: int, pieces: list<Piece>}
- * @phpstan-type Progress array{step: int, total_steps: int, epoch: float, loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, samples_per_second: float, eta_seconds: float, memory_bytes: int, cost: float, token_accuracy: float|null, eval_loss: float|null}
+ * @phpstan-type PreviewedExample array{example_id: string, tokens: int, trained_tokens: int, pieces: list<Piece>, rejected: list<Piece>}
+ * @phpstan-type Progress array{step: int, total_steps: int, epoch: float, loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, samples_per_second: float, eta_seconds: float, memory_bytes: int, cost: float, token_accuracy: float|null, eval_loss: float|null, reward_margin: float|null, reward_accuracy: float|null}
  * @phpstan-type PromptDetails array{cached_tokens: int, audio_tokens: int}
  * @phpstan-type QuietHours array{begin: string, end: string}
- * @phpstan-type Recipe array{base_model: string, method: string, rank: int, alpha: int, dropout: float, learning_rate: float, epochs: int, batch_size: int, max_length: int, warmup_ratio: float, max_grad_norm: float, seed: int, max_steps: int, time_limit: float}
+ * @phpstan-type Recipe array{base_model: string, method: string, rank: int, alpha: int, dropout: float, learning_rate: float, epochs: int, batch_size: int, max_length: int, warmup_ratio: float, max_grad_norm: float, seed: int, max_steps: int, time_limit: float, objective: string, beta: float}
  * @phpstan-type RecipientWish array{name: string, email?: string|null, slack?: bool, choices?: array<string, array<string, string>>, time_zone?: string, quiet_hours?: WishedQuiet|null, digest_at?: string}
  * @phpstan-type RemovedMember array{id: string, object: 'member', deleted: bool}
  * @phpstan-type Retry array{job: string, possible: bool, changes: list<Change>, hindrance: string|null, fix: Fix|null, retried_as: string|null, object: 'fine_tuning.job.retry'}
@@ -144,8 +146,10 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type WebhookExtras array{enabled: bool, disabled_reason: string|null, laravel_signature: bool, old_secret_until: int|null}
  * @phpstan-type WebhookTestResult array{webhook_endpoint_id: string, event_type: string, status_code: int, success: true, object: 'webhook_endpoint.test'}
  * @phpstan-type WebhookWish array{name: string, url: string, event_types: list<string>, laravel_signature?: bool}
+ * @phpstan-type WishedDpo array{hyperparameters?: WishedPairing|null}
  * @phpstan-type WishedHyperparameters array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null}
- * @phpstan-type WishedMethod array{type: string, supervised?: WishedSupervised|null, dpo?: array<string, mixed>|null, reinforcement?: array<string, mixed>|null}
+ * @phpstan-type WishedMethod array{type: string, supervised?: WishedSupervised|null, dpo?: WishedDpo|null, reinforcement?: array<string, mixed>|null}
+ * @phpstan-type WishedPairing array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null, beta?: float|'auto'|null}
  * @phpstan-type WishedQuiet array{begin: string, end: string}
  * @phpstan-type WishedSplit array{by?: 'conversation'|'speaker', validation?: float, test?: float, seed?: int}
  * @phpstan-type WishedStream array{include_usage?: bool|null, include_obfuscation?: bool|null}

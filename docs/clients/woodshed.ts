@@ -888,6 +888,10 @@ export interface DownloadLinkPage {
   last_id: string | null;
 }
 
+export interface Dpo {
+  hyperparameters: PairingHyperparameters;
+}
+
 export interface Ended {
   ended: Array<string>;
   object: "sessions.ended";
@@ -916,6 +920,7 @@ export interface EstimateWish {
   budget?: number | null;
   max_length?: number | null;
   training?: "lora" | "full" | null;
+  method?: WishedMethod | null;
 }
 
 export interface EventCredential {
@@ -1163,8 +1168,9 @@ export interface Message {
 }
 
 export interface Method {
-  supervised: Supervised;
-  type: "supervised";
+  type: "supervised" | "dpo";
+  supervised?: Supervised;
+  dpo?: Dpo;
 }
 
 export interface Metric {
@@ -1178,6 +1184,8 @@ export interface Metric {
   memory_bytes: number;
   train_mean_token_accuracy: number | null;
   valid_loss: number | null;
+  reward_margin: number | null;
+  reward_accuracy: number | null;
 }
 
 export interface MetricPage {
@@ -1250,6 +1258,13 @@ export interface NoticeRecipientPage {
   last_id: string | null;
 }
 
+export interface PairingHyperparameters {
+  n_epochs: number | "auto";
+  batch_size: number | "auto";
+  learning_rate_multiplier: number | "auto";
+  beta: number | "auto";
+}
+
 export interface PasswordWish {
   password: string;
   current?: string | null;
@@ -1269,6 +1284,7 @@ export interface PreviewedExample {
   tokens: number;
   trained_tokens: number;
   pieces: Array<Piece>;
+  rejected: Array<Piece>;
 }
 
 export interface Progress {
@@ -1286,6 +1302,8 @@ export interface Progress {
   cost: number;
   token_accuracy: number | null;
   eval_loss: number | null;
+  reward_margin: number | null;
+  reward_accuracy: number | null;
 }
 
 export interface PromptDetails {
@@ -1313,6 +1331,8 @@ export interface Recipe {
   seed: number;
   max_steps: number;
   time_limit: number;
+  objective: string;
+  beta: number;
 }
 
 export interface RecipientWish {
@@ -1529,6 +1549,10 @@ export interface WebhookWish {
   laravel_signature?: boolean;
 }
 
+export interface WishedDpo {
+  hyperparameters?: WishedPairing | null;
+}
+
 export interface WishedHyperparameters {
   n_epochs?: number | "auto" | null;
   batch_size?: number | "auto" | null;
@@ -1538,8 +1562,15 @@ export interface WishedHyperparameters {
 export interface WishedMethod {
   type: string;
   supervised?: WishedSupervised | null;
-  dpo?: Record<string, unknown> | null;
+  dpo?: WishedDpo | null;
   reinforcement?: Record<string, unknown> | null;
+}
+
+export interface WishedPairing {
+  n_epochs?: number | "auto" | null;
+  batch_size?: number | "auto" | null;
+  learning_rate_multiplier?: number | "auto" | null;
+  beta?: number | "auto" | null;
 }
 
 export interface WishedQuiet {

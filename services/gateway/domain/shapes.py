@@ -251,7 +251,7 @@ def _method(row: Row, three: wire.Hyperparameters) -> wire.Method:
     pairing = wire.PairingHyperparameters(
         **msgspec.structs.asdict(three), beta=recipe.beta if recipe else asked.beta or "auto"
     )
-    return wire.Method(type=DPO, dpo=wire.Dpo(hyperparameters=pairing))
+    return wire.Method(type="dpo", dpo=wire.Dpo(hyperparameters=pairing))
 
 
 def _job_error(row: Row) -> wire.JobError | None:

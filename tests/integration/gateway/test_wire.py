@@ -132,12 +132,32 @@ async def test_a_job_with_all_its_settings_old_and_new(gateway: Gateway) -> None
     assert (await gateway.world.told(JobResumeAsked))[0].job_id == new.id
 
 
+async def test_a_job_that_learns_from_pairs_tells_back_how(gateway: Gateway) -> None:
+    asked = {"beta": 0.2, "n_epochs": 2, "batch_size": "auto", "learning_rate_multiplier": "auto"}
+    job = await gateway.openai.fine_tuning.jobs.create(
+        model=SHIPPED_MODEL,
+        training_file=(await gateway.upload())["id"],
+        method={"type": "dpo", "dpo": {"hyperparameters": asked}},
+    )
+    assert job.method
+    assert (job.method.type, job.method.supervised) == ("dpo", None)
+    assert job.method.dpo.hyperparameters.model_dump() == asked
+    assert job.hyperparameters.n_epochs == 2
+    told = (await gateway.world.told(JobSubmitted))[-1]
+    assert told.overrides == Overrides(objective="dpo", beta=0.2, epochs=2)
+    [listed] = (await gateway.openai.fine_tuning.jobs.list(limit=1)).data
+    assert listed.method == job.method
+
+
 async def test_what_is_not_offered_is_a_bad_request_that_names_the_field_and_what_to_do(gateway: Gateway) -> None:
     create = gateway.openai.fine_tuning.jobs.create
     file = (await gateway.upload())["id"]
     wandb = {"type": "wandb", "wandb": {"project": "p"}}
     for changes, param, code in (
-        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}}, "method.type", "unsupported_method"),
+        ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised", "contradiction"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
+         "method.dpo.hyperparameters.beta", "invalid_request"),
+        ({"method": {"type": "dpo"}, "extra_body": {"training": "full"}}, "training", "unsupported_method"),
         ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_method"),
         ({"integrations": [wandb]}, "integrations", "unsupported_integration"),
         ({"model": "gpt-4o-mini"}, "model", "unknown_model"),

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from contracts.jobs import Overrides
 from contracts.recipes import SHIPPED_MODEL
 from libs.errors import Rejected
 from services.gateway.domain import wishes
@@ -38,9 +39,23 @@ def test_the_older_field_counts_where_the_method_says_nothing_of_it() -> None:
         assert wishes.overrides_of(wish(hyperparameters={"n_epochs": 7}, method=method)).epochs == 7
 
 
+def test_settings_of_dpo_come_from_its_own_place() -> None:
+    settings = {"beta": 0.5, "n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": 2.0}
+    asked = wish(method={"type": "dpo", "dpo": {"hyperparameters": settings}}, hyperparameters={"n_epochs": 9})
+    wishes.check_job(asked)
+    assert wishes.overrides_of(asked) == Overrides(
+        objective="dpo", beta=0.5, epochs=4, batch_size=2, learning_rate_multiplier=2.0
+    )
+    automatic = wish(method={"type": "dpo", "dpo": {"hyperparameters": {"beta": "auto"}}})
+    assert wishes.overrides_of(automatic) == Overrides(objective="dpo")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}},
+        {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.1}}}},
+        {"method": {"type": "supervised", "supervised": {"hyperparameters": {"beta": 0.1}}}},
         {"presett": "quick"},
         {"hyperparameters": {"n_epochs": 0}},
         {"hyperparameters": {"n_epochs": "many"}},

@@ -16,6 +16,7 @@ from services.scheduler.domain.estimate import (
     calculated_seconds,
     estimate,
     learn,
+    learned_as,
     steps_of,
     tokens_of,
 )
@@ -63,6 +64,13 @@ def test_training_every_weight_takes_half_as_long_again_and_state_for_each() -> 
     assert full / lora == pytest.approx(1.5)
     more = calculated_memory(whole, DATA, CPU) - calculated_memory(RECIPE, DATA, CPU)
     assert 134_515_008 * 24 < more < 134_515_008 * 28
+
+
+def test_pairs_take_half_as_long_again_a_token_and_are_learned_from_apart() -> None:
+    pairs = replace(RECIPE, objective="dpo")
+    lora, dpo = (calculated_seconds(RECIPE.base_model, 10_000, CPU, learned_as(each)) for each in (RECIPE, pairs))
+    assert dpo / lora == pytest.approx(1.5)
+    assert learned_under(pairs, CPU) != learned_under(RECIPE, CPU)
 
 
 def test_in_float32_the_first_estimate_agrees_with_what_was_measured_on_one_core() -> None:

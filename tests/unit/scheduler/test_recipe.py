@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.jobs import Overrides, model_name
-from contracts.recipes import PRESETS, Preset
+from contracts.recipes import DPO_RATE, OBJECTIVES, PAIR_FORMATS, PRESETS, Preset
 from libs.errors import Rejected
-from services.scheduler.domain.recipe import RANGES, for_data, refusal_of, suitable_batch, wished
+from services.scheduler.domain.recipe import RANGES, for_data, refusal_of, suitable_batch, wished, wrong_kind
 from tests.unit.scheduler.facts import submitted
 
 
@@ -35,6 +35,38 @@ def test_a_whole_model_is_trained_with_a_tenth_of_the_rate_unless_a_rate_is_aske
     assert (plain.method, whole.method) == ("lora", "full")
     assert whole.learning_rate == pytest.approx(plain.learning_rate / 10)
     assert wished(submitted(overrides=Overrides(method="full", learning_rate=1e-4))).learning_rate == 1e-4
+
+
+def test_pairs_train_a_lora_gently_and_without_dropout() -> None:
+    plain, pairs = wished(submitted()), wished(submitted(overrides=Overrides(objective="dpo", beta=0.3)))
+    assert (plain.objective, pairs.objective, pairs.method, pairs.beta) == ("supervised", "dpo", "lora", 0.3)
+    assert pairs.learning_rate == pytest.approx(plain.learning_rate * DPO_RATE)
+    assert (plain.dropout, pairs.dropout) == (0.05, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (Overrides(objective="dpo", method="full"), "training"),
+        (Overrides(beta=0.1), "beta"),
+        (Overrides(objective="dpo", beta=2.5), "beta"),
+        (Overrides(objective="magic"), "method.type"),
+    ],
+)
+def test_what_does_not_go_with_an_objective_is_refused(overrides: Overrides, field: str) -> None:
+    refusal = refusal_of(submitted(overrides=overrides))
+    assert refusal is not None
+    assert refusal.field == field
+    assert refusal.fix
+
+
+def test_a_method_that_does_not_learn_from_a_file_names_the_one_that_does() -> None:
+    supervised, dpo = (wished(submitted(overrides=Overrides(objective=each))) for each in OBJECTIVES)
+    assert wrong_kind(supervised, "openai") is None
+    for format in PAIR_FORMATS:
+        assert wrong_kind(dpo, format) is None
+        assert "method.type=dpo" in str(wrong_kind(supervised, format))
+    assert "supervised" in str(wrong_kind(dpo, "openai"))
 
 
 def test_a_method_nobody_knows_is_refused_with_the_known_ones() -> None:
