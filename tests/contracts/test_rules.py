@@ -33,6 +33,7 @@ TEXT_ALLOWED = {
     "headline": "our own sentence with figures",
     "message": "our own sentence",
     "method": "lora",
+    "objective": "what a model is taught with, one of contracts.recipes.OBJECTIVES",
     "model": "the name clients use for the model",
     "notes": "our own sentences",
     "offer_id": "an id, or empty",

@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from contracts.jobs import JobPauseAsked, JobResumeAsked, ModelDeleted, model_name
+from contracts.jobs import JobPauseAsked, JobResumeAsked, JobSubmitted, ModelDeleted, Overrides, model_name
 from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import CheckpointCommitted
 from tests.integration.gateway.conftest import LINES, Gateway, Story, now
@@ -155,8 +155,11 @@ async def test_what_is_not_offered_is_a_bad_request_that_names_the_field_and_wha
     wandb = {"type": "wandb", "wandb": {"project": "p"}}
     for changes, param, code in (
         ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised", "contradiction"),
-        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
-         "method.dpo.hyperparameters.beta", "invalid_request"),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}},
+            "method.dpo.hyperparameters.beta",
+            "invalid_request",
+        ),
         ({"method": {"type": "dpo"}, "extra_body": {"training": "full"}}, "training", "unsupported_method"),
         ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_method"),
         ({"integrations": [wandb]}, "integrations", "unsupported_integration"),

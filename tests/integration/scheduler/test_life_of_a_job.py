@@ -145,6 +145,21 @@ async def test_all_weights_that_fit_no_device_are_refused_with_the_method_that_w
     assert (dispatch.job_id, dispatch.recipe.method) == ("ftjob-2", "full")
 
 
+async def test_a_file_that_the_method_does_not_learn_from_is_refused_with_the_method_that_does(
+    scheduler: Scheduler,
+) -> None:
+    await scheduler.hears(facts.ready(format="openai_preference"), facts.offered())
+    with pytest.raises(Rejected, match="preference pairs, and the method supervised"):
+        await estimate(scheduler)
+    await scheduler.hears(facts.submitted())
+    [failure] = await scheduler.told(JobFailed)
+    assert failure.reason == "wrong_method"
+    assert "method.type=dpo" in failure.fix
+    await scheduler.hears(facts.submitted(job_id="ftjob-2", overrides=Overrides(objective="dpo", beta=0.2)))
+    [dispatch] = await scheduler.told(JobDispatched)
+    assert (dispatch.job_id, dispatch.recipe.objective, dispatch.recipe.beta) == ("ftjob-2", "dpo", 0.2)
+
+
 async def test_each_method_learns_from_its_own_runs(scheduler: Scheduler) -> None:
     run = (await dispatched(scheduler, overrides=Overrides(method="full"))).run_id
     lora = await estimate(scheduler)

@@ -21,6 +21,7 @@ from services.scheduler.domain.estimate import (
     tokens_of,
 )
 from services.scheduler.domain.recipe import wished
+from services.scheduler.queries_estimates import learned_under
 from tests.unit.scheduler.facts import submitted
 
 CPU = Device(kind="Xeon", precision="bfloat16", memory_bytes=24_000_000_000, flops=2.7e12)

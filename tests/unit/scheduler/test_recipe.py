@@ -65,7 +65,9 @@ def test_a_method_that_does_not_learn_from_a_file_names_the_one_that_does() -> N
     assert wrong_kind(supervised, "openai") is None
     for format in PAIR_FORMATS:
         assert wrong_kind(dpo, format) is None
-        assert "method.type=dpo" in str(wrong_kind(supervised, format))
+        refusal = wrong_kind(supervised, format)
+        assert refusal
+        assert "method.type=dpo" in str(refusal.fix)
     assert "supervised" in str(wrong_kind(dpo, "openai"))
 
 
