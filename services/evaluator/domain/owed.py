@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.runs import RunFinished
@@ -31,7 +31,7 @@ def chosen(count: int, most: int, seed: int) -> Sequence[int]:
     return range(count) if count <= most else sorted(random.Random(seed).sample(range(count), most))
 
 
-def opening(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
+def opening(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     """Return a conversation up to its first reply that is taught, and that reply as a person wrote it; empty without.
 
     In a pair only the last reply is taught: what was said before has weight 0.

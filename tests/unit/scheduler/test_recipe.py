@@ -68,7 +68,9 @@ def test_a_method_that_does_not_learn_from_a_file_names_the_one_that_does() -> N
         refusal = wrong_kind(supervised, format)
         assert refusal
         assert "method.type=dpo" in str(refusal.fix)
-    assert "supervised" in str(wrong_kind(dpo, "openai"))
+    refusal = wrong_kind(dpo, "openai")
+    assert refusal
+    assert "method supervised" in str(refusal.fix)
 
 
 def test_a_method_nobody_knows_is_refused_with_the_known_ones() -> None:
