@@ -19,6 +19,7 @@ from contracts.datasets import (
 )
 from contracts.files import FileDeleted
 from libs.errors import Conflict, NotFound
+from libs.samples import PREFERENCES
 from services.dataset import queries
 from tests.integration.dataset.conftest import AT, SAMPLES, Desk
 
@@ -92,6 +93,21 @@ async def test_a_preview_shows_the_first_training_examples_with_trained_tokens_m
         assert 0 < example.trained_tokens < example.tokens
         assert [piece.trained for piece in example.pieces[:2]] == [False, True]
         assert example.pieces[1].text.endswith("<|im_end|>")
+
+
+async def test_a_preview_of_pairs_shows_both_replies_and_teaches_only_them(desk: Desk) -> None:
+    await desk.ask(PREFERENCES.read_bytes())
+    gateway = await desk.world.platform("gateway")
+    async with desk.open():
+        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        question = PreviewDataset(tenant="acme", dataset_id=ready.dataset_id)
+        shown = await gateway.bus.ask(question, DatasetPreview, timeout=10)
+    assert (ready.format, ready.problem_count) == ("openai_preference", 0)
+    for example in shown.examples:
+        preferred, rejected = ([each for each in side if each.trained] for side in (example.pieces, example.rejected))
+        assert [len(preferred), len(rejected)] == [1, 1]
+        assert preferred[0].text != rejected[0].text
+        assert example.pieces[0].text == example.rejected[0].text
 
 
 async def test_a_file_with_a_few_bad_lines_is_imported_and_they_are_named(desk: Desk) -> None:

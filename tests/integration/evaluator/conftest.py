@@ -68,6 +68,24 @@ def split(path: Path, talks: list[list[dict[str, str]]]) -> Path:
     return path
 
 
+def split_of_pairs(path: Path, talks: list[list[dict[str, str]]]) -> Path:
+    """Write pairs as the dataset service does: each talk's last reply against a cold one."""
+    rows = {
+        "id": [f"ex-{n}" for n in range(len(talks))],
+        "messages": [json.dumps(_muted(each[:-1]) + each[-1:]) for each in talks],
+        "rejected": [
+            json.dumps([*_muted(each[:-1]), {"role": "assistant", "content": f"Pay it. {n}"}])
+            for n, each in enumerate(talks)
+        ],
+    }
+    pq.write_table(pa.table(rows), path)
+    return path
+
+
+def _muted(turns: list[dict[str, str]]) -> list[dict[str, object]]:
+    return [{**each, "weight": 0} if each["role"] == "assistant" else dict(each) for each in turns]
+
+
 @dataclass
 class Finished:
     """Puts a finished run's adapter and data into storage and gives the fact that tells it."""

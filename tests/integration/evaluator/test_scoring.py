@@ -11,10 +11,10 @@ from contracts.recipes import SHIPPED_MODEL
 from libs.lm.adapters import WEIGHTS
 from services.evaluator import child
 from services.evaluator.domain.serving import Compared
-from services.evaluator.domain.verdicts import judge_perplexity, judge_retention
+from services.evaluator.domain.verdicts import judge_perplexity, judge_preference, judge_retention
 from services.evaluator.scoring.knowledge import SUITE
 from services.evaluator.scoring.shapes import CANNOT, Failure, Line, Measured, Progress, ScoringSpec
-from tests.integration.evaluator.conftest import TALKS, adapter, split
+from tests.integration.evaluator.conftest import TALKS, adapter, split, split_of_pairs
 
 EVERY = ("perplexity", "retention", "replies")
 
@@ -50,6 +50,24 @@ async def test_a_model_against_itself_shows_exactly_no_difference(tmp_path: Path
     assert judge_retention(found.answers, 4, seed=42).change.value == 0.0
     assert all(pair.base == pair.tuned for pair in found.pairs)
     assert len(found.pairs) == 10
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+async def test_a_model_against_itself_prefers_exactly_nothing_more(
+    tmp_path: Path, models: Path, precision: str
+) -> None:
+    pairs = split_of_pairs(tmp_path / "pairs.parquet", TALKS)
+    suites = ("preference", "perplexity", "replies")
+    plain = spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0), precision=precision)
+    found = await measured(msgspec.structs.replace(plain, split=str(pairs), suites=suites))
+    score = judge_preference(found.preferences, seed=42)
+    assert (score.base, score.tuned, score.items, score.verdict) == (0.5, 0.5, 12, "no_difference")
+    assert (score.change.value, score.change.low, score.change.high) == (0.0, 0.0, 0.0)
+    assert len({each.base_rejected for each in found.preferences}) > 1
+    assert [(each.id, each.base_preferred) for each in found.preferences] == [
+        (each.id, each.base) for each in found.likelihoods
+    ]
+    assert all(len(pair.prompt) == 3 for pair in found.pairs)
 
 
 async def test_a_damaged_model_is_called_worse(tmp_path: Path, models: Path) -> None:

@@ -94,6 +94,18 @@ def test_trained_words_are_marked_and_the_others_are_not() -> None:
     assert "\x1b[2mquestion" in out.getvalue()
 
 
+def test_a_pair_shows_the_reply_to_prefer_and_the_one_to_avoid() -> None:
+    asked = Piece(text="question", trained=False)
+    example = PreviewedExample(
+        example_id="e", tokens=4, trained_tokens=2, pieces=(asked, Piece(text="warm", trained=True)),
+        rejected=(asked, Piece(text="cold\x1b[2J", trained=True)),
+    )  # fmt: skip
+    text = printed(show.preview(DatasetPreview(examples=(example,))))
+    assert text.count("question") == 1
+    assert text.index("warm") < text.index("rather than") < text.index("cold")
+    assert "\x1b" not in text
+
+
 def test_a_story_is_told_once_and_in_order() -> None:
     seen = Seen()
     assert [each["id"] for each in seen.new([{"id": "b"}, {"id": "a"}])] == ["a", "b"]

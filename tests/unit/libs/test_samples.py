@@ -4,7 +4,7 @@ import json
 from itertools import combinations
 from pathlib import Path
 
-from libs.samples import CONVERSATIONS, LESSONS
+from libs.samples import CONVERSATIONS, LESSONS, PREFERENCES
 
 WORDS = 5
 NEAR = 0.3
@@ -34,6 +34,16 @@ def test_there_are_conversations_enough_in_turns() -> None:
     for each in found:
         assert [turn["role"] for turn in each] == ["user", "assistant"] * (len(each) // 2)
         assert all(turn["content"].strip() for turn in each)
+
+
+def test_there_are_pairs_enough_whose_preferred_reply_says_more() -> None:
+    found = [json.loads(line) for line in PREFERENCES.read_text().splitlines()]
+    assert len(found) >= 60
+    sides = [[each[name][0]["content"] for each in found] for name in ("preferred_output", "non_preferred_output")]
+    for good, bad in zip(*sides, strict=True):
+        assert len(good) > len(bad) > 20
+    assert len({each["input"]["messages"][0]["content"] for each in found}) == len(found)
+    assert all(closest(side) < NEAR for side in sides)
 
 
 def test_there_are_lessons_by_five_instructors_with_words_in_order() -> None:
