@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench faults docs clean
+.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench faults fuzz docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ bench: setup ## measure speed and memory, and write the figures down
 
 faults: setup ## break a running platform hundreds of times and see it mend itself (an hour; RUNS=200 SEED=1)
 	@$(PYTHON) -m tests.faults --runs $(or $(RUNS),200) --seed $(or $(SEED),1)
+
+fuzz: setup ## send thousands of odd requests to every route of a running platform (SEED=1)
+	@$(PYTHON) -m tests.fuzz --seed $(or $(SEED),1)
 
 docs: setup ## write the generated references again
 	@$(PYTHON) -m docs.generate

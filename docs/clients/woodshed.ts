@@ -668,25 +668,25 @@ export interface ChatWish {
   seed?: number | null;
   logprobs?: boolean | null;
   top_logprobs?: number | null;
-  tools?: unknown;
-  tool_choice?: unknown;
-  parallel_tool_calls?: unknown;
-  functions?: unknown;
-  function_call?: unknown;
-  response_format?: unknown;
-  modalities?: unknown;
-  audio?: unknown;
-  prediction?: unknown;
-  moderation?: unknown;
-  web_search_options?: unknown;
-  logit_bias?: unknown;
-  presence_penalty?: unknown;
-  frequency_penalty?: unknown;
-  reasoning_effort?: unknown;
-  verbosity?: unknown;
-  n?: unknown;
-  store?: unknown;
-  service_tier?: unknown;
+  tools?: [] | null;
+  tool_choice?: "none" | "auto" | null;
+  parallel_tool_calls?: true | false | null;
+  functions?: [] | null;
+  function_call?: "none" | "auto" | null;
+  response_format?: {"type": "text"} | null;
+  modalities?: ["text"] | null;
+  audio?: null;
+  prediction?: null;
+  moderation?: null;
+  web_search_options?: null;
+  logit_bias?: {} | null;
+  presence_penalty?: 0 | null;
+  frequency_penalty?: 0 | null;
+  reasoning_effort?: "none" | null;
+  verbosity?: "medium" | null;
+  n?: 1 | null;
+  store?: false | null;
+  service_tier?: "auto" | "default" | null;
   user?: unknown;
   metadata?: unknown;
   safety_identifier?: unknown;
@@ -1595,13 +1595,13 @@ export interface WishedSupervised {
 }
 
 export interface WishedTurn {
-  role: string;
+  role: "system" | "developer" | "user" | "assistant";
   content?: string | Array<Record<string, unknown>> | null;
-  name?: unknown;
+  name?: null;
   refusal?: unknown;
-  tool_calls?: unknown;
-  tool_call_id?: unknown;
-  function_call?: unknown;
-  audio?: unknown;
+  tool_calls?: null;
+  tool_call_id?: null;
+  function_call?: null;
+  audio?: null;
   annotations?: unknown;
 }

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from asyncpg.exceptions import CharacterNotInRepertoireError, UntranslatableCharacterError
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
@@ -111,6 +112,8 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
             WoodshedError: problems.from_error,
             HTTPException: problems.from_http,
             RecursionError: problems.from_nesting,
+            CharacterNotInRepertoireError: problems.from_nul,
+            UntranslatableCharacterError: problems.from_nul,
             Exception: problems.from_bug,
         },
         response_headers={"X-Content-Type-Options": "nosniff"},
@@ -124,4 +127,5 @@ def described() -> dict[str, Any]:
     """Return the OpenAPI document of routes that are not connected to anything."""
     settings = Settings(key_pepper="-" * 32)
     nothing: Any = None
-    return api(settings, Platform(nothing, nothing, nothing), nothing, nothing, nothing).openapi_schema.to_schema()
+    routes = api(settings, Platform(nothing, nothing, nothing), nothing, nothing, nothing)
+    return openapi.strict(routes.openapi_schema.to_schema())

@@ -1,10 +1,16 @@
 """How the API describes itself: OpenAPI 3.1, made from the routes."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme, Tag
+
+from services.gateway.domain.chat import NEUTRAL, ROLES, UNREADABLE
+from services.gateway.domain.links import LEADS_TO
+from services.gateway.domain.wishes import Wish
 
 TAGS = (
     Tag("Files", "Uploads, and the files jobs leave behind (OpenAI's wire)."),
@@ -33,7 +39,7 @@ def config() -> OpenAPIConfig:
         license=License("Apache-2.0", identifier="Apache-2.0"),
         tags=list(TAGS),
         path="/",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[Strict(path="/openapi.json")],
         security=[{"key": []}],
         components=Components(
             security_schemes={
@@ -41,6 +47,44 @@ def config() -> OpenAPIConfig:
             }
         ),
     )
+
+
+class Strict(JsonRenderPlugin):
+    """Serves the description with what the framework cannot say of our bodies."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Return the description as JSON."""
+        return super().render(request, strict(openapi_schema))
+
+
+def strict(description: dict[str, Any]) -> dict[str, Any]:
+    """Say that unknown keys are refused, which values of a chat change nothing, and what a link may lead to."""
+    schemas = description["components"]["schemas"]
+    for name in _bodies(Wish):
+        if name in schemas:
+            schemas[name]["additionalProperties"] = False
+    for name, values in NEUTRAL.items():
+        schemas["ChatWish"]["properties"][name] = {"enum": [*values, None]}
+    for name in UNREADABLE:
+        schemas["WishedTurn"]["properties"][name] = {"type": "null"}
+    schemas["WishedTurn"]["properties"]["role"] = {"type": "string", "enum": list(ROLES)}
+    schemas["LinkWish"]["oneOf"] = [_only(*names) for names in LEADS_TO]
+    return description
+
+
+def _bodies(kind: type) -> Iterator[str]:
+    for body in kind.__subclasses__():
+        yield body.__name__
+        yield from _bodies(body)
+
+
+def _only(*names: str) -> dict[str, Any]:
+    others = {other for others in LEADS_TO for other in others} - set(names)
+    return {
+        "required": list(names),
+        "properties": {name: {"type": "string"} for name in names}
+        | {name: {"type": "null"} for name in sorted(others)},
+    }
 
 
 def document() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from opentelemetry import trace
 
 from libs.errors import Busy, TooLarge, WoodshedError
+from services.gateway.allowed import allowed
 from services.gateway.domain.wishes import NOT_OFFERED
 
 log = structlog.get_logger()
@@ -123,7 +124,9 @@ def from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response
     if error.status_code == 404:
         return answer(404, f"There is no {request.url.path} here.", "not_found", fix="See /docs for what there is.")
     if error.status_code == 405:
-        return answer(405, f"{request.method} is not possible on {request.url.path}.", "method_not_allowed")
+        refused = answer(405, f"{request.method} is not possible on {request.url.path}.", "method_not_allowed")
+        refused.headers["Allow"] = allowed(request.app, request.url.path)
+        return refused
     if error.status_code < 500:
         return answer(error.status_code, error.detail or str(error), "invalid_request")
     return from_bug(request, error)
@@ -132,6 +135,11 @@ def from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response
 def from_nesting(_: Request[Any, Any, Any], __: RecursionError) -> Response[bytes]:
     """Translate a body nested so deeply that no reader follows."""
     return answer(400, "The body is nested too deeply to be read.", "invalid_request")
+
+
+def from_nul(_: Request[Any, Any, Any], __: Exception) -> Response[bytes]:
+    """Translate a NUL character somewhere in the request: no text of the database can hold one."""
+    return answer(400, "A text of the request holds a NUL character. Leave it out.", "nul_character")
 
 
 def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

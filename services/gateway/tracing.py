@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Histogram
 
 from contracts.base import new_id
+from services.gateway.allowed import allowed
 
 tracer = trace.get_tracer(__name__)
 
@@ -53,6 +54,8 @@ async def stamped(message: Message, scope: Scope) -> None:
         return
     method, route, state = str(scope.get("method", "")), _route(scope), scope["state"]
     headers = {"x-request-id": state.get("request_id") or new_id("req")} | state.get("headers", {})
+    if method == "OPTIONS":
+        headers["allow"] = allowed(scope["litestar_app"], scope["path"])
     requests.labels(method, route, message["status"]).inc()
     if (known := state.get("traced")) is not None:
         seconds.labels(method, route).observe(time.perf_counter() - known.began)

@@ -15,6 +15,9 @@ from services.gateway.domain.wishes import ModelName, Wish
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 """OpenAI's roles and what training calls them."""
 
+UNREADABLE = ("name", "tool_calls", "tool_call_id", "function_call", "audio")
+"""Keys of a message that would change the reply and cannot be read."""
+
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -154,7 +157,7 @@ def _turn(said: WishedTurn, index: int) -> Turn:
     if role is None:
         known = ", ".join(ROLES)
         raise _refused(f"{place}.role", f"The role {said.role[:40]!r} cannot be read here. Use one of: {known}.")
-    for name in ("name", "tool_calls", "tool_call_id", "function_call", "audio"):
+    for name in UNREADABLE:
         if getattr(said, name):
             raise _refused(f"{place}.{name}", f"A message's {name} cannot be read here. Leave it out.")
     return Turn(role, _text(said.content, f"{place}.content"))

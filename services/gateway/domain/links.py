@@ -29,6 +29,10 @@ class Expired(WoodshedError):
     code = "link_expired"
 
 
+LEADS_TO = (("file",), ("job", "artifact"), ("job", "report"))
+"""The keys that together say what a link leads to."""
+
+
 class LinkWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST /v1/download_links``: a ``file``, or of a ``job`` either an ``artifact`` or a ``report``.
 

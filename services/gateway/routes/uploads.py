@@ -61,7 +61,7 @@ class PartOperation(Operation):
     opt=needs("files.write"),
     summary="Announce an upload in parts",
     status_code=200,
-    responses=documented(),
+    responses=documented(413),
 )
 async def create_upload(
     data: JSONBody[wishes.UploadWish], request: Request[Any, Any, Any], caller: TheCaller, tx: Tx, settings: TheSettings
