@@ -73,6 +73,7 @@ def strict(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bodies(kind: type) -> Iterator[str]:
+    body: type
     for body in kind.__subclasses__():
         yield body.__name__
         yield from _bodies(body)
