@@ -72,25 +72,29 @@ def _config(file: Path) -> AdapterConfig:
         raise BadAdapter(f"{file.name} is not one that Woodshed writes: {error}.") from error
 
 
-def _header(file: Path) -> dict[str, dict[str, object]]:
+def _header(file: Path) -> dict[str, object]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if length > _HEADER_LIMIT:
                 raise BadAdapter(f"{file.name} has a header of {length} bytes: it is no adapter.")
-            header: dict[str, dict[str, object]] = json.loads(stream.read(length))
+            header = json.loads(stream.read(length))
     except FileNotFoundError:
         raise BadAdapter(f"{file.name} is missing: only safetensors weights are accepted.") from None
     except (ValueError, RecursionError) as error:
         raise BadAdapter(f"{file.name} is not a safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise BadAdapter(f"{file.name} is not a safetensors file: its header is no object.")
     header.pop("__metadata__", None)
     return header
 
 
-def _check_tensor(name: str, entry: dict[str, object], rank: int) -> None:
+def _check_tensor(name: str, entry: object, rank: int) -> None:
     found = _TENSOR.fullmatch(name)
     if found is None:
         raise BadAdapter(f"The weights hold {name[:120]!r}, which is no LoRA weight of a linear layer.")
+    if not isinstance(entry, dict):
+        raise BadAdapter(f"{name} is described by no object.")
     shape = entry.get("shape")
     side = 0 if found[1] == "A" else 1
     if entry.get("dtype") not in ("F32", "BF16", "F16") or not isinstance(shape, list) or len(shape) != 2:

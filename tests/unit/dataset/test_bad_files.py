@@ -51,6 +51,30 @@ def test_one_bad_line_is_left_out_and_named(importing: Import, line: bytes, code
     assert made.problem_count == 1
 
 
+HOSTILE = {
+    "half a surrogate pair": b'{"messages": [{"role": "assistant", "content": "\\ud800"}]}',
+    "a surrogate in UTF-8": b'{"messages": [{"role": "assistant", "content": "\xed\xa0\x80"}]}',
+    "an overlong encoding": b'{"messages": [{"role": "assistant", "content": "\xc0\xaf"}]}',
+    "a byte order mark in the middle": b'\xef\xbb\xbf{"messages": []}',
+    "a role that is a number": b'{"messages": [{"role": 1e400, "content": "a"}]}',
+    "a number of a million digits": b'{"messages": ' + b"9" * 30_000 + b"}",
+    "the same key twice, the second one wrong": b'{"messages": [], "messages": 3}',
+    "no number": b'{"messages": NaN}',
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_line_is_one_problem_of_one_line(importing: Import, line: bytes) -> None:
+    made = importing.made(with_line(31, line), max_record_bytes=40_000)
+    assert [each.line for each in made.problems] == [31]
+    assert made.train_examples + made.validation_examples + made.test_examples == 60
+
+
+@pytest.mark.parametrize("line", [b'{"messages": [{"role": "user", "content": "a"}]}\x00', b"\x00" * 64])
+def test_a_file_with_nothing_bytes_is_binary_and_refused_whole(importing: Import, line: bytes) -> None:
+    assert importing.refused(with_line(31, line)).code == "is_binary"
+
+
 def test_too_many_bad_lines_refuse_the_file_and_all_are_counted(importing: Import) -> None:
     refused = importing.refused(GOOD + b"{broken\n" * 400)
     assert refused.code == "invalid_json"

@@ -70,6 +70,29 @@ def test_a_file_that_is_no_safetensors_is_refused(adapter: Path, data: bytes) ->
         check(adapter)
 
 
+def _file(header: bytes, length: int | None = None) -> bytes:
+    return (len(header) if length is None else length).to_bytes(8, "little") + header
+
+
+HOSTILE = {
+    "a header larger than any": _file(b"{}", 2**40),
+    "a header that is longer than the file": _file(b'{"a"', 2**20),
+    "a header nested beyond reading": _file(b"[" * 100_000 + b"]" * 100_000),
+    "a header that is a list": _file(b"[]"),
+    "a name that is a path": _file(b'{"../../etc/passwd": {"dtype": "F32", "shape": [8, 576]}}'),
+    "a name with a NUL": _file(b'{"base_model\\u0000": {"dtype": "F32", "shape": [8, 576]}}'),
+    "a tensor that is no object": _file(b'{"%b": 5}' % NAME.encode()),
+    "a shape of words": _file(b'{"%b": {"dtype": "F32", "shape": ["8", "576"]}}' % NAME.encode()),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_file_is_refused_before_anything_is_read_of_its_values(adapter: Path, data: bytes) -> None:
+    (adapter / WEIGHTS).write_bytes(data)
+    with pytest.raises(BadAdapter):
+        check(adapter)
+
+
 def test_pickled_weights_do_not_stand_in(adapter: Path) -> None:
     (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
     with pytest.raises(BadAdapter, match="only safetensors"):
