@@ -75,7 +75,7 @@ def test_an_operation_that_is_not_here_is_missing_with_all_its_parts() -> None:
 
 
 def test_what_is_refused_counts_as_neither_missing_nor_present() -> None:
-    theirs = described({"method": {"type": "object", "properties": {"dpo": {"type": "object"}}}})
-    ours = described({"method": {"type": "object", "properties": {"dpo": {}}}}, path="/v1/things/{name}")
-    assert verdicts(theirs, ours)["request method.dpo"] == "refused"
+    theirs = described({"method": {"type": "object", "properties": {"reinforcement": {"type": "object"}}}})
+    ours = described({"method": {"type": "object", "properties": {"reinforcement": {}}}}, path="/v1/things/{name}")
+    assert verdicts(theirs, ours)["request method.reinforcement"] == "refused"
     assert score(compare(theirs, ours)) == (2, 3)
