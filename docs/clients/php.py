@@ -50,6 +50,8 @@ def _type(schema: Schema) -> str:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, list | dict):
+        return "array<mixed>"
     return f"'{value}'" if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,7 +1,7 @@
 // A job's whole life through the client for TypeScript: what it saw, as JSON on standard output.
 import { createHash } from "node:crypto";
 import { openAsBlob } from "node:fs";
-import { every, Woodshed, WoodshedError, type Job } from "./woodshed.js";
+import { every, Woodshed, WoodshedError, type ChatWish, type Job, type JobWish } from "./woodshed.js";
 
 const { WOODSHED_URL, WOODSHED_KEY, TRAINING_FILE } = process.env as Record<string, string>;
 const woodshed = new Woodshed(WOODSHED_URL, WOODSHED_KEY);
@@ -23,7 +23,7 @@ const refused = await refusal(woodshed.createFineTuningJob({ model: "gpt-4o-mini
 const unauthorised = await refusal(new Woodshed(WOODSHED_URL, "wsk-wrong").listModels());
 
 const once = woodshed.with({ "Idempotency-Key": "one-job" });
-const wish = {
+const wish: JobWish = {
   model: "SmolLM2-135M-Instruct",
   training_file: file.id,
   suffix: "coach",
@@ -31,7 +31,7 @@ const wish = {
   metadata: { team: "money" },
   method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 2 } } },
   preset: "balanced",
-  priority: "high" as const,
+  priority: "high",
 };
 const submitted = await once.createFineTuningJob(wish);
 const repeated = await once.createFineTuningJob(wish);
@@ -49,7 +49,7 @@ while (job.woodshed.stage !== "done") {
 
 const model = job.fine_tuned_model!;
 const adapter = await woodshed.downloadFineTuningJobArtifact(job.id, "adapter_model.safetensors");
-const talk = { model, messages: [{ role: "user", content: "What first?" }] };
+const talk: ChatWish = { model, messages: [{ role: "user", content: "What first?" }] };
 console.log(
   JSON.stringify({
     file,
