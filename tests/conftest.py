@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis  # noqa: F401  (its plugin imports it while pytest sums up, when threads are still about)
 import nats
 import pytest
 

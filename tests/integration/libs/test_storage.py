@@ -130,7 +130,7 @@ def test_an_address_that_is_neither_folder_nor_s3_is_refused() -> None:
 
 
 FULL = """
-import asyncio, resource, sys
+import asyncio, os, resource, sys
 from pathlib import Path
 from libs.storage import Storage, StorageFull
 
@@ -159,6 +159,8 @@ async def main():
     print(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
 
 asyncio.run(main())
+sys.stdout.flush()
+os._exit(0)  # obstore's threads may abort an interpreter that ends while they clean up behind a broken upload
 """
 
 
