@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.catalogue import FACTS
-from contracts.jobs import JobPaused, JobQueued
+from contracts.jobs import JobPaused, JobQueued, ModelDeleted
 from contracts.runs import LeaseGranted
 from tests.simulation.__main__ import kept, live_all, told
 from tests.simulation.controlling import Control
@@ -13,8 +13,9 @@ from tests.simulation.store import Guards
 from tests.simulation.worlds import live
 
 WORLDS = 2000
-LEFT_OUT = {JobPaused, JobQueued, LeaseGranted}
-"""What here nothing depends on: machines that are rented when jobs wait, and who makes way after a run has moved."""
+LEFT_OUT = {JobPaused, JobQueued, LeaseGranted, ModelDeleted}
+"""What here nothing depends on: machines that are rented when jobs wait, who makes way after a run has moved, and what
+is thrown away when everything is over."""
 BITES = (
     "runner crash", "child killed", "runner frozen", "runner cut off", "spot notice", "control crash", "control frozen",
     "scheduler crash", "broker outage", "database outage", "clock step", "checkpoint lost", "bad checkpoints",

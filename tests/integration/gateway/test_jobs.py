@@ -71,7 +71,7 @@ async def test_a_validation_file_goes_to_the_dataset(gateway: Gateway) -> None:
         ({"training_file": "file-none"}, 404, "not_found", "training_file"),
         ({"validation_file": "file-none"}, 404, "not_found", "validation_file"),
         ({"dataset": "ds-none"}, 404, "not_found", "dataset"),
-        ({"method": {"type": "dpo"}}, 400, "unsupported_method", "method.type"),
+        ({"method": {"type": "reinforcement"}}, 400, "unsupported_method", "method.type"),
         ({"integrations": [{"type": "wandb"}]}, 400, "unsupported_integration", "integrations"),
         ({"budget": 0}, 400, "invalid_request", "budget"),
         ({"device_class": "gpu"}, 400, "invalid_request", "device_class"),

@@ -234,7 +234,7 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
 
 
 async def test_a_damaged_checkpoint_is_passed_over_and_a_cancelled_job_leaves_no_process(bench: Bench) -> None:
-    job = await bench.dispatch(await bench.offer(), steps=2400)
+    job = await bench.dispatch(await bench.offer(), steps=1500)
     await bench.world.told(CheckpointCommitted, count=2, timeout=120)
     await until(bench.stands_still)
     saved = sorted(await bench.world.all_told(CheckpointCommitted), key=lambda each: each.step)
