@@ -22,10 +22,11 @@ from contracts.catalogue import BY_TYPE, SERVICES
 from deploy.invariants.queries import OUTBOX, TABLES, VERSIONS
 from libs.bus.permissions import AUDITOR
 from libs.bus.streams import DEADLETTERS, EVENTS
-from libs.db.database import ALL_TENANTS, SET_TENANT
+from libs.db.database import ALL_TENANTS
 from libs.storage import Listed, Storage
 
 TIMEOUT = 30.0
+SET_TENANT = "SELECT set_config('app.tenant', $1, true)"
 SUBJECTS = {EVENTS: "evt.>", DEADLETTERS: "dead.>"}
 
 

@@ -22,7 +22,7 @@ tracer = trace.get_tracer(__name__)
 
 ALL_TENANTS = "*"
 
-SET_TENANT = "SELECT set_config('app.tenant', $1, true)"
+BEGIN = "BEGIN; SET LOCAL app.tenant = {tenant}"
 NEXT_VERSION = """
     INSERT INTO {schema}.aggregate_version (aggregate, tenant, version)
     VALUES ($1, $2, 1)
@@ -139,8 +139,7 @@ class Database:
     async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
         """Begin; commit on leaving, roll back on an exception. Only ``tenant``'s rows are seen."""
         with tracer.start_as_current_span("postgresql transaction", attributes={"db.namespace": self.schema}):
-            async with self.pool.acquire() as connection, connection.transaction():
-                await connection.execute(SET_TENANT, tenant)
+            async with self.pool.acquire() as connection, _begun(connection, tenant):
                 tx = Transaction(connection, self.schema, tenant)
                 yield tx
             for act in tx._afterwards:
@@ -151,6 +150,19 @@ class Database:
         """Begin a transaction that sees every tenant's rows: for the platform's own work."""
         async with self.transaction(ALL_TENANTS) as tx:
             yield tx
+
+
+@asynccontextmanager
+async def _begun(connection: "asyncpg.pool.PoolConnectionProxy[Any]", tenant: str) -> AsyncIterator[None]:
+    """Begin for a tenant in one round trip; commit on leaving, roll back on an exception."""
+    try:
+        await connection.execute(BEGIN.format(tenant=literal(tenant)))
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
 
 
 async def _as_it_is(_: "asyncpg.Connection[Any]") -> None:
@@ -175,6 +187,11 @@ def event_headers(event: Event, identity: str, source: str) -> dict[str, str]:
 def now() -> datetime:
     """The time facts are stamped with, in UTC."""
     return datetime.now(UTC)
+
+
+def literal(value: str) -> str:
+    """Return a value as SQL writes it in a statement that takes no parameters."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:

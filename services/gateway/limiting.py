@@ -39,7 +39,7 @@ class Limiter:
             self._buckets |= {name: bucket for name, (bucket, _) in taken.items()}
         return standing
 
-    def limited(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def limited(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Let a call pass if its key and organisation may make one more now: a guard for every route."""
         if isinstance(caller := connection.scope.get("user"), Caller):
             standing = self.count(key=caller.prefix, tenant=caller.tenant)

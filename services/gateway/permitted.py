@@ -20,7 +20,7 @@ def needs(permission: Permission) -> dict[str, Any]:
     return {NEEDS: permission}
 
 
-def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def permitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let the caller pass if its role and its key have what the route needs."""
     if isinstance(caller := connection.scope.get("user"), Caller):
         check(handler.opt[NEEDS], caller.role, caller.scopes)
