@@ -64,7 +64,7 @@ def score(spec: ScoringSpec) -> Measured:
             raise Failed(Failure("nothing_held_out", "No held-out pair has two replies to compare. Bring more data."))
     if RETENTION in spec.suites:
         with clock.of(RETENTION):
-            answers = measure.knowledge(loaded, questions, teller(RETENTION))
+            answers = measure.knowledge(loaded, questions, spec.batch_tokens, teller(RETENTION))
     if REPLIES in spec.suites:
         with clock.of(REPLIES):
             pairs = measure.pairs(
@@ -98,6 +98,7 @@ def say(line: Line) -> None:
 def main() -> None:
     """Measure; leave the result in a file, or the reason on stderr."""
     step_aside()
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; nothing here is 4-bit
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ScoringSpec)
     try:
         measured = score(spec)

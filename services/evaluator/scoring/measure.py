@@ -7,8 +7,9 @@ Base and tuned come from one load and read identical batches: in bfloat16 the ba
 from collections.abc import Callable, Sequence
 
 from libs.lm.chat import Encoded
+from libs.lm.choose import Choice, choice_scores
 from libs.lm.generate import Loaded, replies
-from libs.lm.score import Choice, batches, choice_scores, token_losses
+from libs.lm.score import batches, token_losses
 from services.evaluator.domain.owed import opening
 from services.evaluator.domain.statistics import Likelihood, Preference
 from services.evaluator.domain.verdicts import Answer
@@ -18,7 +19,7 @@ from services.evaluator.scoring.shapes import BATCH_TOKENS, Pair, Question, Turn
 Report = Callable[[int, int], None]
 """Called with how many items are done, of how many."""
 
-QUESTIONS_AT_A_TIME = 5
+QUESTIONS_AT_A_TIME = 25
 REPLIES_AT_A_TIME = 10
 
 
@@ -64,13 +65,13 @@ def _both(loaded: Loaded, encoded: list[Encoded], batch_tokens: int) -> list[tup
     ]
 
 
-def knowledge(loaded: Loaded, questions: Sequence[Question], report: Report) -> list[Answer]:
+def knowledge(loaded: Loaded, questions: Sequence[Question], batch_tokens: int, report: Report) -> list[Answer]:
     """Put each question to both models; the choice with the highest mean log-likelihood a token is the answer."""
     found: list[Answer] = []
     for start in range(0, len(questions), QUESTIONS_AT_A_TIME):
         asked = questions[start : start + QUESTIONS_AT_A_TIME]
         put = [Choice([{"role": "user", "content": each.question}], list(each.choices)) for each in asked]
-        base, tuned = (choice_scores(loaded, put, tuned=each) for each in (False, True))
+        base, tuned = (choice_scores(loaded, put, tuned=each, batch_tokens=batch_tokens) for each in (False, True))
         found += [
             Answer(each.id, each.topic, each.answer, int(before.argmax()), int(after.argmax()))
             for each, before, after in zip(asked, base, tuned, strict=True)

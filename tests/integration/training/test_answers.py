@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from libs.lm.adapters import WEIGHTS, BadAdapter
+from libs.lm.choose import Choice, choice_scores
 from libs.lm.generate import Loaded, load, replies
-from libs.lm.score import Choice, batches, choice_scores, token_losses
+from libs.lm.score import batches, token_losses
 from tests.integration.training.runs import Calm, talks
 
 ASKED = [each[:1] for each in talks(5)]
