@@ -1,11 +1,13 @@
-"""A tiny model, adapters that do nothing, harm or help, and a finished run in storage."""
+"""A tiny model, adapters that do nothing, harm or help, a finished run in storage, and an evaluator for it."""
 
 import hashlib
 import json
 import os
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,12 +18,17 @@ from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import RunFinished
 from libs.db.database import now
 from libs.lm.adapters import CONFIG, TARGETS, WEIGHTS, AdapterConfig, write_config
+from libs.service import App, Platform
 from libs.storage import Storage
 from libs.testing.models import tiny_model
+from libs.testing.platform import World
+from services.evaluator.app import build
+from services.evaluator.settings import Settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 RANK = 4
+PATIENCE = 120.0
 SIZES = {
     "q": (64, 64), "k": (64, 32), "v": (64, 32), "o": (64, 64), "gate": (64, 128), "up": (64, 128), "down": (128, 64)
 }  # fmt: skip
@@ -122,3 +129,35 @@ class Finished:
             await self.storage.put_file(f"{uri}/{each['name']}", self.folder / str(each["name"]))
         await self.storage.put_bytes(f"{uri}/manifest.json", manifest)
         return digest, uri
+
+
+class Bench:
+    """An evaluator in this process, its own platform, and what a trainer would have left in storage."""
+
+    def __init__(self, world: World, platform: Platform, settings: Settings, finished: Finished) -> None:
+        self.world = world
+        self.platform = platform
+        self.settings = settings
+        self.finished = finished
+
+    async def app(self, **changes: object) -> App:
+        return await build(msgspec.structs.replace(self.settings, **changes), self.platform)
+
+    def running(self, app: App) -> AbstractAsyncContextManager[None]:
+        return self.world.service(app, self.platform)
+
+
+@pytest.fixture
+async def bench(world: World, models: Path, tmp_path: Path) -> Bench:
+    settings = world.settings(
+        Settings,
+        models_dir=str(models),
+        data_dir=str(tmp_path),
+        precision="float32",
+        threads=1,
+        reply_tokens=8,
+        replies=2,
+    )
+    assert isinstance(settings, Settings)
+    platform = await world.platform("evaluator")
+    return Bench(world, platform, settings, Finished(platform.storage, tmp_path))

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -20,51 +19,15 @@ from contracts.evaluations import (
     SuiteScored,
 )
 from libs.errors import Conflict, NotFound
-from libs.service import App, Platform
+from libs.service import Platform
 from libs.storage import Storage
 from libs.testing.family import descendants
 from libs.testing.platform import World
 from services.evaluator import queries
-from services.evaluator.app import build
 from services.evaluator.domain.owed import evaluation_id
 from services.evaluator.report.data import ReportData
-from services.evaluator.settings import Settings
-from tests.integration.evaluator.conftest import Finished
+from tests.integration.evaluator.conftest import PATIENCE, Bench
 from tests.sabotage import spoiled
-
-PATIENCE = 120.0
-
-
-class Bench:
-    """An evaluator in this process, its own platform, and what a trainer would have left in storage."""
-
-    def __init__(self, world: World, platform: Platform, settings: Settings, finished: Finished) -> None:
-        self.world = world
-        self.platform = platform
-        self.settings = settings
-        self.finished = finished
-
-    async def app(self, **changes: object) -> App:
-        return await build(msgspec.structs.replace(self.settings, **changes), self.platform)
-
-    def running(self, app: App) -> AbstractAsyncContextManager[None]:
-        return self.world.service(app, self.platform)
-
-
-@pytest.fixture
-async def bench(world: World, models: Path, tmp_path: Path) -> Bench:
-    settings = world.settings(
-        Settings,
-        models_dir=str(models),
-        data_dir=str(tmp_path),
-        precision="float32",
-        threads=1,
-        reply_tokens=8,
-        replies=2,
-    )
-    assert isinstance(settings, Settings)
-    platform = await world.platform("evaluator")
-    return Bench(world, platform, settings, Finished(platform.storage, tmp_path))
 
 
 async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
@@ -103,15 +66,19 @@ async def _report_is_whole(storage: Storage, ready: ReportReady, scored: list[Su
     assert len(data.curve) == 3
 
 
-async def test_a_killed_measurement_is_made_again(bench: Bench) -> None:
-    app = await bench.app(lease=3.0)
-    async with bench.running(app):
+async def test_a_measurement_that_is_killed_or_left_by_a_stopping_evaluator_is_made_again(bench: Bench) -> None:
+    async with bench.running(await bench.app(lease=3.0)):
         await bench.world.tell(await bench.finished.run(0.0))
         await until(lambda: descendants("services.evaluator.scoring"))
-        descendants("services.evaluator.scoring")[0].kill()
+        killed = descendants("services.evaluator.scoring")[0]
+        killed.kill()
         async with asyncio.timeout(60):
             while not await _hurried(bench):
                 await asyncio.sleep(0.05)
+        await until(lambda: any(each.pid != killed.pid for each in descendants("services.evaluator.scoring")))
+    assert not descendants("services.evaluator.scoring")
+    bench.platform = await bench.world.platform("evaluator")
+    async with bench.running(await bench.app()):
         (ready,) = await bench.world.told(ReportReady, timeout=PATIENCE)
     assert ready.verdict == "no_difference"
     assert len(await bench.world.all_told(EvaluationStarted)) == 1
@@ -122,17 +89,6 @@ async def _hurried(bench: Bench) -> bool:
     async with bench.platform.db.across_tenants() as tx:
         sped = "UPDATE evaluator.evaluation SET not_before = now() WHERE state = 'queued' AND attempts = 1 RETURNING id"
         return await tx.fetchval(sped) is not None
-
-
-async def test_an_evaluator_that_stops_leaves_no_process_and_its_work_to_the_next(bench: Bench) -> None:
-    async with bench.running(await bench.app()):
-        await bench.world.tell(await bench.finished.run(0.0))
-        await until(lambda: descendants("services.evaluator.scoring"))
-    assert not descendants("services.evaluator.scoring")
-    bench.platform = await bench.world.platform("evaluator")
-    async with bench.running(await bench.app()):
-        (ready,) = await bench.world.told(ReportReady, timeout=PATIENCE)
-    assert ready.verdict == "no_difference"
 
 
 async def test_a_silent_holder_loses_its_lease_and_may_write_nothing(bench: Bench) -> None:

@@ -1,6 +1,11 @@
-"""The worker process on a real (tiny) model: nothing is nothing, damage is damage, learning is learning."""
+"""What is measured on a real (tiny) model: nothing is nothing, damage is damage, learning is learning.
 
-import asyncio
+Two tests ask the worker process itself; the others measure in this one, which has imported torch already.
+"""
+
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -9,9 +14,11 @@ from safetensors.numpy import save_file
 
 from contracts.recipes import SHIPPED_MODEL
 from libs.lm.adapters import WEIGHTS
-from services.evaluator import child
+from libs.lm.sharing import SHARED_CORES
 from services.evaluator.domain.serving import Compared
 from services.evaluator.domain.verdicts import judge_perplexity, judge_preference, judge_retention
+from services.evaluator.scoring.__main__ import score as measured
+from services.evaluator.scoring.failures import Failed
 from services.evaluator.scoring.knowledge import SUITE
 from services.evaluator.scoring.shapes import CANNOT, Failure, Line, Measured, Progress, ScoringSpec
 from tests.integration.evaluator.conftest import TALKS, adapter, split, split_of_pairs
@@ -28,23 +35,17 @@ def spec(tmp_path: Path, models: Path, folder: Path, **changes: object) -> Scori
     return msgspec.structs.replace(plain, **changes)
 
 
-async def scored(spec: ScoringSpec) -> tuple[child.Ended, list[Line]]:
+def worker(spec: ScoringSpec) -> "subprocess.CompletedProcess[bytes]":
+    """Let a process of its own measure."""
     path = Path(spec.result).with_name("spec.json")
     path.write_bytes(msgspec.json.encode(spec))
-    async with child.started("services.evaluator.scoring", str(path)) as process:
-        told = [msgspec.json.decode(line, type=Line) async for line in process.lines()]
-        return await process.ended(), told
-
-
-async def measured(spec: ScoringSpec) -> Measured:
-    end, _ = await scored(spec)
-    assert end.code == 0, end.last
-    return msgspec.json.decode(Path(spec.result).read_bytes(), type=Measured)
+    command = (sys.executable, "-m", "services.evaluator.scoring", str(path))
+    return subprocess.run(command, capture_output=True, env=os.environ | SHARED_CORES)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-async def test_a_model_against_itself_shows_exactly_no_difference(tmp_path: Path, models: Path, precision: str) -> None:
-    found = await measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0), precision=precision))
+def test_a_model_against_itself_shows_exactly_no_difference(tmp_path: Path, models: Path, precision: str) -> None:
+    found = measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0), precision=precision))
     score = judge_perplexity(found.likelihoods, seed=42)
     assert (score.verdict, score.change.value, score.change.low, score.change.high) == ("no_difference", 0.0, 0.0, 0.0)
     assert judge_retention(found.answers, 4, seed=42).change.value == 0.0
@@ -52,11 +53,11 @@ async def test_a_model_against_itself_shows_exactly_no_difference(tmp_path: Path
     assert len(found.pairs) == 10
 
 
-async def test_a_model_against_itself_prefers_exactly_nothing_more(tmp_path: Path, models: Path) -> None:
+def test_a_model_against_itself_prefers_exactly_nothing_more(tmp_path: Path, models: Path) -> None:
     pairs = split_of_pairs(tmp_path / "pairs.parquet", TALKS)
     suites = ("preference", "perplexity", "replies")
     plain = spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0), precision="bfloat16")
-    found = await measured(msgspec.structs.replace(plain, split=str(pairs), suites=suites))
+    found = measured(msgspec.structs.replace(plain, split=str(pairs), suites=suites))
     score = judge_preference(found.preferences, seed=42)
     assert (score.base, score.tuned, score.items, score.verdict) == (0.5, 0.5, 12, "no_difference")
     assert (score.change.value, score.change.low, score.change.high) == (0.0, 0.0, 0.0)
@@ -67,53 +68,51 @@ async def test_a_model_against_itself_prefers_exactly_nothing_more(tmp_path: Pat
     assert all(len(pair.prompt) == 3 for pair in found.pairs)
 
 
-async def test_a_damaged_model_is_called_worse(tmp_path: Path, models: Path) -> None:
-    found = await measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 1.0), suites=("perplexity",)))
+def test_a_damaged_model_is_called_worse(tmp_path: Path, models: Path) -> None:
+    found = measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 1.0), suites=("perplexity",)))
     assert judge_perplexity(found.likelihoods, seed=42).verdict == "worse"
     assert (found.answers, found.pairs) == ((), ())
 
 
-async def test_a_model_that_learned_is_called_better(tmp_path: Path, models: Path) -> None:
+def test_a_model_that_learned_is_called_better(tmp_path: Path, models: Path) -> None:
     folder = adapter(tmp_path / "adapter", 0.0)
-    await asyncio.to_thread(teach, models / SHIPPED_MODEL, folder)
-    found = await measured(spec(tmp_path, models, folder, suites=("perplexity",)))
+    teach(models / SHIPPED_MODEL, folder)
+    found = measured(spec(tmp_path, models, folder, suites=("perplexity",)))
     assert judge_perplexity(found.likelihoods, seed=42).verdict == "better"
 
 
-async def test_the_same_measurement_twice_gives_the_same_figures(tmp_path: Path, models: Path) -> None:
-    asked = spec(tmp_path, models, adapter(tmp_path / "adapter", 0.1))
-    first, second = await measured(asked), await measured(asked)
-    assert (first.likelihoods, first.answers, first.pairs) == (second.likelihoods, second.answers, second.pairs)
-
-
-async def test_the_chat_engine_is_compared_first_then_progress_of_every_suite_is_told_to_its_end(
+def test_a_process_compares_the_chat_engine_first_tells_progress_to_its_end_and_finds_what_another_finds(
     tmp_path: Path, models: Path
 ) -> None:
-    _, told = await scored(spec(tmp_path, models, adapter(tmp_path / "adapter", 0.1)))
-    compared, *progress = told
+    asked = spec(tmp_path, models, adapter(tmp_path / "adapter", 0.1))
+    done = worker(asked)
+    assert done.returncode == 0, done.stderr.decode()
+    compared, *progress = (msgspec.json.decode(line, type=Line) for line in done.stdout.splitlines())
     assert isinstance(compared, Compared)
     assert (compared.same, compared.prompts, compared.tokens) == (True, 3, 24)
     last = {each.suite: each for each in progress if isinstance(each, Progress)}
     assert tuple(last) == EVERY
     assert all(each.done == each.total for each in last.values())
+    first, second = msgspec.json.decode(Path(asked.result).read_bytes(), type=Measured), measured(asked)
+    assert (first.likelihoods, first.answers, first.pairs) == (second.likelihoods, second.answers, second.pairs)
 
 
-async def test_an_adapter_that_holds_no_numbers_is_refused_with_a_reason(tmp_path: Path, models: Path) -> None:
-    folder = adapter(tmp_path / "adapter", float("nan"))
-    end, _ = await scored(spec(tmp_path, models, folder))
-    assert end.code == CANNOT
-    assert msgspec.json.decode(end.last[-1], type=Failure).reason == "bad_adapter"
+def test_an_adapter_that_holds_no_numbers_is_refused_with_a_reason(tmp_path: Path, models: Path) -> None:
+    end = worker(spec(tmp_path, models, adapter(tmp_path / "adapter", float("nan"))))
+    assert end.returncode == CANNOT
+    assert msgspec.json.decode(end.stderr.splitlines()[-1], type=Failure).reason == "bad_adapter"
 
 
-async def test_a_split_without_a_reply_is_refused_with_a_reason(tmp_path: Path, models: Path) -> None:
+def test_a_split_without_a_reply_is_refused_with_a_reason(tmp_path: Path, models: Path) -> None:
     asked = spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0))
     split(tmp_path / "test.parquet", [TALKS[0][:1]])
-    end, _ = await scored(asked)
-    assert msgspec.json.decode(end.last[-1], type=Failure).reason == "nothing_held_out"
+    with pytest.raises(Failed) as failed:
+        measured(asked)
+    assert failed.value.failure.reason == "nothing_held_out"
 
 
 def teach(base: Path, folder: Path) -> None:
-    """Fifteen steps on the talks themselves: enough for a tiny model to know them better."""
+    """Some steps on the talks themselves: enough for a tiny model to know them better."""
     import torch
     from peft import get_peft_model_state_dict
 
@@ -123,10 +122,10 @@ def teach(base: Path, folder: Path) -> None:
     weights = [weight for name, weight in loaded.model.named_parameters() if "lora_" in name]
     for weight in weights:
         weight.requires_grad_(True)
-    optimiser = torch.optim.AdamW(weights, lr=2e-2)
+    optimiser = torch.optim.AdamW(weights, lr=4e-2)
     ids = [loaded.chat.encode(talk).ids for talk in TALKS]
-    batch = torch.tensor([each[: min(map(len, ids))] for each in ids])
-    for _ in range(15):
+    batch = torch.tensor([each[: min(map(len, ids))] for each in ids[::2]])
+    for _ in range(6):
         optimiser.zero_grad()
         loaded.model(input_ids=batch, labels=batch).loss.backward()
         optimiser.step()
