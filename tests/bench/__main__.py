@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-BENCHES = ("training", "fact_latency", "gateway", "import_lessons", "overhead", "leases", "dispatch", "worlds", "chat")
+BENCHES = (
+    "training",
+    "fact_latency",
+    "gateway",
+    "import_lessons",
+    "overhead",
+    "leases",
+    "dispatch",
+    "worlds",
+    "chat",
+    "evaluation",
+)
 
 
 def main() -> int:
