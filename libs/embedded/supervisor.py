@@ -25,6 +25,7 @@ HEALTHY_SECONDS = 30.0
 LONGEST_PAUSE = 15.0
 LONG_WORK = 10
 """Niceness of work that takes minutes."""
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -132,8 +133,15 @@ def die_with_parent(sign: int = signal.SIGTERM) -> None:
 
 
 def step_aside() -> None:
-    """Let whoever waits for an answer go first: long work takes the processor time that others leave."""
+    """Let whoever waits for an answer go first: long work takes the processor time that others leave.
+
+    Where Linux shares processors out by session (its autogroups), a process's own niceness counts within its session
+    only: a session of its own says it once more.
+    """
     os.nice(LONG_WORK)
+    if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
+        with contextlib.suppress(OSError):
+            AUTOGROUP.write_text(str(LONG_WORK))
 
 
 def last_lines(path: Path, count: int = 15) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from libs.embedded.home import free_port, listening
-from libs.embedded.supervisor import Program, Supervisor
+from libs.embedded.supervisor import AUTOGROUP, LONG_WORK, Program, Supervisor
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -29,6 +29,10 @@ WITH_CHILD = [
     "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
     "print(child.pid, flush=True); time.sleep(600)",
 ]
+
+
+def shares_by_session() -> bool:
+    return AUTOGROUP.exists() and "nice" in AUTOGROUP.read_text()
 
 
 def alive(pid: int) -> bool:
@@ -133,7 +137,7 @@ from pathlib import Path
 from libs.embedded import nats
 from libs.embedded.home import free_port, listening
 from libs.embedded.postgres import Cluster, as_unprivileged
-from libs.embedded.supervisor import Program, Supervisor
+from libs.embedded.supervisor import AUTOGROUP, LONG_WORK, Program, Supervisor
 from libs.testing.servers import PASSWORDS
 
 async def main():
@@ -179,3 +183,18 @@ def test_a_killed_supervisor_leaves_no_server_behind(open_folder: Path) -> None:
     while any(alive(pid) for pid in started["pids"]) or any(map(listening, started["ports"])):
         assert time.monotonic() < deadline, "something outlived its supervisor"
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(not shares_by_session(), reason="this kernel does not share processors out by session")
+@pytest.mark.parametrize("alone", [True, False])
+def test_long_work_steps_aside_in_a_session_of_its_own_and_leaves_anothers_as_it_is(alone: bool) -> None:
+    told = (
+        "import os; from libs.embedded.supervisor import AUTOGROUP, step_aside; "
+        "step_aside(); print(os.nice(0), AUTOGROUP.read_text())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True, start_new_session=alone
+    )
+    own, _, session = done.stdout.strip().partition(" ")
+    assert int(own) == os.nice(0) + LONG_WORK
+    assert session.endswith(f"nice {LONG_WORK}") if alone else session == AUTOGROUP.read_text().strip()
