@@ -12,7 +12,7 @@ from tests.simulation.scheduling import Scheduler
 from tests.simulation.store import Guards
 from tests.simulation.worlds import live
 
-WORLDS = 2000
+WORLDS = 20_000
 LEFT_OUT = {JobPaused, JobQueued, LeaseGranted, ModelDeleted}
 """What here nothing depends on: machines that are rented when jobs wait, who makes way after a run has moved, and what
 is thrown away when everything is over."""
