@@ -24,19 +24,24 @@ from libs.testing.servers import PASSWORDS, Servers
 
 E = TypeVar("E", bound=Event)
 
-EMPTY = """
-    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
+TABLES = """
+    SELECT format('%I.%I', schemaname, tablename)
       FROM pg_tables
      WHERE schemaname = ANY($1) AND tablename <> 'migration'
+"""
+FILLED = "SELECT '{table}' AS name WHERE EXISTS (SELECT FROM {table})"
+COUNT_ANEW = """
+    SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+      FROM pg_sequences
+     WHERE schemaname = ANY($1)
 """
 
 
 async def empty(servers: Servers) -> None:
-    """Truncate every table and forget every message."""
+    """Delete every row and forget every message."""
     admin = await asyncpg.connect(servers.admin_url.rsplit("/", 1)[0] + "/woodshed")
     try:
-        tables = await admin.fetchval(EMPTY, list(SERVICES))
-        await admin.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        await _delete_rows(admin)
     finally:
         await admin.close()
     client = await nats.connect(servers.nats_url, user=ADMIN, password=PASSWORDS[ADMIN])
@@ -50,6 +55,16 @@ async def empty(servers: Servers) -> None:
             await _add_again(js, durable)
     finally:
         await client.close()
+
+
+async def _delete_rows(admin: asyncpg.Connection) -> None:
+    """Leave every table as a new one, in no order; 65 times TRUNCATE takes 0.2 s, this takes 0.03."""
+    tables = [row[0] for row in await admin.fetch(TABLES, list(SERVICES))]
+    filled = await admin.fetch(" UNION ALL ".join(FILLED.format(table=table) for table in tables))
+    await admin.execute(
+        "; ".join(["SET session_replication_role = replica", *(f"DELETE FROM {row['name']}" for row in filled)])
+    )
+    await admin.fetch(COUNT_ANEW, list(SERVICES))
 
 
 async def _add_again(js: JetStreamContext, durable: ConsumerConfig) -> None:

@@ -23,9 +23,12 @@ from libs.service import Platform
 from libs.storage import Storage
 from libs.testing.platform import World
 from libs.testing.servers import PASSWORDS
+from services.gateway import collecting
 from services.gateway.app import build
 from services.gateway.bootstrap import bootstrap
 from services.gateway.settings import Settings
+
+collecting.POLL = 0.2
 
 PEPPER = "a pepper of at least thirty-two characters"
 SIGNING_KEY = PASSWORDS["signing"]
@@ -65,7 +68,7 @@ class Gateway(NamedTuple):
         """Read a job."""
         return dict((await self.http.get(f"/v1/fine_tuning/jobs/{job_id}")).json())
 
-    async def until(self, path: str, seen: Any, seconds: float = 10.0) -> Any:
+    async def until(self, path: str, seen: Any, seconds: float = 30.0) -> Any:
         """Read a path until what it answers is as expected."""
         answer: Any = None
         try:
