@@ -8,7 +8,7 @@ adapters), the evaluator and whoever takes one from outside. No torch here.
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,13 +17,18 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 WHOLE = "model.safetensors"
 """The weights of a model trained as a whole; they lie where an adapter would and replace the base's."""
-Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+Target = Literal[
+    "c_attn", "c_fc", "c_proj", "dense", "dense_4h_to_h", "dense_h_to_4h", "down_proj", "fc1", "fc2", "fc_in", "fc_out",
+    "gate_proj", "gate_up_proj", "k_proj", "o_proj", "out_proj", "q_proj", "qkv_proj", "query_key_value", "up_proj",
+    "v_proj",
+]  # fmt: skip
+"""The names that linear layers of a block have in transformers' architectures; never a head or an embedding."""
 TARGETS: tuple[Target, ...] = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
-"""All linear layers of a Llama, Mistral or Qwen2 block, in name order so that equal adapters have equal files."""
+"""All linear layers of a Llama, Mistral or Qwen block, in name order so that equal adapters have equal files."""
 
 _TENSOR = re.compile(
-    r"base_model\.model\.model\.layers\.\d{1,3}\.(?:self_attn|mlp)\."
-    r"(?:q|k|v|o|gate|up|down)_proj\.lora_([AB])\.weight"
+    rf"base_model\.model\.(?:[a-z_]{{1,40}}\.){{1,3}}\d{{1,3}}\.(?:[a-z_]{{1,40}}\.){{0,3}}(?:{'|'.join(get_args(Target))})"
+    r"\.lora_([AB])\.weight"
 )
 _HEADER_LIMIT = 16 * 2**20
 

@@ -155,9 +155,15 @@ def _wanted(model: Any, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for name, module in causal.named_modules():
         if name.rsplit(".", 1)[-1] in config.target_modules:
-            shapes[f"base_model.model.{name}.lora_A.weight"] = (config.r, module.in_features)
-            shapes[f"base_model.model.{name}.lora_B.weight"] = (module.out_features, config.r)
+            inputs, outputs = _sides(module)
+            shapes[f"base_model.model.{name}.lora_A.weight"] = (config.r, inputs)
+            shapes[f"base_model.model.{name}.lora_B.weight"] = (outputs, config.r)
     return shapes
+
+
+def _sides(module: Any) -> tuple[int, int]:
+    """Return how many numbers go into a linear layer and come out; GPT-2 keeps its weights the other way round."""
+    return (module.nx, module.nf) if hasattr(module, "nf") else (module.in_features, module.out_features)
 
 
 def _fields(config: AdapterConfig) -> dict[str, Any]:

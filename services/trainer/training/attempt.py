@@ -21,12 +21,14 @@ from services.trainer.training import checkpoints, metrics
 from services.trainer.training.channel import Channel
 from services.trainer.training.checkpoints import WEIGHTS, BadCheckpoint, Manifest
 from services.trainer.training.data import Example, NothingToLearn, Split, read_pairs, read_split
+from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang
 from services.trainer.training.hardware import dtype_for, tokens_for
 from services.trainer.training.plan import Plan, steps_an_epoch, steps_of, warmup_of
-from services.trainer.training.protocol import AttemptSpec, Finished, Stopped
+from services.trainer.training.protocol import AttemptSpec, Finished, Remarked, Stopped
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "safetensors")
+SLOW_PATH = "slow_path"
 EVAL_TOKENS = 8192
 """Validation tokens read at each evaluation: enough for a curve; the evaluator measures on the whole split."""
 
@@ -36,10 +38,13 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     began = time.monotonic()
     channel.stage("preprocessing")
     chat = ChatFormat.load(Path(spec.model_dir))
-    train = _read(Path(spec.train), chat, spec.recipe)
-    validation = _validation(spec, chat)
+    way = way_of(Path(spec.model_dir), spec.recipe.max_length)
+    train = _read(Path(spec.train), chat, spec.recipe, way)
+    validation = _validation(spec, chat, way)
     manifest = manifest_of(spec, train)
-    plan = _plan(spec, manifest, len(train.examples))
+    plan = _plan(spec, manifest, way, len(train.examples))
+    if not way.fast:
+        channel.tell(Remarked(step=0, code=SLOW_PATH, level="info", message=way.words))
     channel.stage("loading_model", _says(train, spec.recipe))
     stop_asked = gang.agree(stop_asked)
     tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked, gang)
@@ -105,7 +110,7 @@ def _resumed(spec: AttemptSpec, manifest: Manifest) -> Manifest:
     )
 
 
-def _plan(spec: AttemptSpec, manifest: Manifest, examples: int) -> Plan:
+def _plan(spec: AttemptSpec, manifest: Manifest, way: Way, examples: int) -> Plan:
     return Plan(
         total_steps=manifest.total_steps,
         steps_an_epoch=steps_an_epoch(spec.recipe, examples),
@@ -115,16 +120,17 @@ def _plan(spec: AttemptSpec, manifest: Manifest, examples: int) -> Plan:
         threads=manifest.threads,
         dtype=msgspec.convert(manifest.dtype, type=Plan.__annotations__["dtype"]),
         device=spec.device,
+        packed=way.fast,
         workers=spec.workers,
         saving=spec.saving,
     )
 
 
-def _validation(spec: AttemptSpec, chat: ChatFormat) -> list[Example]:
+def _validation(spec: AttemptSpec, chat: ChatFormat, way: Way) -> list[Example]:
     if spec.validation is None:
         return []
     try:
-        examples = _read(Path(spec.validation), chat, spec.recipe).examples
+        examples = _read(Path(spec.validation), chat, spec.recipe, way).examples
     except NothingToLearn:
         return []
     kept: list[Example] = []
@@ -137,9 +143,9 @@ def _validation(spec: AttemptSpec, chat: ChatFormat) -> list[Example]:
     return kept
 
 
-def _read(path: Path, chat: ChatFormat, recipe: Recipe) -> Split:
+def _read(path: Path, chat: ChatFormat, recipe: Recipe, way: Way) -> Split:
     read = read_pairs if recipe.objective == "dpo" else read_split
-    return read(path, chat, recipe.max_length)
+    return read(path, chat, way.longest)
 
 
 def _hash_of(recipe: Recipe) -> str:

@@ -7,6 +7,7 @@ teaches do not depend on the machine; only how a step's examples share forward p
 import hashlib
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ class Row(Struct, frozen=True):
     def taught(self) -> int:
         """How many tokens are taught."""
         return sum(label != -100 for label in self.labels)
+
+    @property
+    def conversations(self) -> list[slice]:
+        """Where each conversation lies in the row."""
+        starts = [at for at, position in enumerate(self.positions) if position == 0]
+        return [slice(start, end) for start, end in pairwise([*starts, len(self.ids)])]
 
     @property
     def pairs(self) -> int:

@@ -97,9 +97,17 @@ def shard(model: Any, gang: Gang, device: str) -> Any:
 
     mesh = init_device_mesh("cpu" if device == "cpu" else "cuda", (gang.size,))
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    for layer in causal.base_model.layers:
+    for layer in _blocks(causal):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "row_loss")
     model.is_distributed_loading_by_transformers = True
     return model
+
+
+def _blocks(causal: Any) -> Any:
+    """Return a model's repeated layers, whatever its architecture calls them."""
+    from torch.nn import ModuleList
+
+    count = causal.config.num_hidden_layers
+    return next(each for each in causal.modules() if isinstance(each, ModuleList) and len(each) == count)

@@ -6,19 +6,23 @@ and no set in hash order.
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
+from transformers.pytorch_utils import Conv1D
 
 from contracts.recipes import Recipe
-from libs.lm.adapters import TARGETS, AdapterConfig, write_config
-from libs.lm.models import NEEDED, record_of
-from services.trainer.training import dropout
+from libs.lm.adapters import AdapterConfig, Target, write_config
+from libs.lm.models import NEEDED, UnknownModel, record_of
+from services.trainer.training import dropout, plain
+from services.trainer.training.data import Row
+from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang, shard
 from services.trainer.training.hardware import Dtype
 from services.trainer.training.loss import row_loss
@@ -36,26 +40,58 @@ def load(
     """
     full = recipe.method == "full"
     base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32 if full else getattr(torch, dtype))
+    _without_own_dropout(base)
     set_seed(recipe.seed)
-    model = base if full else _with_lora(base, recipe, device)
+    way = way_of(model_dir, recipe.max_length)
+    model = base if full else _with_lora(base, recipe, way, device)
     if resume:
         read_weights(model, recipe.method, resume)
-    model.row_loss = MethodType(pair_loss(recipe.beta) if recipe.objective == "dpo" else row_loss, model)
+    model.row_loss = MethodType(_forward(recipe, way), model)
     return shard(model if gang.size > 1 else model.to(place(device)), gang, device)
 
 
-def _with_lora(base: Any, recipe: Recipe, device: str) -> Any:
+def _forward(recipe: Recipe, way: Way) -> Callable[[Any, Row], tuple[Tensor, ...]]:
+    if recipe.objective == "dpo":
+        return pair_loss(recipe.beta, None if way.fast else plain.replies)
+    return row_loss if way.fast else plain.row_loss
+
+
+def _without_own_dropout(base: Any) -> None:
+    """Leave the recipe's dropout the only one: a base's own would make the reference of pairs another at each look."""
+    for part in base.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+        elif isinstance(getattr(part, "attention_dropout", None), float):
+            part.attention_dropout = 0.0
+
+
+def _with_lora(base: Any, recipe: Recipe, way: Way, device: str) -> Any:
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=list(TARGETS),
+        target_modules=list(targets_in(base, way)),
         task_type="CAUSAL_LM",
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
     )
     model = get_peft_model(base, lora)
     if device == "cpu":
         dropout.use_in(model)
     return model
+
+
+def targets_in(base: Any, way: Way) -> tuple[Target, ...]:
+    """Return the names of the linear layers that get a LoRA; ``UnknownModel`` where it has none with a known name."""
+    if way.family:
+        return way.family.targets
+    linear = {name.rsplit(".", 1)[-1] for name, part in base.named_modules() if isinstance(part, nn.Linear | Conv1D)}
+    found = tuple(name for name in get_args(Target) if name in linear)
+    if not found:
+        raise UnknownModel(
+            f"{type(base).__name__} has no linear layer by a name Woodshed knows, so there is nothing to put a LoRA "
+            "on. Train every weight (method full), or choose another base model."
+        )
+    return found
 
 
 def tokenizer(model_dir: Path) -> PreTrainedTokenizerFast:
@@ -76,12 +112,14 @@ def write_result(weights: dict[str, Tensor], recipe: Recipe, model_dir: Path, fo
         for name in NEEDED:
             shutil.copyfile(model_dir / name, folder / name)
     else:
-        write_config(folder, _config(recipe))
+        write_config(folder, _config(recipe, weights))
     write_weights(weights, recipe.method, folder)
 
 
-def _config(recipe: Recipe) -> AdapterConfig:
+def _config(recipe: Recipe, weights: dict[str, Tensor]) -> AdapterConfig:
+    trained = {name.split(".")[-3] for name in weights}
     return AdapterConfig(
+        target_modules=tuple(name for name in get_args(Target) if name in trained),
         base_model_name_or_path=recipe.base_model,
         r=recipe.rank,
         lora_alpha=recipe.alpha,

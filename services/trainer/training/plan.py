@@ -13,7 +13,10 @@ from services.trainer.training.hardware import Dtype
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The numbers of one attempt. Steps are optimiser steps; ``steps_an_epoch`` is one pass over the data."""
+    """The numbers of one attempt. Steps are optimiser steps; ``steps_an_epoch`` is one pass over the data.
+
+    Unless ``packed`` each example is a row of its own, whatever ``micro_tokens`` says.
+    """
 
     total_steps: int
     steps_an_epoch: int
@@ -23,8 +26,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     threads: int
     dtype: Dtype
     device: str
+    packed: bool = True
     workers: int = 0
     saving: Rule | None = None
+
+    @property
+    def row_tokens(self) -> int:
+        """How many tokens of whole examples share a row."""
+        return self.micro_tokens if self.packed else 1
 
     def evaluates_at(self, step: int) -> bool:
         """Whether the validation loss is due: after every pass over the data, and at the end."""

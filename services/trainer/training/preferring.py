@@ -6,7 +6,6 @@ asked in the same rows, so before the first step every margin is exactly 0 and t
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from services.trainer.training.data import Row
 from services.trainer.training.loss import CHUNK, before_the_head, product_format
 
+Replies = Callable[[Any, Row], tuple[Tensor, Tensor]]
 Scored = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of a row: summed loss, tokens guessed right, summed margins of the rewards, and pairs whose margin is above 0."""
 
@@ -55,13 +55,17 @@ class Likelihoods(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         return (slopes * given[0][:, None]).to(slopes.dtype), None, None
 
 
-def pair_loss(beta: float) -> Callable[[Any, Row], Scored]:
-    """Return the forward of a model that learns from pairs, holding it to its base as strongly as ``beta`` says."""
+def pair_loss(beta: float, replies: Replies | None = None) -> Callable[[Any, Row], Scored]:
+    """Return the forward of a model that learns from pairs, holding it to its base as strongly as ``beta`` says.
+
+    ``replies`` says how likely each reply of a row is, and how many tokens were guessed right.
+    """
+    scored = replies or _replies
 
     def row_loss(model: Any, row: Row) -> Scored:
         with torch.no_grad(), model.disable_adapter():
-            before, _ = _replies(model, row)
-        now, right = _replies(model, row)
+            before, _ = scored(model, row)
+        now, right = scored(model, row)
         gained = (now - before) * beta
         margins = gained[0::2] - gained[1::2]
         return -logsigmoid(margins).sum(), right, margins.detach().sum(), (margins.detach() > 0).sum()
@@ -76,5 +80,4 @@ def _replies(model: Any, row: Row) -> tuple[Tensor, Tensor]:
 
 
 def _taught_of_each(row: Row) -> list[int]:
-    starts = [at for at, position in enumerate(row.positions) if position == 0] + [len(row.ids)]
-    return [sum(label != -100 for label in row.labels[start:end]) for start, end in pairwise(starts)]
+    return [sum(label != -100 for label in row.labels[part]) for part in row.conversations]

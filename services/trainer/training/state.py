@@ -19,7 +19,7 @@ def trained(model: Any, method: str) -> dict[str, Tensor]:
     if method == "full":
         weights = model.state_dict()
         if model.config.tie_word_embeddings:
-            del weights["lm_head.weight"]
+            weights.pop("lm_head.weight", None)
     else:
         from peft import get_peft_model_state_dict
 

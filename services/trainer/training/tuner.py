@@ -54,14 +54,14 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
                 }
             ),
             processing_class=tokenizer,
-            data_collator=Packer(plan.micro_tokens, gang.size),
+            data_collator=Packer(plan.row_tokens, gang.size),
         )
         self.recipe = recipe
         self.plan = plan
         self.gang = gang
         self.checkpoints = checkpoints
         self.validation = validation
-        self.fitting = plan.micro_tokens
+        self.fitting = plan.row_tokens
         self._copy: tuple[Any, Any] | None = None
         self.points: list[metrics.Point] = []
         self.tokens = 0
