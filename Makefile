@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench faults fuzz docs clean
+.PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench bench-full faults fuzz docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,8 +45,11 @@ check: setup ## style, types, import rules, then every test
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" lint-imports
 	@$(PYTHON) -m pytest
 
-bench: setup ## measure speed and memory, and write the figures down
+bench: setup ## measure speed and memory in under ten minutes: a table beside the goals, and a picture
 	@$(PYTHON) -m tests.bench
+
+bench-full: setup ## every benchmark with its rivals and repetitions; hours
+	@$(PYTHON) -m tests.bench --full
 
 faults: setup ## break a running platform hundreds of times and see it mend itself (an hour; RUNS=200 SEED=1)
 	@$(PYTHON) -m tests.faults --runs $(or $(RUNS),200) --seed $(or $(SEED),1)
@@ -58,4 +61,4 @@ docs: setup ## write the generated references again
 	@$(PYTHON) -m docs.generate
 
 clean: ## remove what setup made; what an installation keeps (.woodshed) stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .bench

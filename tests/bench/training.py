@@ -1,20 +1,24 @@
-"""Training speed and memory against TRL, interleaved: ``python -m tests.bench.training [--rounds 3] [--steps 4]``.
+"""Training speed and memory beside others, in turns: ``python -m tests.bench.training [--rounds 3] [--steps 3]``.
 
-Three contenders on the same conversations, threads and machine: our child process with the balanced recipe, TRL
-packed and tuned in a plain script, and TRL's own defaults in the same script. The first step of each is left out.
-Ours trains on every reply of a conversation, the script on the last: so tokens per second are compared, not losses.
+On the same conversations, threads and machine: our child process with the balanced recipe, TRL packed and tuned, and
+TRL's own defaults, both by a plain script that gets our very tokens and labels. ``--rivals`` adds LLaMA-Factory, as its
+examples have it and with its documented ways to be faster, in an environment of its own that is made here.
+``--exchanges 1`` cuts every conversation after its first exchange. ``--device cuda`` is the same on a GPU. The first
+step of each is left out. Matrix products and memory are measured in the same run, to say what share of the machine a
+contender reaches: a LoRA step needs some 4 × parameters FLOP a token (no weight gradients for the base).
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil
@@ -23,25 +27,66 @@ import pyarrow.parquet as pq
 
 from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.embedded.home import Home
-from services.trainer.training.protocol import AttemptSpec, Finished, Progressed, read_line
+from libs.lm.chat import ChatFormat
+from libs.lm.models import known
+from services.trainer.training.protocol import AttemptSpec, Progressed, read_line
+from tests.bench import figures, limits, rivals
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
-PLAIN = ROOT / "tests" / "bench" / "plain_trl.py"
 EXAMPLES = 8
+THREADS = psutil.cpu_count() or 2
+OURS, TUNED, DEFAULTS = "Woodshed", "TRL tuned and packed", "TRL defaults"
+FACTORY, FACTORY_BEST = "LLaMA-Factory, its example", "LLaMA-Factory at its best"
 
 Figures = dict[str, float]
 
 
-def conversations(path: Path, count: int = 100) -> Path:
-    """Write the first ``count`` sample conversations as a training split."""
-    rows = [json.loads(line) for line in SAMPLE.read_text().splitlines()[:count]]
-    messages = [json.dumps(row["messages"]) for row in rows]
-    pq.write_table(pa.table({"id": [row["metadata"]["id"] for row in rows], "messages": messages}), path)
+class Data(NamedTuple):
+    """The same conversations in the three shapes that the contenders read."""
+
+    split: Path
+    encoded: Path
+    lessons: Path
+
+
+def conversations(path: Path, count: int = 100, exchanges: int = 0) -> Path:
+    """Write the first ``count`` sample conversations, each cut after ``exchanges`` of them, as a training split."""
+    ids, said = zip(*_rows(count, exchanges), strict=True)
+    pq.write_table(pa.table({"id": ids, "messages": [json.dumps(each) for each in said]}), path)
     return path
 
 
-def spec(train: Path, folder: Path, steps: int) -> AttemptSpec:
+def _rows(count: int, exchanges: int) -> list[tuple[str, list[dict[str, Any]]]]:
+    rows = [json.loads(line) for line in SAMPLE.read_text().splitlines()[:count]]
+    return [(row["metadata"]["id"], list(_cut(row["messages"], exchanges))) for row in rows]
+
+
+def _cut(messages: Sequence[dict[str, Any]], exchanges: int) -> Iterator[dict[str, Any]]:
+    """Yield the turns up to the last reply that stays."""
+    replies = 0
+    for each in messages:
+        yield each
+        replies += each["role"] == "assistant"
+        if replies == exchanges:
+            return
+
+
+def data_in(folder: Path, exchanges: int) -> Data:
+    """Write the conversations for everybody; what TRL gets is tokenised, with our labels."""
+    rows = _rows(100, exchanges)
+    chat = ChatFormat.load(Home.default().models / SHIPPED_MODEL)
+    encoded = [chat.encode(said, Recipe(base_model=SHIPPED_MODEL).max_length) for _, said in rows]
+    data = Data(folder / "train.parquet", folder / "encoded.parquet", folder / "lessons.json")
+    conversations(data.split, exchanges=exchanges)
+    labels = [[-100, *each.labels[1:]] for each in encoded]
+    pq.write_table(pa.table({"input_ids": [each.ids for each in encoded], "labels": labels}), data.encoded)
+    data.lessons.write_text(json.dumps([{"messages": said} for _, said in rows]))
+    print(f"{len(rows)} conversations, {statistics.fmean(len(each.ids) for each in encoded):.0f} tokens on average")
+    return data
+
+
+def spec(train: Path, folder: Path, steps: int, device: str = "cpu") -> AttemptSpec:
     """Describe our attempt: the balanced preset, as many threads as there are cores."""
     folder.mkdir(parents=True)
     return AttemptSpec(
@@ -52,102 +97,152 @@ def spec(train: Path, folder: Path, steps: int) -> AttemptSpec:
         model_dir=str(Home.default().models / SHIPPED_MODEL),
         train=str(train),
         work_dir=str(folder),
-        checkpoint_every=1000,
-        threads=psutil.cpu_count() or 2,
+        checkpoint_every=10_000,
+        threads=THREADS,
+        device="cpu" if device == "cpu" else "cuda:0",
     )
 
 
-def ours(train: Path, folder: Path, steps: int) -> Figures:
+def ours(data: Data, folder: Path, steps: int, device: str) -> Figures:
     """Train with our child process; rates are of all steps but the first."""
-    asked = spec(train, folder, steps)
+    asked = spec(data.split, folder, steps, device)
     path = folder / "spec.json"
     path.write_bytes(msgspec.json.encode(asked))
     command = [sys.executable, "-m", "services.trainer.training", str(path)]
-    seen: list[tuple[float, int]] = []
-    memory = 0
+    seen: list[tuple[float, Progressed]] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as child:
         assert child.stdout
         for raw in child.stdout:
-            line = read_line(raw)
-            if isinstance(line, Progressed):
-                seen.append((time.perf_counter(), line.tokens))
-                memory = max(memory, line.rss_bytes)
-            elif isinstance(line, Finished):
-                seconds = line.seconds
-    tokens, elapsed = seen[-1][1] - seen[0][1], seen[-1][0] - seen[0][0]
-    return {"tokens_per_second": tokens / elapsed, "peak_rss_bytes": memory, "seconds": seconds}
+            if isinstance(line := read_line(raw), Progressed):
+                seen.append((time.perf_counter(), line))
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    (began, first), (ended, last) = seen[0], seen[-1]
+    return {
+        "tokens_per_second": (last.tokens - first.tokens) / (ended - began),
+        "taught_per_second": (last.trained_tokens - first.trained_tokens) / (ended - began),
+        "peak_bytes": last.device_bytes or used.ru_maxrss * 1024,
+    }
 
 
-def plain(*options: str) -> Callable[[Path, Path, int], Figures]:
-    """Train with the plain script."""
+def plain(script: str, *options: str, python: Callable[[], Path] = lambda: Path(sys.executable)) -> "Contender":
+    """Train with a plain script, run by the Python that has what it needs."""
 
-    def run(train: Path, folder: Path, steps: int) -> Figures:
-        model = str(Home.default().models / SHIPPED_MODEL)
-        threads = str(psutil.cpu_count() or 2)
-        command = [
-            sys.executable,
-            PLAIN,
-            model,
-            train,
-            folder,
-            "--steps",
-            str(steps + 1),
-            "--threads",
-            threads,
-            *options,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    def run(data: Data, folder: Path, steps: int, device: str) -> Figures:
+        train = data.encoded if script == "plain_trl.py" else data.lessons
+        model = Home.default().models / SHIPPED_MODEL
+        common = ["--steps", str(steps + 1), "--threads", str(THREADS), "--device", device, *options]
+        command = [python(), ROOT / "tests" / "bench" / script, model, train, folder, *common]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        if done.returncode:
+            raise SystemExit(f"{script} {' '.join(options)} ended with code {done.returncode}:\n{done.stderr[-3000:]}")
         found: Figures = json.loads(done.stdout.splitlines()[-1])
         return found
 
     return run
 
 
-CONTENDERS: dict[str, Callable[[Path, Path, int], Figures]] = {
-    "Woodshed": ours,
-    "TRL tuned and packed": plain("--row", "768", "--accumulate", "4"),
-    "TRL defaults": plain("--defaults"),
+Contender = Callable[[Data, Path, int, str], Figures]
+CONTENDERS: dict[str, Contender] = {
+    OURS: ours,
+    TUNED: plain("plain_trl.py", "--row", "768", "--accumulate", "4"),
+    DEFAULTS: plain("plain_trl.py", "--defaults"),
+}
+RIVALS: dict[str, Contender] = {
+    FACTORY: plain("plain_llamafactory.py", python=rivals.llama_factory),
+    FACTORY_BEST: plain("plain_llamafactory.py", "--best", "--accumulate", "4", python=rivals.llama_factory),
 }
 
 
-def measure(rounds: int, steps: int) -> dict[str, list[Figures]]:
+def measure(contenders: dict[str, Contender], asked: argparse.Namespace) -> dict[str, list[Figures]]:
     """Let the contenders take turns; return every round of each."""
-    found: dict[str, list[Figures]] = {name: [] for name in CONTENDERS}
+    found: dict[str, list[Figures]] = {name: [] for name in contenders}
     with tempfile.TemporaryDirectory() as temporary:
-        train = conversations(Path(temporary) / "train.parquet")
-        for number in range(rounds):
-            for name, run in CONTENDERS.items():
-                result = run(train, Path(temporary) / f"{number}-{len(name)}", steps)
+        data = data_in(Path(temporary), asked.exchanges)
+        for number in range(asked.rounds):
+            for turn, (name, run) in enumerate(contenders.items()):
+                result = run(data, Path(temporary) / f"{number}-{turn}", asked.steps, asked.device)
                 found[name].append(result)
-                print(f"round {number + 1}  {name:22} {result['tokens_per_second']:6.0f} tokens/s", file=sys.stderr)
+                print(f"round {number + 1}  {name:28} {result['tokens_per_second']:6.0f} tokens/s", file=sys.stderr)
     return found
 
 
-def table(found: dict[str, list[Figures]]) -> str:
-    """Return medians, spread and ratios as a Markdown table."""
-
-    def middle(name: str, figure: str) -> float:
-        return statistics.median(each[figure] for each in found[name])
-
-    rows = ["| | tokens/s, median (least–most) | × TRL defaults | peak memory |", "|---|---|---|---|"]
-    slowest = middle("TRL defaults", "tokens_per_second")
+def table(found: dict[str, list[Figures]], most: dict[str, float]) -> str:
+    """Return medians, spread and shares of the machine as a Markdown table."""
+    rows = [
+        "| | tokens/s, median (least–most) | taught tokens/s | of the bf16 products | peak memory |",
+        "|---|---|---|---|---|",
+    ]
     for name, results in found.items():
-        rates = sorted(each["tokens_per_second"] for each in results)
-        memory = middle(name, "peak_rss_bytes") / 1e9
-        rate = middle(name, "tokens_per_second")
-        rows.append(
-            f"| {name} | {rate:.0f} ({rates[0]:.0f}–{rates[-1]:.0f}) | {rate / slowest:.2f} | {memory:.1f} GB |"
-        )
+        low, rate, high = _spread(results, "tokens_per_second")
+        share = rate * _flop_a_token() / most["flops_bfloat16"]
+        _, taught, _ = _spread(results, "taught_per_second")
+        memory = _spread(results, "peak_bytes")[1] / 1e9
+        rows.append(f"| {name} | {rate:.0f} ({low:.0f}–{high:.0f}) | {taught:.0f} | {share:.1%} | {memory:.1f} GB |")
     return "\n".join(rows)
 
 
+def picture(found: dict[str, list[Figures]], title: str) -> str:
+    """Draw the rates of all contenders."""
+    bars = []
+    for name, results in found.items():
+        low, rate, high = _spread(results, "tokens_per_second")
+        bars.append(figures.Bar(name, rate, low, high, f"{rate:.0f}", True if name == OURS else None))
+    return figures.draw(title, bars)
+
+
+def tell(found: dict[str, list[Figures]], most: dict[str, float], what: str) -> None:
+    """Keep our figures beside their goals, as ratios of the same round."""
+
+    def ratios(other: str, figure: str) -> list[float]:
+        return [mine[figure] / theirs[figure] for mine, theirs in zip(found[OURS], found[other], strict=True)]
+
+    def keep(name: str, measured: list[float], goal: float, *, less: bool = False) -> None:
+        figures.note("training", f"{name}{what}", measured, "×", goal=goal, less_is_better=less)
+
+    keep("speed of TRL's defaults", ratios(DEFAULTS, "tokens_per_second"), 2.5)
+    keep("speed of TRL tuned", ratios(TUNED, "tokens_per_second"), 1.4)
+    keep("taught tokens of TRL's defaults", ratios(DEFAULTS, "taught_per_second"), 1.8)
+    keep("memory of TRL's defaults", ratios(DEFAULTS, "peak_bytes"), 0.55, less=True)
+    for name in RIVALS.keys() & found.keys():
+        keep(f"speed of {name}", ratios(name, "tokens_per_second"), 2.5)
+    shares = [each["tokens_per_second"] * _flop_a_token() / most["flops_bfloat16"] for each in found[OURS]]
+    figures.note("training", f"share of bf16 products{what}", [100 * each for each in shares], "%", goal=8)
+
+
+def _spread(results: Sequence[Figures], figure: str) -> tuple[float, float, float]:
+    values = [each[figure] for each in results]
+    return min(values), statistics.median(values), max(values)
+
+
+def _flop_a_token() -> int:
+    return 4 * known(SHIPPED_MODEL).parameters
+
+
 def main(arguments: Any = None) -> None:
-    """Measure and print the table."""
+    """Measure, print the table and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--exchanges", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rivals", action="store_true")
     asked = parser.parse_args(arguments)
-    print(table(measure(asked.rounds, asked.steps)))
+    contenders = CONTENDERS | (RIVALS if asked.rivals else {})
+    most = limits.measured(asked.device, THREADS)
+    found = measure(contenders, asked)
+    print(table(found, most))
+    print(
+        f"products {most['flops_bfloat16'] / 1e12:.2f} TFLOP/s in bfloat16, "
+        f"{most['flops_float32'] / 1e12:.2f} in float32; "
+        f"memory read at {most['read_bytes'] / 1e9:.1f} GB/s, copied at {most['copy_bytes'] / 1e9:.1f}"
+    )
+    what = f", {asked.exchanges} exchanges" if asked.exchanges else ""
+    tell(found, most, what)
+    rivals.FOLDER.mkdir(exist_ok=True)
+    drawn = rivals.FOLDER / "training.svg"
+    drawn.write_text(picture(found, f"Training, tokens a second ({asked.device}, {THREADS} threads{what})"))
+    print(f"Picture: {drawn.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
