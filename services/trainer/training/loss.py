@@ -5,12 +5,14 @@ and the gradient is formed in the same pass (no logits kept, none computed twice
 batch, which a test holds it to.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from services.trainer.training.data import Row
+from services.trainer.training.hardware import Head
 
 CHUNK = 256
 """Positions projected at once: 256 × 49,152 float32 logits are 48 MiB."""
@@ -55,19 +57,46 @@ class ReplyLoss(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         return (hidden * slopes[0]).to(hidden.dtype), None if head is None else head * slopes[0], None
 
 
+def liger(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``ReplyLoss`` does, by Liger's kernel; for GPUs."""
+    from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+    said = liger_fused_linear_cross_entropy(
+        product_format(hidden), product_format(weight), labels, reduction="sum", return_token_accuracy=True
+    )
+    return said.loss, (said.token_accuracy * len(labels)).round().long()
+
+
+def cut(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``ReplyLoss`` does, by Apple's cut cross-entropy; for GPUs. Right guesses cost a projection more."""
+    from cut_cross_entropy import linear_cross_entropy
+
+    given, head = product_format(hidden), product_format(weight)
+    with torch.no_grad():
+        right = [(part @ head.T).argmax(-1) for part in given.split(CHUNK)]
+    return linear_cross_entropy(given, head, labels, reduction="sum"), (torch.cat(right) == labels).sum()
+
+
+HEADS: dict[Head, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "chunks": ReplyLoss.apply,
+    "liger": liger,
+    "cut": cut,
+}
+
+
 def product_format(value: Tensor) -> Tensor:
     """Return what products are to be made of: in autocast's format where that is on."""
     kind = value.device.type
     return value.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else value
 
 
-def row_loss(model: Any, row: Row) -> tuple[Tensor, Tensor]:
+def row_loss(model: Any, row: Row, head: Head = "chunks") -> tuple[Tensor, Tensor]:
     """Return the summed loss of a row's taught tokens (nats, float32) and how many were guessed right.
 
-    ``model`` is a Hugging Face causal language model, in PEFT or bare. Without an attention mask and with positions
-    that start anew, transformers keeps packed neighbours apart by a block-diagonal causal mask.
+    ``model`` is a Hugging Face causal language model, in PEFT or bare. Packed neighbours are kept apart by
+    ``attention`` where it is in use, else by the mask that transformers makes of positions that start anew.
     """
-    total, right = ReplyLoss.apply(*before_the_head(model, row))
+    total, right = HEADS[head](*before_the_head(model, row))
     return total, right
 
 
@@ -78,6 +107,7 @@ def before_the_head(model: Any, row: Row) -> tuple[Tensor, Tensor, Tensor]:
     ids = torch.tensor([row.ids], device=device)
     positions = torch.tensor([row.positions], device=device)
     labels = torch.tensor(row.labels[1:], device=device)
-    hidden = causal.base_model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0, :-1]
+    said = causal.base_model(input_ids=ids, position_ids=positions, use_cache=False, conversations=row.conversations)
+    hidden = said.last_hidden_state[0, :-1]
     taught = labels != -100
     return hidden[taught], causal.get_output_embeddings().weight, labels[taught]

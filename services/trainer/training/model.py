@@ -20,11 +20,11 @@ from transformers.pytorch_utils import Conv1D
 from contracts.recipes import Recipe
 from libs.lm.adapters import AdapterConfig, Target, write_config
 from libs.lm.models import NEEDED, UnknownModel, record_of
-from services.trainer.training import dropout, plain
+from services.trainer.training import attention, dropout, plain
 from services.trainer.training.data import Row
 from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang, shard
-from services.trainer.training.hardware import Dtype
+from services.trainer.training.hardware import Dtype, Head, Kernels, kernels_for
 from services.trainer.training.loss import row_loss
 from services.trainer.training.preferring import pair_loss
 from services.trainer.training.state import read_weights, write_weights
@@ -43,17 +43,31 @@ def load(
     _without_own_dropout(base)
     set_seed(recipe.seed)
     way = way_of(model_dir, recipe.max_length)
+    kernels = kernels_for(device, dtype)
+    if way.fast:
+        attention.use_in(base, kernels.attention)
+        _with_liger(base, kernels)
     model = base if full else _with_lora(base, recipe, way, device)
     if resume:
         read_weights(model, recipe.method, resume)
-    model.row_loss = MethodType(_forward(recipe, way), model)
+    model.row_loss = MethodType(_forward(recipe, way, kernels.head), model)
     return shard(model if gang.size > 1 else model.to(place(device)), gang, device)
 
 
-def _forward(recipe: Recipe, way: Way) -> Callable[[Any, Row], tuple[Tensor, ...]]:
+def _forward(recipe: Recipe, way: Way, head: Head) -> Callable[[Any, Row], tuple[Tensor, ...]]:
     if recipe.objective == "dpo":
         return pair_loss(recipe.beta, None if way.fast else plain.replies)
-    return row_loss if way.fast else plain.row_loss
+    if not way.fast:
+        return plain.row_loss
+    return lambda model, row: row_loss(model, row, head)
+
+
+def _with_liger(base: Any, kernels: Kernels) -> None:
+    """Put Liger's norms, rotations and gates into a model where they are wanted; the head stays ``row_loss``'s."""
+    if kernels.liger:
+        from liger_kernel.transformers.monkey_patch import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(base, fused_linear_cross_entropy=False, cross_entropy=False)
 
 
 def _without_own_dropout(base: Any) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from services.trainer.training import plain
+from services.trainer.training import attention, plain
 from services.trainer.training.data import Example, Row, pack
 from services.trainer.training.families import FAMILIES, Way, way_of
 from services.trainer.training.loss import row_loss
@@ -62,6 +62,15 @@ class Model(NamedTuple):
     def trained(self) -> list[torch.nn.Parameter]:
         return [each for each in self.tuned.parameters() if each.requires_grad]
 
+    def attending(self, how: str) -> "Model":
+        """Attend as transformers does with a mask (``sdpa``), or as training does."""
+        causal = _causal(self.tuned)
+        if how == "each":
+            attention.use_in(causal, "each")
+        else:
+            causal.set_attn_implementation(how)
+        return self
+
     def gradients(self, loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(loss, self.trained, allow_unused=True, materialize_grads=True)
 
@@ -87,9 +96,14 @@ def _way(base: Any) -> Way:
         return way_of(Path(folder), LONGEST)
 
 
+def _causal(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _plainly(model: Any, examples: list[Example]) -> torch.Tensor:
     """Return what transformers says these examples lose, each alone and without padding."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = _causal(model)
+    causal.set_attn_implementation("sdpa")
     losses = []
     for each in examples:
         labels = torch.tensor([[-100, *each.labels[1:]]])
@@ -112,10 +126,11 @@ def test_every_family_of_the_table_is_tried_here() -> None:
     assert tried == FAMILIES.keys()
 
 
+@pytest.mark.parametrize("how", ["each", "sdpa"])
 @pytest.mark.parametrize("whole", [False, True], ids=["lora", "every weight"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_losses_and_gradients_are_those_of_transformers(kind: str, whole: bool) -> None:
-    model = _model(kind, whole=whole)
+def test_packed_losses_and_gradients_are_those_of_transformers(kind: str, whole: bool, how: str) -> None:
+    model = _model(kind, whole=whole).attending(how)
     assert model.way.fast
     (row,) = pack(EXAMPLES, 4096)
     ours, _ = row_loss(model.tuned, row)
@@ -127,7 +142,7 @@ def test_packed_losses_and_gradients_are_those_of_transformers(kind: str, whole:
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_what_is_not_known_is_trained_by_its_own_forward(kind: str) -> None:
-    model = _model(kind)
+    model = _model(kind).attending("sdpa")
     assert not model.way.fast
     rows = pack(EXAMPLES, 1)
     assert len(rows) == len(EXAMPLES)
@@ -139,14 +154,14 @@ def test_what_is_not_known_is_trained_by_its_own_forward(kind: str) -> None:
 
 
 def test_the_fast_path_would_have_been_wrong_for_capped_logits() -> None:
-    model = _model("Gemma2")
+    model = _model("Gemma2").attending("sdpa")
     (row,) = pack(EXAMPLES[:1], 4096)
     assert abs(float(row_loss(model.tuned, row)[0]) - float(_plainly(model.tuned, EXAMPLES[:1]))) > 1e-2
 
 
 @pytest.mark.parametrize("kind", ["Llama", "GPT-2"])
 def test_pairs_score_plainly_as_they_do_packed(kind: str) -> None:
-    model = _model(kind)
+    model = _model(kind).attending("sdpa")
     pair = Example(EXAMPLES[0].ids + EXAMPLES[1].ids, EXAMPLES[0].labels + EXAMPLES[1].labels, len(EXAMPLES[0].ids))
     (row,) = pack([pair, pair], 4096)
     packed, plainly = (pair_loss(0.3, way)(model.tuned, row) for way in (None, plain.replies))
@@ -170,7 +185,7 @@ def _beside(first: Example, neighbour: Example, *, first_comes_first: bool) -> R
 def test_a_neighbour_changes_nothing_of_loss_or_gradients(
     kind: str, length: int, beside: int, one: int, other: int, comes_first: bool
 ) -> None:
-    model, first = _model(kind), _example(length, one, taught=length - 1)
+    model, first = _model(kind).attending("each"), _example(length, one, taught=length - 1)
     seen = []
     for number in (other, other + 1):
         muted = _example(beside, number, taught=0)

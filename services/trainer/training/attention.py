@@ -1,0 +1,60 @@
+"""Attention inside each conversation of a row and nowhere else: what a mask would throw away is never computed.
+
+transformers keeps packed neighbours apart by a mask of row × row, which costs the square of the row. Here each
+conversation is a causal attention of its own, so a neighbour cannot be seen because it is not there. On GPUs that is
+one call of FlashAttention for sequences of several lengths, which torch carries; elsewhere one for each conversation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from services.trainer.training.hardware import Attention
+
+
+def use_in(causal: Any, kind: Attention) -> None:
+    """Let a model attend so; from then on its forward needs ``conversations``, where each lies in the row."""
+    name = f"woodshed_{kind}"
+    AttentionInterface.register(name, {"each": each, "varlen": varlen}[kind])
+    causal.set_attn_implementation(name)
+
+
+def each(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, *, conversations: Sequence[slice],
+    scaling: float | None = None, **_: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Attend conversation by conversation; shapes are transformers': (1, heads, tokens, size) in, tokens first out."""
+    grouped = query.shape[1] != key.shape[1]
+    parts = [
+        scaled_dot_product_attention(
+            query[:, :, part], key[:, :, part], value[:, :, part], is_causal=True, scale=scaling, enable_gqa=grouped
+        )
+        for part in conversations
+    ]
+    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+
+
+def varlen(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, *, conversations: Sequence[slice],
+    scaling: float | None = None, **_: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Attend to all conversations in one call; bfloat16 or float16 on a GPU from compute capability 8.0 on."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends = torch.tensor([0, *(part.stop for part in conversations)], dtype=torch.int32, device=query.device)
+    longest = max(part.stop - part.start for part in conversations)
+    found = varlen_attn(
+        *(side[0].transpose(0, 1) for side in (query, key, value)),
+        ends,
+        ends,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return found[None], None
