@@ -16,14 +16,14 @@ import msgspec
 
 from contracts.recipes import Recipe
 from libs.lm.chat import ChatFormat
-from libs.lm.models import DamagedModel, record_of
+from libs.lm.models import DamagedModel, known, record_of
 from services.trainer.training import checkpoints, metrics
 from services.trainer.training.channel import Channel
 from services.trainer.training.checkpoints import WEIGHTS, BadCheckpoint, Manifest
 from services.trainer.training.data import Example, NothingToLearn, Split, read_pairs, read_split
 from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang
-from services.trainer.training.hardware import dtype_for, tokens_for
+from services.trainer.training.hardware import Dtype, dtype_for, fitting_tokens, free_bytes, see_only, tokens_for
 from services.trainer.training.plan import Plan, steps_an_epoch, steps_of, warmup_of
 from services.trainer.training.protocol import AttemptSpec, Finished, Remarked, Stopped
 
@@ -36,6 +36,7 @@ EVAL_TOKENS = 8192
 def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gang: Gang = ALONE) -> None:
     """Carry out an attempt and tell how it ended: ``Finished`` or ``Stopped``; failures are raised."""
     began = time.monotonic()
+    see_only(spec.device)
     channel.stage("preprocessing")
     chat = ChatFormat.load(Path(spec.model_dir))
     way = way_of(Path(spec.model_dir), spec.recipe.max_length)
@@ -75,6 +76,7 @@ def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
             f"{spec.recipe.base_model} on this machine is revision {revision[:12]}, the run began with "
             f"{str(spec.model_revision)[:12]}. Install that revision, or submit the job anew."
         )
+    dtype = dtype_for(spec.device)
     manifest = Manifest(
         run_id=spec.run_id,
         attempt=spec.attempt,
@@ -85,9 +87,9 @@ def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
         model_revision=revision,
         recipe=_hash_of(spec.recipe),
         threads=spec.threads,
-        dtype=dtype_for(spec.device),
+        dtype=dtype,
         device=spec.device.partition(":")[0],
-        micro_tokens=spec.micro_tokens or tokens_for(spec.device),
+        micro_tokens=_row_tokens(spec, dtype),
         versions={name: version(name) for name in LIBRARIES},
         method=spec.recipe.method,
         processes=spec.processes,
@@ -106,8 +108,20 @@ def _resumed(spec: AttemptSpec, manifest: Manifest) -> Manifest:
         step=saved.step,
         threads=saved.threads,
         dtype=saved.dtype,
-        micro_tokens=spec.micro_tokens or saved.micro_tokens,
+        micro_tokens=min(spec.micro_tokens or saved.micro_tokens, saved.micro_tokens),
     )
+
+
+def _row_tokens(spec: AttemptSpec, dtype: Dtype) -> int:
+    """Return how many tokens share a forward pass: what fits into the memory that is free, at most what was asked.
+
+    Processes that train together must all choose the same without having spoken yet: they take what is usual.
+    """
+    if spec.processes > 1:
+        return spec.micro_tokens or tokens_for(spec.device)
+    base = known(spec.recipe.base_model)
+    fitting = fitting_tokens(spec.device, free_bytes(spec.device), base, spec.recipe, dtype)
+    return min(spec.micro_tokens or fitting, fitting)
 
 
 def _plan(spec: AttemptSpec, manifest: Manifest, way: Way, examples: int) -> Plan:
@@ -173,12 +187,14 @@ def _build(
     gang: Gang,
 ) -> tuple[Any, Any]:
     """Import what is heavy, load the model and put the trainer together."""
+    import torch
+
     from services.trainer.training import model
     from services.trainer.training.saving import Checkpoints
     from services.trainer.training.tuner import Tuner
     from services.trainer.training.watching import Watch
 
-    model.prepare_process(plan.threads, plan.device)
+    torch.set_num_threads(plan.threads)
     gang.join(plan.device)
     resume = Path(spec.resume_from) if spec.resume_from else None
     loaded = model.load(Path(spec.model_dir), spec.recipe, plan.dtype, plan.device, gang=gang, resume=resume)

@@ -4,12 +4,16 @@ Measured on Zen 5 with AVX512-BF16: bfloat16 trains 1.7 times as fast as float32
 600 tokens is faster than one of 1,200 or more. The same figures and how they were taken: docs, benchmarks.
 """
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+
+from contracts.recipes import Recipe
+from libs.lm.models import BaseModel
 
 Dtype = Literal["bfloat16", "float32"]
 Attention = Literal["each", "varlen"]
@@ -19,6 +23,15 @@ Head = Literal["chunks", "liger", "cut"]
 
 CPU_TOKENS = 768
 GPU_TOKENS = 4096
+MOST_GPU_TOKENS = 32_768
+SIZES = (128, 256, 512, 768, 1024, 2048, 4096, 8192, 16_384, MOST_GPU_TOKENS)
+"""Row sizes to choose from: few, so that a little more or less free memory changes no byte of a run."""
+ACTIVATION_BYTES = 8
+"""What a token leaves behind for the backward pass, for each number that goes into or comes out of a linear layer: 7.6
+by the peak memories of the shipped model at 316, 610 and 1,310 tokens."""
+LIBRARY_BYTES = 700 * 10**6
+SPARED = 0.8
+"""The share of free memory that a training counts on."""
 
 
 def dtype_for(device: str) -> Dtype:
@@ -64,14 +77,59 @@ def gpu_kernels(dtype: Dtype, capability: tuple[int, int], installed: set[str]) 
 
 def cpu_flags() -> set[str]:
     """Return the CPU's feature flags as Linux names them; empty elsewhere."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"^flags\s*:(.*)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    found = re.search(r"^flags\s*:(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
     return set(found[1].split()) if found else set()
 
 
 def tokens_for(device: str) -> int:
-    """Return how many tokens share a forward pass unless the spec says otherwise."""
+    """Return how many tokens share a forward pass where nobody has looked how many fit."""
     return CPU_TOKENS if device == "cpu" else GPU_TOKENS
+
+
+def fitting_tokens(device: str, free: int, base: BaseModel, recipe: Recipe, dtype: Dtype) -> int:
+    """Return how many tokens of a forward pass fit into ``free`` bytes beside the model and what is trained of it.
+
+    More than ``CPU_TOKENS`` make a CPU no faster. The least of ``SIZES`` is the answer even where that does not fit:
+    then memory runs out, and that has its own remedy.
+    """
+    whole = recipe.method == "full"
+    weights = base.parameters * (4 if whole or dtype == "float32" else 2)
+    trained = base.parameters if whole else base.lora_parameters(recipe.rank)
+    moments_and_gradient = 12 * trained + (0 if whole else 4 * trained)
+    a_token = ACTIVATION_BYTES * base.layers * base.linear_in_out
+    room = (SPARED * free - weights - moments_and_gradient - LIBRARY_BYTES) / a_token
+    most = min(room, CPU_TOKENS if device == "cpu" else MOST_GPU_TOKENS)
+    return max([size for size in SIZES if size <= most], default=SIZES[0])
+
+
+def free_bytes(device: str) -> int:
+    """Return the memory nobody uses: the GPU's, or what Linux could give this process within its cgroup's limit."""
+    if device != "cpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _text(Path("/proc/meminfo")), re.MULTILINE)
+    available = int(found[1]) * 1024 if found else 2**62
+    return min(available, _room_in(Path("/sys/fs/cgroup")))
+
+
+def _room_in(cgroup: Path) -> int:
+    """Return how far a cgroup (version 2) is from its limit, cached files not counted; plenty where there is none."""
+    limit, used = _text(cgroup / "memory.max").strip(), _text(cgroup / "memory.current").strip()
+    cached = re.search(r"^inactive_file (\d+)$", _text(cgroup / "memory.stat"), re.MULTILINE)
+    if not (limit.isdigit() and used.isdigit()):
+        return 2**62
+    return int(limit) - int(used) + (int(cached[1]) if cached else 0)
+
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+def see_only(device: str) -> None:
+    """Hide every GPU but the device's own; must happen before anything asks CUDA. ``cuda:0,1`` are two together."""
+    if device != "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
 
 
 def resident_bytes() -> int:

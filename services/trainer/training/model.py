@@ -4,7 +4,6 @@ Equal recipes give equal bytes: the seed is set before LoRA's random half is dra
 and no set in hash order.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,12 +141,5 @@ def _config(recipe: Recipe, weights: dict[str, Tensor]) -> AdapterConfig:
 
 
 def place(device: str) -> str:
-    """Return torch's name of the device once ``prepare_process`` has hidden all others."""
+    """Return torch's name of the device once ``see_only`` has hidden all others."""
     return "cpu" if device == "cpu" else "cuda:0"
-
-
-def prepare_process(threads: int, device: str) -> None:
-    """Set threads and the visible GPUs; both must happen before the first tensor. ``cuda:0,1`` are two together."""
-    if device != "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
-    torch.set_num_threads(threads)

@@ -31,7 +31,7 @@ FailureKind = Literal[
 class AttemptSpec(Struct, frozen=True, kw_only=True):
     """One attempt. Paths are absolute; ``resume_from`` is a committed checkpoint's folder.
 
-    ``micro_tokens`` bounds the tokens of one forward pass, 0 lets the device decide; out-of-memory retries halve it.
+    ``micro_tokens`` bounds the tokens of one forward pass, 0 lets free memory decide; out-of-memory retries halve it.
     ``checkpoint_every`` counts optimiser steps, more where ``saving`` finds saves too dear; without it they stand.
     ``model_revision``, when given, must be that of ``model_dir``.
     ``seconds_left`` until training ends early with what it has, for ``limit``; 0: it takes the time it takes.

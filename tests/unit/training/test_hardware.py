@@ -1,8 +1,14 @@
 """What a device gets: kernels by its capability and by what is installed, rows by the memory that is free."""
 
+from pathlib import Path
+
 import pytest
 
-from services.trainer.training.hardware import Kernels, gpu_kernels, kernels_for
+from contracts.recipes import SHIPPED_MODEL, Recipe
+from libs.lm.models import known
+from services.trainer.training.hardware import Kernels, _room_in, fitting_tokens, gpu_kernels, kernels_for
+
+GB = 10**9
 
 
 def test_a_cpu_needs_nothing_that_may_be_missing() -> None:
@@ -35,3 +41,36 @@ def test_one_call_for_all_lengths_needs_ampere_and_sixteen_bits(
 def test_the_head_is_the_best_that_is_installed(installed: set[str], head: str, liger: bool) -> None:
     found = gpu_kernels("bfloat16", (8, 0), installed)
     assert (found.head, found.liger) == (head, liger)
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "model", "tokens"),
+    [
+        ("cpu", 24 * GB, SHIPPED_MODEL, 768),
+        ("cpu", 3 * GB, SHIPPED_MODEL, 512),
+        ("cpu", 1 * GB, SHIPPED_MODEL, 128),
+        ("cuda:0", 8 * GB, SHIPPED_MODEL, 2048),
+        ("cuda:0", 140 * GB, SHIPPED_MODEL, 32_768),
+        ("cuda:0", 80 * GB, "Qwen2.5-7B-Instruct", 2048),
+        ("cuda:0", 16 * GB, "Qwen2.5-7B-Instruct", 128),
+    ],
+)
+def test_rows_are_as_long_as_free_memory_and_the_device_like(device: str, free: int, model: str, tokens: int) -> None:
+    assert fitting_tokens(device, free, known(model), Recipe(base_model=model), "bfloat16") == tokens
+
+
+def test_training_every_weight_leaves_less_for_rows() -> None:
+    lora, whole = (Recipe(base_model=SHIPPED_MODEL, method=method) for method in ("lora", "full"))
+    room = [fitting_tokens("cuda:0", 4 * GB, known(SHIPPED_MODEL), each, "bfloat16") for each in (lora, whole)]
+    assert room[0] > room[1]
+
+
+def test_a_cgroup_bounds_what_is_free(tmp_path: Path) -> None:
+    assert _room_in(tmp_path) > 10**15
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert _room_in(tmp_path) > 10**15
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert _room_in(tmp_path) == 4000
+    (tmp_path / "memory.stat").write_text("anon 900\ninactive_file 90\n")
+    assert _room_in(tmp_path) == 4090
