@@ -215,9 +215,8 @@ def _step_table(most: dict[str, float], found: dict[str, Any]) -> str:
     rows = ["| | seconds | share | beside the limit |", "|---|---|---|---|"]
     for each in sorted(found["profiled"], key=lambda each: -each["seconds"]):
         rate = each["flop"] / each["seconds"] if each["seconds"] else 0.0
-        beside = (
-            f"{rate / 1e12:.2f} TFLOP/s, {rate / most['flops_bfloat16']:.0%} of the products'" if rate > 1e10 else ""
-        )
+        share = rate / most["flops_bfloat16"]
+        beside = f"{rate / 1e12:.2f} TFLOP/s, {share:.0%} of the products'" if rate > 1e10 else ""
         rows.append(f"| {each['kind']} | {each['seconds']:.2f} | {each['seconds'] / whole:.0%} | {beside} |")
     flop = sum(each["flop"] for each in found["profiled"])
     share = flop / whole / most["flops_bfloat16"]

@@ -1,9 +1,9 @@
 """What speed costs in quality: ``python -m tests.bench.quality [--seeds 3] [--examples 48] [--model FOLDER]``.
 
-Each seed trains the same conversations twice: as a run does (packed, in the hardware's number format, the head on taught
-positions), and as the reference (float32, each conversation alone through transformers' own forward and loss). Then
-both adapters' held-out losses are measured in float32 on one base. Goal: within 1 % after the same examples. Prints one
-line a seed. On a machine without bfloat16 both train in float32, and only the packing differs.
+Each seed trains the same conversations twice: as a run does (packed, in the hardware's number format, the head on
+taught positions), and as the reference (float32, each conversation alone through transformers' own forward and loss).
+Then both adapters' held-out losses are measured in float32 on one base. Goal: within 1 % after the same examples.
+Prints one line a seed. On a machine without bfloat16 both train in float32, and only the packing differs.
 """
 
 import argparse
