@@ -187,8 +187,8 @@ class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
     """Something a person should know while a run goes on; the run itself goes on.
 
     ``code`` is loss_spike, not_converging, time_limit, evaluation_smaller, evaluation_skipped, slow_path (the kind of
-    base model trains the plain way), or budget_50, budget_80 and budget_100 where that many hundredths of the job's
-    budget are spent; more may follow.
+    base model trains the plain way), four_bit (its weights fit the GPU only so), or budget_50, budget_80 and budget_100
+    where that many hundredths of the job's budget are spent; more may follow.
     ``level`` is warn when somebody should look, else info.
     """
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
-sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; nothing here is 4-bit
+sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; 4-bit training shows it again
 
 from libs.embedded.supervisor import die_with_parent, step_aside  # noqa: E402
 from services.trainer.training.attempt import run  # noqa: E402

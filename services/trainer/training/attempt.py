@@ -6,6 +6,7 @@ that is not whole, a model that is not the one the run began with.
 
 import hashlib
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -23,12 +24,25 @@ from services.trainer.training.checkpoints import WEIGHTS, BadCheckpoint, Manife
 from services.trainer.training.data import Example, NothingToLearn, Split, read_pairs, read_split
 from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang
-from services.trainer.training.hardware import Dtype, dtype_for, fitting_tokens, free_bytes, see_only, tokens_for
+from services.trainer.training.hardware import (
+    Dtype,
+    dtype_for,
+    fitting_tokens,
+    free_bytes,
+    see_only,
+    tokens_for,
+    weights_for,
+)
 from services.trainer.training.plan import Plan, steps_an_epoch, steps_of, warmup_of
 from services.trainer.training.protocol import AttemptSpec, Finished, Remarked, Stopped
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "safetensors")
 SLOW_PATH = "slow_path"
+FOUR_BIT = "four_bit"
+FOUR_BIT_WORDS = (
+    "The base model does not fit into this GPU's memory in 16 bits, so its weights are kept in 4 while it trains "
+    "(QLoRA, NF4). The adapter is a usual one; it learns from a slightly coarser model than it will be used with."
+)
 EVAL_TOKENS = 8192
 """Validation tokens read at each evaluation: enough for a curve; the evaluator measures on the whole split."""
 
@@ -46,6 +60,8 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     plan = _plan(spec, manifest, way, len(train.examples))
     if not way.fast:
         channel.tell(Remarked(step=0, code=SLOW_PATH, level="info", message=way.words))
+    if plan.dtype == "nf4":
+        channel.tell(Remarked(step=0, code=FOUR_BIT, level="info", message=FOUR_BIT_WORDS))
     channel.stage("loading_model", _says(train, spec.recipe))
     stop_asked = gang.agree(stop_asked)
     tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked, gang)
@@ -76,7 +92,7 @@ def manifest_of(spec: AttemptSpec, train: Split) -> Manifest:
             f"{spec.recipe.base_model} on this machine is revision {revision[:12]}, the run began with "
             f"{str(spec.model_revision)[:12]}. Install that revision, or submit the job anew."
         )
-    dtype = dtype_for(spec.device)
+    dtype = _weights(spec)
     manifest = Manifest(
         run_id=spec.run_id,
         attempt=spec.attempt,
@@ -110,6 +126,13 @@ def _resumed(spec: AttemptSpec, manifest: Manifest) -> Manifest:
         dtype=saved.dtype,
         micro_tokens=min(spec.micro_tokens or saved.micro_tokens, saved.micro_tokens),
     )
+
+
+def _weights(spec: AttemptSpec) -> Dtype:
+    """Return the number format of the base's weights; processes that train together share them, in the usual one."""
+    if spec.device == "cpu" or spec.processes > 1:
+        return dtype_for(spec.device)
+    return weights_for(spec.device, free_bytes(spec.device), known(spec.recipe.base_model), spec.recipe)
 
 
 def _row_tokens(spec: AttemptSpec, dtype: Dtype) -> int:
@@ -187,6 +210,8 @@ def _build(
     gang: Gang,
 ) -> tuple[Any, Any]:
     """Import what is heavy, load the model and put the trainer together."""
+    if plan.dtype == "nf4":
+        sys.modules.pop("bitsandbytes", None)
     import torch
 
     from services.trainer.training import model

@@ -15,7 +15,8 @@ from msgspec import Struct
 from contracts.recipes import Recipe
 from libs.lm.models import BaseModel
 
-Dtype = Literal["bfloat16", "float32"]
+Dtype = Literal["bfloat16", "float32", "nf4"]
+"""The format of the frozen weights; ``nf4`` is four bits (QLoRA), multiplied in bfloat16."""
 Attention = Literal["each", "varlen"]
 """One call for each conversation of a row, or one call for all of them."""
 Head = Literal["chunks", "liger", "cut"]
@@ -29,6 +30,8 @@ SIZES = (128, 256, 512, 768, 1024, 2048, 4096, 8192, 16_384, MOST_GPU_TOKENS)
 ACTIVATION_BYTES = 8
 """What a token leaves behind for the backward pass, for each number that goes into or comes out of a linear layer: 7.6
 by the peak memories of the shipped model at 316, 610 and 1,310 tokens."""
+BYTES: dict[Dtype, float] = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.6}
+"""Of a frozen weight; embeddings and head stay in sixteen bits beside four."""
 LIBRARY_BYTES = 700 * 10**6
 SPARED = 0.8
 """The share of free memory that a training counts on."""
@@ -69,7 +72,7 @@ def gpu_kernels(dtype: Dtype, capability: tuple[int, int], installed: set[str]) 
     """
     liger = "liger_kernel" in installed
     return Kernels(
-        attention="varlen" if dtype == "bfloat16" and capability >= (8, 0) else "each",
+        attention="varlen" if dtype != "float32" and capability >= (8, 0) else "each",
         head="liger" if liger else "cut" if "cut_cross_entropy" in installed else "chunks",
         liger=liger,
     )
@@ -79,6 +82,17 @@ def cpu_flags() -> set[str]:
     """Return the CPU's feature flags as Linux names them; empty elsewhere."""
     found = re.search(r"^flags\s*:(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
     return set(found[1].split()) if found else set()
+
+
+def weights_for(device: str, free: int, base: BaseModel, recipe: Recipe) -> Dtype:
+    """Return the format of the base's weights: on a GPU four bits where a LoRA's base would not fit in sixteen.
+
+    On a CPU four bits are slower and nothing is gained; a model trained as a whole keeps float32 masters anyway.
+    """
+    usual = dtype_for(device)
+    if device == "cpu" or usual != "bfloat16" or recipe.method == "full":
+        return usual
+    return usual if _room(free, base, recipe, usual) >= SIZES[0] * _token_bytes(base) else "nf4"
 
 
 def tokens_for(device: str) -> int:
@@ -92,14 +106,21 @@ def fitting_tokens(device: str, free: int, base: BaseModel, recipe: Recipe, dtyp
     More than ``CPU_TOKENS`` make a CPU no faster. The least of ``SIZES`` is the answer even where that does not fit:
     then memory runs out, and that has its own remedy.
     """
-    whole = recipe.method == "full"
-    weights = base.parameters * (4 if whole or dtype == "float32" else 2)
-    trained = base.parameters if whole else base.lora_parameters(recipe.rank)
-    moments_and_gradient = 12 * trained + (0 if whole else 4 * trained)
-    a_token = ACTIVATION_BYTES * base.layers * base.linear_in_out
-    room = (SPARED * free - weights - moments_and_gradient - LIBRARY_BYTES) / a_token
+    room = _room(free, base, recipe, dtype) / _token_bytes(base)
     most = min(room, CPU_TOKENS if device == "cpu" else MOST_GPU_TOKENS)
     return max([size for size in SIZES if size <= most], default=SIZES[0])
+
+
+def _room(free: int, base: BaseModel, recipe: Recipe, dtype: Dtype) -> float:
+    """Return the bytes that are left beside the weights, what is trained of them with its moments, and libraries."""
+    if recipe.method == "full":
+        return SPARED * free - 16 * base.parameters - LIBRARY_BYTES
+    weights = BYTES[dtype] * base.parameters
+    return SPARED * free - weights - 16 * base.lora_parameters(recipe.rank) - LIBRARY_BYTES
+
+
+def _token_bytes(base: BaseModel) -> int:
+    return ACTIVATION_BYTES * base.layers * base.linear_in_out
 
 
 def free_bytes(device: str) -> int:

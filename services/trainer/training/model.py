@@ -34,11 +34,11 @@ def load(
 ) -> Any:
     """Load the base as ``recipe.method`` wants it, seeded, with a checkpoint's weights, spread over the gang.
 
-    A LoRA has float32 weights on all linear layers of a frozen base in ``dtype``; a whole model trains in float32
-    and only multiplies in ``dtype``, else small updates would be rounded away. ``model.row_loss(row)`` is its forward.
+    A LoRA has float32 weights on all linear layers of a frozen base in ``dtype``; a whole model trains in float32 and
+    only multiplies in ``dtype``, else small updates would be rounded away. ``model.row_loss(row)`` is its forward.
     """
     full = recipe.method == "full"
-    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32 if full else getattr(torch, dtype))
+    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, **_format("float32" if full else dtype))
     _without_own_dropout(base)
     set_seed(recipe.seed)
     way = way_of(model_dir, recipe.max_length)
@@ -50,7 +50,25 @@ def load(
     if resume:
         read_weights(model, recipe.method, resume)
     model.row_loss = MethodType(_forward(recipe, way, kernels.head), model)
-    return shard(model if gang.size > 1 else model.to(place(device)), gang, device)
+    return shard(model if gang.size > 1 or dtype == "nf4" else model.to(place(device)), gang, device)
+
+
+def _format(dtype: Dtype) -> dict[str, Any]:
+    """Return how transformers is asked for weights in a format; four bits (Dettmers et al. 2023) go to the GPU at once.
+
+    bitsandbytes must not be hidden then, see ``__main__``.
+    """
+    if dtype != "nf4":
+        return {"dtype": getattr(torch, dtype)}
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"dtype": torch.bfloat16, "quantization_config": bits, "device_map": {"": 0}}
 
 
 def _forward(recipe: Recipe, way: Way, head: Head) -> Callable[[Any, Row], tuple[Tensor, ...]]:

@@ -6,6 +6,7 @@ import pytest
 
 from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.lm.models import known
+from services.trainer.training import hardware
 from services.trainer.training.hardware import Kernels, _room_in, fitting_tokens, gpu_kernels, kernels_for
 
 GB = 10**9
@@ -57,6 +58,23 @@ def test_the_head_is_the_best_that_is_installed(installed: set[str], head: str, 
 )
 def test_rows_are_as_long_as_free_memory_and_the_device_like(device: str, free: int, model: str, tokens: int) -> None:
     assert fitting_tokens(device, free, known(model), Recipe(base_model=model), "bfloat16") == tokens
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "method", "weights"),
+    [
+        ("cuda:0", 80 * GB, "lora", "bfloat16"),
+        ("cuda:0", 16 * GB, "lora", "nf4"),
+        ("cuda:0", 16 * GB, "full", "bfloat16"),
+        ("cpu", 16 * GB, "lora", "bfloat16"),
+    ],
+)
+def test_four_bits_are_for_a_lora_on_a_gpu_that_is_too_small(
+    device: str, free: int, method: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "dtype_for", lambda device: "bfloat16")
+    recipe = Recipe(base_model="Qwen2.5-7B-Instruct", method=method)
+    assert hardware.weights_for(device, free, known("Qwen2.5-7B-Instruct"), recipe) == weights
 
 
 def test_training_every_weight_leaves_less_for_rows() -> None:
