@@ -68,7 +68,7 @@ class Model(NamedTuple):
         if how == "each":
             attention.use_in(causal, "each")
         else:
-            causal.set_attn_implementation(how)
+            causal.set_attn_implementation(how if causal._supports_sdpa else "eager")
         return self
 
     def gradients(self, loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -103,7 +103,7 @@ def _causal(model: Any) -> Any:
 def _plainly(model: Any, examples: list[Example]) -> torch.Tensor:
     """Return what transformers says these examples lose, each alone and without padding."""
     causal = _causal(model)
-    causal.set_attn_implementation("sdpa")
+    causal.set_attn_implementation("sdpa" if causal._supports_sdpa else "eager")
     losses = []
     for each in examples:
         labels = torch.tensor([[-100, *each.labels[1:]]])
