@@ -76,7 +76,7 @@ def _forward(recipe: Recipe, way: Way, head: Head) -> Callable[[Any, Row], tuple
         return pair_loss(recipe.beta, None if way.fast else plain.replies)
     if not way.fast:
         return plain.row_loss
-    return lambda model, row: row_loss(model, row, head)
+    return row_loss if head == "chunks" else lambda model, row: row_loss(model, row, head)
 
 
 def _with_liger(base: Any, kernels: Kernels) -> None:

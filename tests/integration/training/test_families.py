@@ -46,7 +46,7 @@ KINDS = {
     "GPT-2": GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64),
 }
 OTHERS = {
-    "Gemma2": Gemma2Config(**SMALL, head_dim=8, sliding_window=8, final_logit_softcapping=2.0),
+    "Gemma2": Gemma2Config(**SMALL, head_dim=8, sliding_window=8, final_logit_softcapping=0.05),
     "Mixtral": MixtralConfig(**SMALL, num_local_experts=2, num_experts_per_tok=1),
     "Mistral with a narrow window": MistralConfig(**SMALL, sliding_window=8),
 }
