@@ -6,7 +6,7 @@ around the contents may hold control tokens. A ``<|im_end|>`` typed by a user st
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -61,7 +61,14 @@ class Piece(Struct, frozen=True):
     turn: int | None = None
 
 
-class _Run(Struct):
+class Control(Struct, frozen=True):
+    """A control token, and whether training teaches it: it ends a reply that is taught."""
+
+    token: int
+    taught: bool
+
+
+class Run(Struct):
     """Text between two control tokens, with the spans (start, end) of it that are taught."""
 
     text: str = ""
@@ -153,16 +160,38 @@ class ChatFormat:
         """Count the tokens of bare text."""
         return len(self.plain(text))
 
+    def layout(self, messages: Sequence[Message]) -> Iterator[Control | Run]:
+        """Yield a whole conversation, untokenised, as training sees it: control tokens and the texts between them."""
+        return self._layout(messages, self.scaffold(_roles(messages), False))
+
+    def read(self, run: Run) -> tuple[list[int], list[bool]]:
+        """Return the token ids of a text, and of each whether training teaches it."""
+        encoding = self._tokenizer.encode(run.text, add_special_tokens=False)
+        if not run.taught:
+            return encoding.ids, [False] * len(encoding.ids)
+        return encoding.ids, [any(s < end and e > start for start, end in run.taught) for s, e in encoding.offsets]
+
     def _tokens(self, messages: Sequence[Message], scaffold: tuple[Piece, ...]) -> tuple[list[int], list[bool]]:
         ids: list[int] = []
         trained: list[bool] = []
-        run, ending = _Run(), False
+        for part in self._layout(messages, scaffold):
+            if isinstance(part, Control):
+                ids.append(part.token)
+                trained.append(part.taught)
+            else:
+                found, taught = self.read(part)
+                ids.extend(found)
+                trained.extend(taught)
+        return ids, trained
+
+    def _layout(self, messages: Sequence[Message], scaffold: tuple[Piece, ...]) -> Iterator[Control | Run]:
+        run, ending = Run(), False
         for piece in scaffold:
             if piece.token is not None:
-                self._close(run, ids, trained)
-                ids.append(piece.token)
-                trained.append(ending)
-                run, ending = _Run(), False
+                if run.text:
+                    yield run
+                yield Control(piece.token, ending)
+                run, ending = Run(), False
             elif piece.turn is not None:
                 content = self._content(messages[piece.turn])
                 ending = _is_taught(messages[piece.turn])
@@ -171,13 +200,8 @@ class ChatFormat:
                 run.text += content
             else:
                 run.text += piece.text
-        self._close(run, ids, trained)
-        return ids, trained
-
-    def _close(self, run: _Run, ids: list[int], trained: list[bool]) -> None:
-        encoding = self._tokenizer.encode(run.text, add_special_tokens=False)
-        ids.extend(encoding.ids)
-        trained.extend(any(s < end and e > start for start, end in run.taught) for s, e in encoding.offsets)
+        if run.text:
+            yield run
 
     def _content(self, message: Message) -> str:
         content = message["content"]
