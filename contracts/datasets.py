@@ -15,13 +15,15 @@ class SplitPlan(Struct, frozen=True, kw_only=True):
     """How examples are divided: shares of validation and test, and what may not be torn apart.
 
     ``by`` is ``conversation`` or ``speaker``: with ``speaker`` nobody who speaks in
-    validation or test appears in training.
+    validation or test appears in training. ``near_duplicates`` is ``drop``, or ``keep``:
+    then those that are nearly the same stand in one split together.
     """
 
     by: str = "conversation"
     validation: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     test: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     seed: int = 42
+    near_duplicates: str = "drop"
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -39,12 +41,24 @@ class Problem(Struct, frozen=True, kw_only=True):
     severity: str = "error"
 
 
+class Resemblance(Struct, frozen=True, kw_only=True):
+    """An example that was left out, the line of the kept one that it resembles, and how alike they are (0 to 1)."""
+
+    line: Count
+    resembles: Count
+    similarity: float
+
+
 class Dropped(Struct, frozen=True, kw_only=True):
-    """How many examples were left out for one reason, with the first few line numbers."""
+    """How many examples were left out for one reason, with the first few line numbers.
+
+    Of near duplicates ``resembling`` names the first hundred with what they resemble.
+    """
 
     reason: str
     count: Count
     lines: tuple[int, ...] = ()
+    resembling: tuple[Resemblance, ...] = ()
 
 
 class DatasetAsked(Event, frozen=True, kw_only=True, tag="dataset.asked.v1"):

@@ -136,6 +136,8 @@ class Importer:
             bad_share=self.settings.bad_share,
             max_record_bytes=self.settings.max_record_bytes,
             max_lesson_bytes=self.settings.max_lesson_bytes,
+            near_duplicate=self.settings.near_duplicate,
+            processes=self.settings.import_processes,
         )
 
     async def _run_process(self, taken: Taken, spec: Spec) -> Outcome:

@@ -37,6 +37,23 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
             ge=1024,
         ),
     ] = 64 << 20
+    near_duplicate: Annotated[
+        float,
+        Meta(
+            description="From which similarity on two examples are near duplicates: the share of all their three-word "
+            "sequences that both have, 0.7 to 1. Lower drops more, and at last what only sounds alike.",
+            ge=0.7,
+            le=1,
+        ),
+    ] = 0.85
+    import_processes: Annotated[
+        int,
+        Meta(
+            description="Processes that read one big file. 0: one for each processor, at most four, from 32 MiB on. "
+            "Each takes some 60 MB of memory.",
+            ge=0,
+        ),
+    ] = 0
     import_lease: Annotated[
         float,
         Meta(

@@ -48,7 +48,7 @@ class Example(Struct, frozen=True):
     ``speaker`` is who teaches, for splits held out by speaker; ``unit`` names what may
     not be torn apart by a split (a lesson), ``""`` when the example stands alone.
     ``source`` says where in the file it comes from. ``rejected`` is there only in a pair: the same conversation with
-    the other reply, as ``turns`` has the preferred one.
+    the other reply, as ``turns`` has the preferred one. ``transcribed``: the questions are not from the file.
     """
 
     turns: tuple[Turn, ...]
@@ -56,6 +56,7 @@ class Example(Struct, frozen=True):
     unit: str = ""
     source: str = ""
     rejected: tuple[Turn, ...] = ()
+    transcribed: bool = False
 
     @property
     def digest(self) -> bytes:
@@ -80,7 +81,7 @@ def spoken(turns: Sequence[Turn]) -> str:
 
 def normal(text: str) -> str:
     """Return text in NFC with every run of white space as one blank."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    return " ".join((text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)).split())
 
 
 def role_of(name: str, field: str) -> str:

@@ -221,7 +221,8 @@ def _example(lesson: Lesson, instructor: str, line: int, talk: list[Passage], be
             asked = []
         else:
             asked.append(passage.text)
-    return Example(tuple(turns), about.instructor or _name(instructor), _unit(about, line), _source(lesson, line, talk))
+    speaker = about.instructor or _name(instructor)
+    return Example(tuple(turns), speaker, _unit(about, line), _source(lesson, line, talk), transcribed=True)
 
 
 def _source(lesson: Lesson, line: int, talk: list[Passage]) -> str:

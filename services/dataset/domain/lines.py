@@ -5,6 +5,7 @@ is longer than allowed is stepped over, and named by its line.
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -31,15 +32,45 @@ class Record(Struct, frozen=True):
     size: int
 
 
-def lines(file: BinaryIO, limit: int) -> Iterator[Record]:
-    """Yield every line that is not blank, without its line break; never hold more than ``limit`` bytes of one."""
-    number = 0
-    while data := file.readline(limit + 1):
+class Stretch(Struct, frozen=True):
+    """A stretch of a file that holds whole lines: where it begins, its size in bytes, the number of its first line."""
+
+    offset: int
+    size: int
+    line: int
+
+
+def stretches(file: BinaryIO, size: int) -> Iterator[Stretch]:
+    """Cut the rest of a file at line ends into stretches of about ``size`` bytes, longer where a line is."""
+    offset, line = file.tell(), 1
+    end, breaks = offset, 0
+    while chunk := file.read(CHUNK):
+        last = end + chunk.rfind(b"\n") + 1
+        breaks += chunk.count(b"\n")
+        if last > end and last - offset >= size:
+            yield Stretch(offset, last - offset, line)
+            offset, line, breaks = last, line + breaks, 0
+        end += len(chunk)
+    if end > offset:
+        yield Stretch(offset, end - offset, line)
+
+
+def lines(file: BinaryIO, limit: int, part: Stretch | None = None) -> Iterator[Record]:
+    """Yield every line that is not blank, without its line break; never hold more than ``limit`` bytes of one.
+
+    With ``part`` only those of a stretch, where the file must stand.
+    """
+    number = part.line - 1 if part else 0
+    left = part.size if part else sys.maxsize
+    while left > 0 and (data := file.readline(limit + 1)):
         number += 1
-        if len(data) > limit and not data.endswith(b"\n"):
-            yield Record(number, None, len(data) + _skip_line(file))
+        size = len(data)
+        if size > limit and not data.endswith(b"\n"):
+            size += _skip_line(file)
+            yield Record(number, None, size)
         elif not data.isspace():
-            yield Record(number, data.removesuffix(b"\n"), len(data))
+            yield Record(number, data.removesuffix(b"\n"), size)
+        left -= size
 
 
 def _skip_line(file: BinaryIO) -> int:

@@ -39,6 +39,8 @@ def check(plan: SplitPlan) -> None:
     """Raise ``Rejected`` (``bad_split``) for a plan that no data can follow."""
     if plan.by not in ("conversation", "speaker"):
         raise Rejected("A split is by conversation or by speaker. Choose one of them.", code="bad_split", field="by")
+    if plan.near_duplicates not in ("drop", "keep"):
+        raise Rejected("Near duplicates are dropped or kept. Choose drop or keep.", code="bad_split", field="split")
     if plan.validation + plan.test >= 1:
         fix = "Lower the shares: 0.1 and 0.1 leave 80 % to train."
         raise Rejected(f"Validation and test together leave nothing to train. {fix}", code="bad_split", fix=fix)

@@ -11,7 +11,7 @@ from libs.errors import Rejected
 from services.dataset.domain.problems import Tally
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 """Raised when the same file would become other examples: the layout, the windows, the normalisation."""
 
 
@@ -33,6 +33,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     validation_sha256: str
     split: SplitPlan
     unit: str
+    near_duplicate: float
     files: tuple[SplitFile, ...]
     dropped: tuple[Dropped, ...]
     bad_lines: int

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -11,8 +13,11 @@ from msgspec import Struct
 from libs.errors import Rejected
 from services.dataset.domain import formats, lessons
 from services.dataset.domain.examples import Example
-from services.dataset.domain.lines import Record, elements, lines
+from services.dataset.domain.lines import Record, Stretch, elements, lines, stretches
 from services.dataset.domain.problems import BadRecord, Tally
+
+ARRAY, DOCUMENT, LINES = "array", "document", "lines"
+"""How records lie in a file: as the elements of one JSON array, as one indented document, one in each line."""
 
 SAMPLED = 50
 """Records that are looked at for a shape that is known."""
@@ -29,27 +34,57 @@ _loose = msgspec.json.Decoder(lessons.LooseSegment)
 T = TypeVar("T")
 
 
-class Source(Struct):
-    """An open file whose format is known. ``loose``: every record is a single WhisperX segment."""
+class Layout(Struct, frozen=True):
+    """What a file is: its format, how its records lie in it, and from which byte on.
 
-    file: BinaryIO
+    ``loose``: every record is a single WhisperX segment, and neighbours make a lesson together.
+    """
+
+    path: str
     format: str
+    records: str
     loose: bool
-    head: bytes
+    begins: int
     limit: int
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether stretches of whole lines can be read each by itself."""
+        return self.records == LINES and not self.loose
+
+    @contextmanager
+    def open(self, part: Stretch | None = None) -> Iterator["Reading"]:
+        """Open the file, or a stretch of it, to be read."""
+        with open(self.path, "rb") as file:
+            file.seek(part.offset if part else self.begins)
+            yield Reading(self, file, part)
+
+    def stretches(self, size: int) -> Iterator[Stretch]:
+        """Cut the file into stretches of whole lines."""
+        with open(self.path, "rb") as file:
+            file.seek(self.begins)
+            yield from stretches(file, size)
+
+
+class Reading(Struct):
+    """An open file on its way through: what was read of it so far."""
+
+    layout: Layout
+    file: BinaryIO
+    part: Stretch | None = None
     records_read: int = 0
 
     def examples(self, tally: Tally) -> Iterator[tuple[int, Example]]:
         """Yield the examples with the line they begin on; what cannot be used goes to the tally."""
-        if self.format != formats.WHISPERX:
+        if self.layout.format != formats.WHISPERX:
             yield from self._conversations(tally)
-        elif self.loose:
+        elif self.layout.loose:
             yield from _taught(lessons.gather(self._decoded(_loose, tally)), tally)
         else:
             yield from _taught(self._decoded(_lesson, tally), tally)
 
     def _conversations(self, tally: Tally) -> Iterator[tuple[int, Example]]:
-        read = formats.CONVERSATIONS[self.format]
+        read = formats.CONVERSATIONS[self.layout.format]
         for line, data in self._records(tally):
             try:
                 yield line, read(data)
@@ -67,11 +102,12 @@ class Source(Struct):
                     tally.bad(line, formats.why_unreadable(error))
 
     def _records(self, tally: Tally) -> Iterator[tuple[int, bytes]]:
+        limit = self.layout.limit
         try:
-            for record in _cut(self.file, self.head, self.limit):
+            for record in _cut(self.file, self.layout.records, limit, self.part):
                 self.records_read += 1
                 if record.data is None:
-                    tally.bad(record.line, formats.too_long(record.size, self.limit))
+                    tally.bad(record.line, formats.too_long(record.size, limit))
                 else:
                     yield record.line, record.data
         except BadRecord as error:
@@ -79,31 +115,35 @@ class Source(Struct):
             raise
 
 
-def open_source(path: Path, wanted: str, *, max_record_bytes: int, max_lesson_bytes: int) -> Source:
-    """Open a file and tell its format; ``Rejected`` when it is not text, or of no known shape."""
+def recognise(path: Path, wanted: str, *, max_record_bytes: int, max_lesson_bytes: int) -> Layout:
+    """Tell what a file is; ``Rejected`` when it is not text, or of no known shape."""
     if wanted not in ("auto", *formats.FORMATS):
         raise Rejected(
             f"There is no format of that name. Use one of: auto, {', '.join(formats.FORMATS)}.",
             code="unknown_format",
             field="format",
         )
-    file = path.open("rb")
-    head = file.read(formats.HEAD)
-    formats.check_text(head)
-    found, first = _shape(file, head, max_lesson_bytes)
+    with path.open("rb") as file:
+        head = file.read(formats.HEAD)
+        formats.check_text(head)
+        text = head.removeprefix(formats.UTF8_MARK)
+        begins = len(head) - len(text)
+        records = ARRAY if formats.is_array(text) else DOCUMENT if formats.is_document(text) else LINES
+        file.seek(begins)
+        found, first = _shape(_cut(file, records, max_lesson_bytes))
     name = found if wanted == "auto" else wanted
     if name is None:
         raise formats.unknown_format(first)
     loose = name == formats.WHISPERX and first is not None and not formats.is_lesson(first)
     limit = max_lesson_bytes if name == formats.WHISPERX else max_record_bytes
-    return Source(file, name, loose, head, limit)
+    return Layout(str(path), name, records, loose, begins, limit)
 
 
-def _shape(file: BinaryIO, head: bytes, limit: int) -> tuple[str | None, bytes | None]:
+def _shape(records: Iterator[Record]) -> tuple[str | None, bytes | None]:
     """Return the first shape that is known, and the record that has it (else the first record that is JSON)."""
     first: bytes | None = None
     try:
-        for record, _ in zip(_cut(file, head, limit), range(SAMPLED), strict=False):
+        for record in islice(records, SAMPLED):
             shape = formats.shape_of(record.data or b"")
             if shape:
                 return shape, record.data
@@ -114,15 +154,13 @@ def _shape(file: BinaryIO, head: bytes, limit: int) -> tuple[str | None, bytes |
     return None, first
 
 
-def _cut(file: BinaryIO, head: bytes, limit: int) -> Iterator[Record]:
-    """Cut the file into records from its beginning: an array's elements, one document, or lines."""
-    head_text = head.removeprefix(formats.UTF8_MARK)
-    file.seek(len(head) - len(head_text))
-    if formats.is_array(head_text):
+def _cut(file: BinaryIO, records: str, limit: int, part: Stretch | None = None) -> Iterator[Record]:
+    """Cut the file into records: an array's elements, one document, or lines."""
+    if records == ARRAY:
         return elements(file, limit)
-    if formats.is_document(head_text):
+    if records == DOCUMENT:
         return _document(file, limit)
-    return lines(file, limit)
+    return lines(file, limit, part)
 
 
 def _document(file: BinaryIO, limit: int) -> Iterator[Record]:

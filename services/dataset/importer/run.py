@@ -7,22 +7,24 @@ it makes lies in the spec's folder.
 import errno
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from contracts.datasets import Resemblance
 from contracts.recipes import PAIR_FORMATS
 from libs.errors import Rejected
 from libs.storage import hash_file
-from services.dataset.domain import examples, splits, versions
-from services.dataset.domain.problems import BadRecord, Tally
+from services.dataset.domain import splits, versions
+from services.dataset.domain.problems import Tally
 from services.dataset.domain.versions import Imported, Manifest, Outcome, Refused, SplitFile
-from services.dataset.importer import leaks
+from services.dataset.importer import leaks, workers
+from services.dataset.importer.making import Maker, Part
 from services.dataset.importer.parquet import COLUMNS, PAIR_COLUMNS, SplitWriter
-from services.dataset.importer.reading import Source, open_source
+from services.dataset.importer.reading import Layout, recognise
 from services.dataset.importer.spec import Progress, Spec
-from services.dataset.importer.spool import HELD_OUT, MAIN, Spool
-from services.dataset.importer.tokens import Counter
+from services.dataset.importer.spool import HELD_OUT, MAIN, Kept, Made, Spool
+from services.dataset.importer.tokens import Totals
 
 TOLD_EVERY = 0.5
 """Seconds between two tellings of progress."""
@@ -54,7 +56,8 @@ class _Import:
         self.tally = tally
         self.folder = Path(spec.folder)
         self.spool = Spool(self.folder, spec.split.seed)
-        self.counter = Counter.load(Path(spec.model_dir), spec.max_length)
+        self.maker = Maker(spec)
+        self.totals = Totals(spec.max_length)
         self.pace = _Pace(spec, tally, tell)
         self.unit = spec.split.by
         self.pairs = False
@@ -65,8 +68,9 @@ class _Import:
         formats = self._read()
         self._divide()
         files = self._write()
-        leaks.check(files, self.spec.split.by)
-        self.counter.refuse_nothing_trained()
+        leaks.check(files, self.spec.split.by, self.spool.alike())
+        self.spool.close()
+        self.totals.refuse_nothing_trained()
         return self._name(formats, files)
 
     def _read(self) -> str:
@@ -86,42 +90,61 @@ class _Import:
         return found
 
     def _read_part(self, path: Path, part: int) -> str:
-        source = open_source(
+        layout = recognise(
             path,
             self.spec.format if part == MAIN else "auto",
             max_record_bytes=self.spec.max_record_bytes,
             max_lesson_bytes=self.spec.max_lesson_bytes,
         )
-        bad_before = self.tally.bad_lines
-        with source.file:
-            for line, example in source.examples(self.tally):
-                self._take(example, part, line)
-                self.pace.reading(source)
+        bad_before, records = self.tally.bad_lines, 0
+        for found in self._parts(layout):
+            self.tally.add(found.tally)
+            records += found.records
+            for made in found.made:
+                self._take(made, part)
+            self.pace.reading(found.position)
         self.pace.passed += path.stat().st_size
         bad = self.tally.bad_lines - bad_before
-        versions.refuse_too_many_bad(self.tally, bad, max(source.records_read, bad), self.spec.bad_share)
-        return source.format
+        versions.refuse_too_many_bad(self.tally, bad, max(records, bad), self.spec.bad_share)
+        return layout.format
 
-    def _take(self, example: examples.Example, part: int, line: int) -> None:
-        try:
-            self.counter.check(example)
-            if self.spec.split.by == "speaker" and not example.speaker:
-                raise _no_speaker()
-        except BadRecord as error:
-            self.tally.bad(line, error)
-            return
-        twin = self.spool.add(example, part, line)
+    def _parts(self, layout: Layout) -> Iterator[Part]:
+        if layout.is_separable:
+            return workers.read(self.maker, self.spec, layout)
+        return self.maker.whole(layout, self.tally)
+
+    def _take(self, made: Made, part: int) -> None:
+        """Keep an example, unless one is kept already that says the same, or nearly so."""
+        twin = self.spool.twin(made.digest)
         if twin is not None:
-            self.tally.drop("duplicate" if twin == part else "also_in_validation_file", line)
+            self.tally.drop("duplicate" if twin == part else "also_in_validation_file", made.line)
             return
+        alike = self.spool.resembled(made, self.spec.near_duplicate)
+        held_out = [kept for kept in alike if kept.part != part]
+        if held_out:
+            self._leave(made, held_out[0], "resembles_validation_file")
+        elif alike and self.spec.split.near_duplicates == "drop":
+            self._leave(made, alike[0], "near_duplicate")
+        else:
+            self._keep(made, part, alike)
+
+    def _leave(self, made: Made, kept: Kept, reason: str) -> None:
+        similarity = int(kept.similarity * 1000) / 1000
+        self.tally.resembles(reason, Resemblance(line=made.line, resembles=kept.line, similarity=similarity))
+
+    def _keep(self, made: Made, part: int, alike: list[Kept]) -> None:
+        seq = self.spool.add(made, part)
+        for kept in alike:
+            self.spool.join(seq, kept.seq)
         self.pace.examples += 1
-        for doubt in examples.doubts(example):
-            self.tally.warn(line, doubt)
+        for doubt in made.doubts:
+            self.tally.warn(doubt)
 
     def _divide(self) -> None:
         plan, spool = self.spec.split, self.spool
         part = HELD_OUT if self.spec.validation else MAIN
         self.unit = spool.unit(plan, part, larger="prompt" if self.pairs else "lesson")
+        spool.cluster(self.unit)
         if part == HELD_OUT:
             spool.divide(part, self.unit, splits.proof_of(spool.count(part), plan), rest=splits.VALIDATION)
             spool.place_all(MAIN, self.unit, splits.TRAIN)
@@ -129,15 +152,14 @@ class _Import:
             spool.divide(part, self.unit, splits.sizes(spool.count(part), plan))
 
     def _write(self) -> dict[str, Path]:
-        """Write each split's file, counting the tokens of what trains."""
+        """Write each split's file, adding up the tokens of what trains."""
         columns = PAIR_COLUMNS if self.pairs else COLUMNS
         writers = {split: SplitWriter(self.folder / f"{split}.parquet", columns) for split in splits.SPLITS}
-        for split, line, row in self.spool.divided(self.unit):
-            writers[split].add(row)
-            if split == splits.TRAIN:
-                self.counter.add(row, line, self.tally)
+        for placed in self.spool.divided(self.unit):
+            writers[placed.split].add(placed.row)
+            if placed.split == splits.TRAIN:
+                self.totals.add(placed.counted, placed.line, self.tally)
             self.pace.writing()
-        self.spool.close()
         for writer in writers.values():
             writer.close()
         self.written = {split: writer.examples for split, writer in writers.items()}
@@ -153,9 +175,9 @@ class _Import:
             train_examples=self.written[splits.TRAIN],
             validation_examples=self.written[splits.VALIDATION],
             test_examples=self.written[splits.TEST],
-            train_tokens=self.counter.tokens,
-            trained_tokens=self.counter.trained,
-            truncated=self.counter.truncated,
+            train_tokens=self.totals.tokens,
+            trained_tokens=self.totals.trained,
+            truncated=self.totals.truncated,
             dropped=self.tally.dropped,
             problems=self.tally.problems,
             problem_count=self.tally.problem_count,
@@ -170,6 +192,7 @@ class _Import:
             validation_sha256=self.spec.validation_sha256,
             split=self.spec.split,
             unit=self.unit,
+            near_duplicate=self.spec.near_duplicate,
             files=tuple(
                 SplitFile(
                     name=files[split].name,
@@ -181,17 +204,8 @@ class _Import:
             ),
             dropped=self.tally.dropped,
             bad_lines=self.tally.bad_lines,
-            versions={"pyarrow": version("pyarrow")},
+            versions={"pyarrow": version("pyarrow"), "rensa": version("rensa")},
         )
-
-
-def _no_speaker() -> BadRecord:
-    return BadRecord(
-        "The record names no speaker, and the split holds out speakers.",
-        code="missing_speaker",
-        field="speaker",
-        fix="Add a field speaker (WhisperX: metadata.instructor), or split by conversation.",
-    )
 
 
 class _Pace:
@@ -207,15 +221,15 @@ class _Pace:
         self._told = 0.0
         self._stage = ""
 
-    def reading(self, source: Source) -> None:
+    def reading(self, position: int) -> None:
         """Say how far reading is."""
-        self._say("reading", lambda: self.passed + source.file.tell())
+        self._say("reading", self.passed + position)
 
     def writing(self) -> None:
         """Say that all is read and being written."""
-        self._say("writing", lambda: self.total)
+        self._say("writing", self.total)
 
-    def _say(self, stage: str, done: Callable[[], int]) -> None:
+    def _say(self, stage: str, done: int) -> None:
         now = time.monotonic()
         if stage == self._stage and now - self._told < TOLD_EVERY:
             return
@@ -223,7 +237,7 @@ class _Pace:
         self.tell(
             Progress(
                 stage=stage,
-                done_bytes=min(done(), self.total),
+                done_bytes=min(done, self.total),
                 total_bytes=self.total,
                 examples=self.examples,
                 bad_lines=self.tally.bad_lines,

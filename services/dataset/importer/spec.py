@@ -10,7 +10,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     """What to import. Paths are local; ``validation`` is ``""`` when there is no such file.
 
     ``bad_share`` (0 to 1) of the records may be unusable; records longer than
-    ``max_record_bytes`` (``max_lesson_bytes`` in WhisperX files) are stepped over.
+    ``max_record_bytes`` (``max_lesson_bytes`` in WhisperX files) are stepped over. From a similarity of
+    ``near_duplicate`` (0 to 1) on, examples are near duplicates. ``processes`` read the file; 0: as many as pay.
     """
 
     source: str
@@ -25,6 +26,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     bad_share: float = 0.05
     max_record_bytes: int = 8 << 20
     max_lesson_bytes: int = 64 << 20
+    near_duplicate: float = 0.85
+    processes: int = 0
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag="progress"):

@@ -123,7 +123,7 @@ def lesson(number: int, segments: int = 30, score: float = 0.9, **about: str) ->
             {
                 "start": 5.0 * at,
                 "end": 5.0 * at + 4,
-                "text": f"Sentence {at} of lesson {number} has exactly twelve words in it, right.",
+                "text": f"Sentence {at} of lesson {number} says w{number}x{at} among exactly twelve words, right.",
                 "speaker": metadata["instructor"],
                 "words": [{"word": "word", "start": 0.0, "end": 0.1, "score": score} for _ in range(12)],
             }
