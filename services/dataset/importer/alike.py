@@ -32,8 +32,9 @@ _BAND = ROWS * 4
 
 def sketch(compared: Sides) -> tuple[int, ...]:
     """Return the names of an example's groups: ``BANDS`` numbers of 32 bits."""
-    (digest,) = RMinHash.digests_from_token_sets([compared.shingles], BANDS * ROWS, SEED)
-    data = array("I", digest).tobytes()
+    hashed = RMinHash(BANDS * ROWS, SEED)
+    hashed.update(compared.shingles)
+    data = array("I", hashed.digest()).tobytes()
     return tuple(zlib.crc32(data[at : at + _BAND], at) for at in range(0, BANDS * _BAND, _BAND))
 
 
