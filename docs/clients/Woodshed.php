@@ -151,7 +151,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type WishedMethod array{type: string, supervised?: WishedSupervised|null, dpo?: WishedDpo|null, reinforcement?: array<string, mixed>|null}
  * @phpstan-type WishedPairing array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null, beta?: float|'auto'|null}
  * @phpstan-type WishedQuiet array{begin: string, end: string}
- * @phpstan-type WishedSplit array{by?: 'conversation'|'speaker', validation?: float, test?: float, seed?: int}
+ * @phpstan-type WishedSplit array{by?: 'conversation'|'speaker', near_duplicates?: 'drop'|'keep', validation?: float, test?: float, seed?: int}
  * @phpstan-type WishedStream array{include_usage?: bool|null, include_obfuscation?: bool|null}
  * @phpstan-type WishedSupervised array{hyperparameters?: WishedHyperparameters|null}
  * @phpstan-type WishedTurn array{role: 'system'|'developer'|'user'|'assistant', content?: string|list<array<string, mixed>>|null, name?: null, refusal?: mixed, tool_calls?: null, tool_call_id?: null, function_call?: null, audio?: null, annotations?: mixed}

@@ -1580,6 +1580,7 @@ export interface WishedQuiet {
 
 export interface WishedSplit {
   by?: "conversation" | "speaker";
+  near_duplicates?: "drop" | "keep";
   validation?: number;
   test?: number;
   seed?: number;

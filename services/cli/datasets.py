@@ -20,15 +20,26 @@ By = Annotated[
     Literal["conversation", "speaker"],
     Parameter(help="what is never torn apart: with speaker, nobody heard in the test was heard in training"),
 ]
+NearDuplicates = Annotated[
+    Literal["drop", "keep"],
+    Parameter(help="of examples that are nearly the same use only the first, or all of them, in one split together"),
+]
 
 datasets = App(name="datasets", help="Datasets: a file, checked and divided, as the model will read it.")
 app.command(datasets)
 
 
 @datasets.command
-async def create(file_id: str, *, format: Format = "auto", by: By = "conversation", here: Here) -> None:
+async def create(
+    file_id: str,
+    *,
+    format: Format = "auto",
+    by: By = "conversation",
+    near_duplicates: NearDuplicates = "drop",
+    here: Here,
+) -> None:
     """Check an uploaded file and make it a dataset; every bad line is named."""
-    made = await build(here, file_id, format, by)
+    made = await build(here, file_id, format, by, near_duplicates)
     here.console.print(show.dataset(made))
     require_ready(made)
 
@@ -62,9 +73,12 @@ async def previewed(here: Session, dataset: str, count: int) -> DatasetPreview:
     return msgspec.convert(found, DatasetPreview)
 
 
-async def build(here: Session, file_id: str, format: str = "auto", by: str = "conversation") -> Json:
+async def build(
+    here: Session, file_id: str, format: str = "auto", by: str = "conversation", near_duplicates: str = "drop"
+) -> Json:
     """Ask for a dataset and wait, with a bar, until it is ready or refused."""
-    body: dict[str, Any] = {"file": file_id, "format": format, "split": {"by": by}}
+    split = {"by": by, "near_duplicates": near_duplicates}
+    body: dict[str, Any] = {"file": file_id, "format": format, "split": split}
     made = await here.api.post("/v1/datasets", body)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"),

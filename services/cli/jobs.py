@@ -42,6 +42,7 @@ async def train(
     priority: Priority = "medium",
     format: datasets.Format = "auto",
     by: datasets.By = "conversation",
+    near_duplicates: datasets.NearDuplicates = "drop",
     model: str = SHIPPED_MODEL,
     here: Here,
 ) -> None:
@@ -52,7 +53,7 @@ async def train(
     overrides = _overrides(method, epochs, time_limit, budget)
     _require_preset(preset)
     uploaded = await files.send(here, file)
-    dataset = await datasets.build(here, uploaded["id"], format, by)
+    dataset = await datasets.build(here, uploaded["id"], format, by, near_duplicates)
     here.console.print(show.dataset(dataset))
     datasets.require_ready(dataset)
     await tell_estimate(here, dataset["id"], preset, overrides | {"model": model})

@@ -21,6 +21,7 @@ from services.cli.errors import CliError, Refused
 
 Json = dict[str, Any]
 SHOWN_PROBLEMS = 20
+SHOWN_RESEMBLANCES = 5
 
 STATE_STYLES = {
     "succeeded": "green", "ready": "green", "failed": "red", "refused": "red", "cancelled": "yellow", "running": "cyan",
@@ -96,6 +97,8 @@ def _figures(format: str, figures: Json) -> RenderableType:
         rows.add_row("shortened", f"{figures['truncated']:,} examples are longer than the model may read")
     for each in figures.get("dropped", ()):
         rows.add_row("left out", f"{each['count']:,} × {clean(each['reason']).replace('_', ' ')}")
+        for one in each.get("resembling", ())[:SHOWN_RESEMBLANCES]:
+            rows.add_row("", f"line {one['line']:,} is {one['similarity']:.0%} the same as line {one['resembles']:,}")
     rows.add_row("version", f"sha256 {figures['digest']}")
     rows.show_header = False
     return rows

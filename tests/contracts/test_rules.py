@@ -35,6 +35,7 @@ TEXT_ALLOWED = {
     "method": "lora",
     "objective": "what a model is taught with, one of contracts.recipes.OBJECTIVES",
     "model": "the name clients use for the model",
+    "near_duplicates": "drop or keep",
     "notes": "our own sentences",
     "offer_id": "an id, or empty",
     "precision": "bf16 or fp32",

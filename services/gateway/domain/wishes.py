@@ -165,9 +165,14 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
 
 
 class WishedSplit(Wish, frozen=True, kw_only=True):
-    """How to divide the examples; ``validation`` and ``test`` are shares of all."""
+    """How to divide the examples; ``validation`` and ``test`` are shares of all.
+
+    Of examples that are nearly the same only the first one is used, unless ``near_duplicates`` is "keep": then they
+    stand in one split together.
+    """
 
     by: Literal["conversation", "speaker"] = "conversation"
+    near_duplicates: Literal["drop", "keep"] = "drop"
     validation: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     test: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 42
@@ -312,7 +317,9 @@ def split_of(wish: WishedSplit | None, *, has_validation_file: bool) -> SplitPla
             code="bad_split",
             field="split",
         )
-    return SplitPlan(by=asked.by, validation=validation, test=asked.test, seed=asked.seed)
+    return SplitPlan(
+        by=asked.by, validation=validation, test=asked.test, seed=asked.seed, near_duplicates=asked.near_duplicates
+    )
 
 
 def _number(value: Any) -> Any:

@@ -56,6 +56,24 @@ async def test_the_same_file_has_the_same_digest_however_often_it_is_imported(de
     assert first.digest == second.digest != other.digest
 
 
+async def test_what_is_nearly_the_same_is_left_out_and_named_unless_the_wish_says_keep(desk: Desk) -> None:
+    lines = CONVERSATIONS.splitlines(keepends=True)
+    again = lines[40].replace(b". ", b", I would say. ", 1)
+    assert again != lines[40]
+    data = b"".join([*lines, again])
+    dropping = await desk.ask(data)
+    keeping = await desk.ask(data, split=SplitPlan(near_duplicates="keep"))
+    async with desk.open():
+        ready = {each.dataset_id: each for each in await desk.world.told(DatasetReady, count=2, timeout=60)}
+    (left,) = ready[dropping.dataset_id].dropped
+    assert (left.reason, left.count) == ("near_duplicate", 1)
+    assert [(each.line, each.resembles) for each in left.resembling] == [(len(lines) + 1, 41)]
+    assert 0.85 <= left.resembling[0].similarity < 1
+    kept = ready[keeping.dataset_id]
+    assert kept.dropped == ()
+    assert kept.train_examples + kept.validation_examples + kept.test_examples == len(lines) + 1
+
+
 async def test_lessons_held_out_by_instructor_share_no_instructor_between_splits(desk: Desk, tmp_path: Path) -> None:
     await desk.ask(LESSONS, split=SplitPlan(by="speaker"))
     async with desk.open():

@@ -105,3 +105,9 @@ def test_a_validation_file_leaves_nothing_to_cut_off() -> None:
     assert wishes.split_of(None, has_validation_file=True).validation == 0.0
     with pytest.raises(Rejected):
         wishes.split_of(wishes.WishedSplit(validation=0.6, test=0.5), has_validation_file=False)
+
+
+def test_near_duplicates_are_dropped_unless_somebody_wants_them_kept() -> None:
+    assert wishes.split_of(None, has_validation_file=False).near_duplicates == "drop"
+    kept = wishes.split_of(wishes.WishedSplit(near_duplicates="keep"), has_validation_file=True)
+    assert (kept.near_duplicates, kept.validation) == ("keep", 0.0)
