@@ -5,10 +5,11 @@ so it is logged there. Once the client gives up for good the process ends: the s
 (or the container engine) starts it afresh.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TYPE_CHECKING, TypeVar, Union
 
 import msgspec
@@ -29,8 +30,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 A = TypeVar("A")
+T = TypeVar("T")
 
 _BY_STATUS: dict[int, type[Rejected]] = {400: BadRequest, 404: NotFound, 409: Conflict, 403: Forbidden}
+
+
+async def answered(waiting: Awaitable[T]) -> T:
+    """Await nats-py, whose wait_for (Python 3.11's) forgets a cancellation that comes together with the answer."""
+    answer = await waiting
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
+    return answer
 
 
 class Bus:

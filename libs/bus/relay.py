@@ -17,7 +17,7 @@ import structlog
 from nats.js.errors import APIError
 
 from contracts.base import new_id
-from libs.bus.connection import Bus
+from libs.bus.connection import Bus, answered
 from libs.db import Database
 from libs.db.database import ALL_TENANTS
 
@@ -49,7 +49,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled; a lost database or broker only delays."""
-        while not _cancelled():
+        while True:
             try:
                 await self._hold_office()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error) as error:
@@ -64,7 +64,7 @@ class Relay:
                 await connection.execute(SCOPE, ALL_TENANTS)
                 while not await connection.fetchval(ELECT, schema):
                     await asyncio.sleep(POLL)
-                while not _cancelled():
+                while True:
                     self._wake.clear()
                     while await self._publish_some(connection):
                         pass
@@ -95,8 +95,9 @@ class Relay:
                 if error.err_code != DUPLICATE_IN_BATCH:
                     raise
         for row in rows:
-            await self.bus.js.publish(
-                row["subject"], row["body"], headers=json.loads(row["headers"]), stream="EVENTS", timeout=5
+            headers = json.loads(row["headers"])
+            await answered(
+                self.bus.js.publish(row["subject"], row["body"], headers=headers, stream="EVENTS", timeout=5)
             )
         return None
 
@@ -108,16 +109,10 @@ class Relay:
             if number == last:
                 headers["Nats-Batch-Commit"] = "1"
             if number in (1, last):
-                reply = await self.bus.nc.request(row["subject"], row["body"], timeout=5, headers=headers)
+                reply = await answered(self.bus.nc.request(row["subject"], row["body"], timeout=5, headers=headers))
                 _raise_refusal(reply.data)
             else:
                 await self.bus.nc.publish(row["subject"], row["body"], headers=headers)
-
-
-def _cancelled() -> bool:
-    """Whether this task was cancelled, even if nats-py lost it: wait_for of Python 3.11 may, when its answer comes."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _raise_refusal(reply: bytes) -> None:

@@ -12,6 +12,7 @@ import nats.errors
 import structlog
 
 from libs.bus import Bus
+from libs.bus.connection import answered
 from services.trainer.line import BEAT, HELLO, Answered, Beat, DeviceFound, Heard, Hello, Launch, Stop, order_subject
 from services.trainer.runner.attempts import Attempts
 from services.trainer.settings import RunnerSettings
@@ -86,7 +87,9 @@ class Dial:
 
     async def _ask(self, subject: str, said: Any, answer: Any) -> Any:
         try:
-            reply = await self.bus.nc.request(subject, msgspec.json.encode(said), timeout=self.settings.beat_seconds)
+            reply = await answered(
+                self.bus.nc.request(subject, msgspec.json.encode(said), timeout=self.settings.beat_seconds)
+            )
             return msgspec.json.decode(reply.data, type=answer)
         except UNANSWERED:
             return None
