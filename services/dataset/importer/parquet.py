@@ -1,6 +1,8 @@
 """The files of a version: the same examples always give the same bytes."""
 
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,9 +45,16 @@ class SplitWriter:
 
     def _flush(self) -> None:
         columns = [[getattr(row, name) for row in self._rows] for name in self._schema.names]
-        arrays = [pa.array(column, pa.string()) for column in columns]
+        arrays = [_strings(column) for column in columns]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows, self._held = [], 0
+
+
+def _strings(column: list[str]) -> pa.StringArray:
+    """Return texts as a column; ``pa.array`` would import pandas for it where that is installed."""
+    encoded = [text.encode() for text in column]
+    offsets = array("i", accumulate(map(len, encoded), initial=0))
+    return pa.StringArray.from_buffers(len(column), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def read(path: Path) -> Iterator[Row]:
