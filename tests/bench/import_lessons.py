@@ -194,7 +194,7 @@ def report(found: Sequence[Sequence[Measured]]) -> None:
             f"{each.segments:>9,} segments, {each.size / 1e6:,.0f} MB: reading alone {each.alone:.2f} s, reading "
             f"{each.reading:.2f} s, whole {each.whole:.2f} s ({each.segments / each.whole:,.0f} segments/s); "
             f"{each.processor:.2f} processor-s; {each.peak / 1e6:,.0f} MB, a worker {each.worker / 1e6:,.0f} MB; "
-            f"{each.examples:,} examples, {each.tokens:,} tokens to train, {each.near_duplicates:,} nearly the same left out"
+            f"{each.examples:,} examples, {each.tokens:,} tokens to train, {each.near_duplicates:,} near duplicates"
         )
     largest, smallest = found[-1], found[0]
     for what, goal, speeds in (
