@@ -5,7 +5,7 @@ Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from h
 
 from msgspec import Struct
 
-from contracts import chat, datasets, evaluations, files, jobs, notices, runs, webhooks
+from contracts import budgets, chat, datasets, evaluations, files, jobs, notices, runs, webhooks
 from contracts.base import Event, Question, type_of
 
 SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
@@ -86,7 +86,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(runs.RunPaused, "trainer", ("scheduler",)),
     Fact(runs.RunFinished, "trainer", ("scheduler", "evaluator")),
     Fact(runs.RunFailed, "trainer", ("scheduler",)),
-    Fact(runs.RunCancelled, "trainer"),
+    Fact(runs.RunCancelled, "trainer", ("scheduler",)),
     Fact(runs.WriteFenced, "trainer"),
     Fact(evaluations.EvaluationStarted, "evaluator"),
     Fact(evaluations.EvaluationProgressed, "evaluator"),
@@ -94,6 +94,9 @@ FACTS: tuple[Fact, ...] = (
     Fact(evaluations.ServingCompared, "evaluator"),
     Fact(evaluations.ReportReady, "evaluator", ("notifier",)),
     Fact(evaluations.EvaluationFailed, "evaluator", ("notifier",)),
+    Fact(budgets.BudgetSet, "gateway", ("scheduler",)),
+    Fact(budgets.BudgetMoved, "scheduler"),
+    Fact(budgets.BudgetThresholdReached, "scheduler", ("notifier",)),
     Fact(notices.NoticeDelivered, "notifier"),
     Fact(notices.NoticeFailed, "notifier"),
     Fact(notices.RecipientSet, "gateway", ("notifier",)),

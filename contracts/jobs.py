@@ -119,7 +119,8 @@ class JobQueued(Event, frozen=True, kw_only=True, tag="job.queued.v1"):
 class JobDispatched(Event, frozen=True, kw_only=True, tag="job.dispatched.v1"):
     """The scheduler gave the job an offered device; the trainer may now lease it.
 
-    ``budget`` is the most the run may cost, all its attempts together; 0: nobody set one.
+    ``budget`` is the most the run may cost, all its attempts together: the job's own, or less where the organisation's
+    month has less left; 0: nobody set one.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.dispatched"

@@ -181,6 +181,8 @@ class RunPaused(Event, frozen=True, kw_only=True, tag="run.paused.v1"):
     lost_steps: Count
     why: str
     device_seconds: Seconds
+    rented_seconds: Seconds = 0.0
+    rent: float = 0.0
 
 
 class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
@@ -241,7 +243,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
 
 
 class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):
-    """Training cannot succeed as it is: the reason, the evidence, a sentence and a fix."""
+    """Training cannot succeed as it is: the reason, the evidence, a sentence and a fix; and what was spent on it."""
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.failed"
 
@@ -253,16 +255,20 @@ class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):
     fix: str
     device_seconds: Seconds
     remedy: Remedy | None = None
+    rented_seconds: Seconds = 0.0
+    rent: float = 0.0
 
 
 class RunCancelled(Event, frozen=True, kw_only=True, tag="run.cancelled.v1"):
-    """The run was stopped because its job was cancelled; its device is free."""
+    """The run was stopped because its job was cancelled; its device is free. What it cost is told as in RunFinished."""
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.cancelled"
 
     run_id: Token
     job_id: Token
     device_seconds: Seconds
+    rented_seconds: Seconds = 0.0
+    rent: float = 0.0
 
 
 class WriteFenced(Event, frozen=True, kw_only=True, tag="run.write_fenced.v1"):

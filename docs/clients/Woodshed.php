@@ -44,6 +44,8 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type AskWish array{prompt: string, max_tokens?: int}
  * @phpstan-type AuditEntry array{number: int, at: string, actor: string, via: string, action: string, about: string, details: array<string, mixed>, origin: string, request_id: string, previous: string, hash: string, object: 'audit.entry'}
  * @phpstan-type AuditEntryPage array{data: list<AuditEntry>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
+ * @phpstan-type Budget array{monthly: float|null, time_zone: string, month: string, spent: float|null, held: float|null, left: float|null, used_up: bool, object: 'budget'}
+ * @phpstan-type BudgetWish array{monthly: float, time_zone?: string}
  * @phpstan-type Change array{field: string, old: float|string|null, new: float|string|null, why: string}
  * @phpstan-type ChatWish array{model: string, messages: list<WishedTurn>, stream?: bool|null, stream_options?: WishedStream|null, max_tokens?: int|null, max_completion_tokens?: int|null, temperature?: float|null, top_p?: float|null, stop?: string|list<string>|null, seed?: int|null, logprobs?: bool|null, top_logprobs?: int|null, tools?: array<mixed>|null, tool_choice?: 'none'|'auto'|null, parallel_tool_calls?: true|false|null, functions?: array<mixed>|null, function_call?: 'none'|'auto'|null, response_format?: array<mixed>|null, modalities?: array<mixed>|null, audio?: null, prediction?: null, moderation?: null, web_search_options?: null, logit_bias?: array<mixed>|null, presence_penalty?: 0|null, frequency_penalty?: 0|null, reasoning_effort?: 'none'|null, verbosity?: 'medium'|null, n?: 1|null, store?: false|null, service_tier?: 'auto'|'default'|null, user?: mixed, metadata?: mixed, safety_identifier?: mixed, prompt_cache_key?: mixed, prompt_cache_retention?: mixed, prompt_cache_options?: mixed}
  * @phpstan-type Checkpoint array{id: string, created_at: int, fine_tuned_model_checkpoint: string, step_number: int, metrics: CheckpointMetrics, fine_tuning_job_id: string, object: 'fine_tuning.job.checkpoint'}
@@ -1032,6 +1034,37 @@ final class Woodshed
     public function verifyAudit(): array
     {
         return $this->json('GET', '/v1/audit/verify');
+    }
+
+    /**
+     * How the month stands.
+     *
+     * @return Budget
+     */
+    public function retrieveBudget(): array
+    {
+        return $this->json('GET', '/v1/budget');
+    }
+
+    /**
+     * Limit what a month may cost.
+     *
+     * @param BudgetWish $body
+     * @return Budget
+     */
+    public function setBudget(array $body): array
+    {
+        return $this->json('PUT', '/v1/budget', body: $body);
+    }
+
+    /**
+     * Lift the limit.
+     *
+     * @return Budget
+     */
+    public function removeBudget(): array
+    {
+        return $this->json('DELETE', '/v1/budget');
     }
 
     /**

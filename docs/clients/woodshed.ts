@@ -465,6 +465,21 @@ export class Woodshed {
     return this.json("GET", `/v1/audit/verify`);
   }
 
+  /** How the month stands. */
+  retrieveBudget(): Promise<Budget> {
+    return this.json("GET", `/v1/budget`);
+  }
+
+  /** Limit what a month may cost. */
+  setBudget(body: BudgetWish): Promise<Budget> {
+    return this.json("PUT", `/v1/budget`, { body });
+  }
+
+  /** Lift the limit. */
+  removeBudget(): Promise<Budget> {
+    return this.json("DELETE", `/v1/budget`);
+  }
+
   /** Where am I signed in?. */
   listSessions(): Promise<SessionPage> {
     return this.json("GET", `/v1/sessions`);
@@ -646,6 +661,22 @@ export interface AuditEntryPage {
   object: "list";
   first_id: string | null;
   last_id: string | null;
+}
+
+export interface Budget {
+  monthly: number | null;
+  time_zone: string;
+  month: string;
+  spent: number | null;
+  held: number | null;
+  left: number | null;
+  used_up: boolean;
+  object: "budget";
+}
+
+export interface BudgetWish {
+  monthly: number;
+  time_zone?: string;
 }
 
 export interface Change {

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from services.cli import (
     access,
+    budgets,
     chatting,
     datasets,
     events,
@@ -29,7 +30,7 @@ from services.cli.session import Session, app
 
 INTERRUPTED = 130
 WIDTH = 160
-ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, events, notices, people, moving)
+ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, events, notices, people, budgets, moving)
 """Importing a room adds its commands."""
 
 

@@ -78,6 +78,11 @@ class Api:
         headers = {"Content-Type": "application/json"}
         return await self._json("PATCH", path, content=msgspec.json.encode(body), headers=headers)
 
+    async def put(self, path: str, body: object) -> Json:
+        """Set something; sent once."""
+        headers = {"Content-Type": "application/json"}
+        return await self._json("PUT", path, content=msgspec.json.encode(body), headers=headers)
+
     async def delete(self, path: str) -> Json:
         """Remove something."""
         return await self._json("DELETE", path)

@@ -25,6 +25,7 @@ from services.gateway.permitted import permitted
 from services.gateway.progress import Progress
 from services.gateway.routes import (
     audit,
+    budgets,
     chat,
     checkpoints,
     credentials,
@@ -101,6 +102,7 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
             keys.router,
             members.router,
             audit.router,
+            budgets.router,
             sessions.router,
             health.router,
         ],

@@ -6,7 +6,7 @@ and stages depend on the order; they are written by the newest fact of each aggr
 
 import asyncio
 
-from contracts import datasets, evaluations, jobs, notices, runs, webhooks
+from contracts import budgets, datasets, evaluations, jobs, notices, runs, webhooks
 from contracts.base import Event, type_of
 from contracts.catalogue import BY_TYPE
 from libs.bus import Router
@@ -15,6 +15,7 @@ from libs.errors import NotFound
 from services.gateway.domain import statuses
 from services.gateway.domain.naming import fact_id
 from services.gateway.domain.story import line_about
+from services.gateway.queries import budgets as budget_queries
 from services.gateway.queries import datasets as dataset_queries
 from services.gateway.queries import evidence as evidence_queries
 from services.gateway.queries import jobs as job_queries
@@ -237,16 +238,17 @@ async def evaluation_failed(fact: evaluations.EvaluationFailed, tx: Transaction)
     await _prove(tx, fact, fact.job_id)
 
 
-@router.on(notices.NoticeDelivered)
-async def notice_delivered(fact: notices.NoticeDelivered, tx: Transaction) -> None:
-    """Somebody was told."""
-    await _tell(tx, fact, fact.job_id)
+@router.on(budgets.BudgetMoved)
+async def budget_moved(fact: budgets.BudgetMoved, tx: Transaction) -> None:
+    """What a month has cost, and whether another job may be accepted."""
+    await budget_queries.moved(tx, fact)
 
 
-@router.on(notices.NoticeFailed)
-async def notice_failed(fact: notices.NoticeFailed, tx: Transaction) -> None:
-    """Somebody could not be told."""
-    await _tell(tx, fact, fact.job_id)
+@router.on(notices.NoticeDelivered, notices.NoticeFailed)
+async def notice_settled(fact: notices.NoticeDelivered | notices.NoticeFailed, tx: Transaction) -> None:
+    """Somebody was told, or could not be; one about a month belongs to no job's story."""
+    if await job_queries.get(tx, fact.job_id):
+        await _tell(tx, fact, fact.job_id)
 
 
 @router.answers(notices.WhereToReach)

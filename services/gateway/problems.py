@@ -29,6 +29,7 @@ OPENAIS_WIRE = ("/v1/files", "/v1/uploads", "/v1/fine_tuning", "/v1/models", "/v
 EXPLAINED = {
     400: "The request does not have the shape this call needs.",
     401: "No API key, or one that does not hold.",
+    402: "It would cost more than the organisation may spend this month; the message says what to do.",
     403: "The caller's role or key lacks the permission this call needs.",
     404: "There is no such thing, or it belongs to somebody else.",
     409: "It contradicts what already stands.",

@@ -4,6 +4,7 @@ A reaction only writes down what is owed, one record for each channel and each e
 ``delivery.py`` and ``posting.py``, because no network call belongs into a transaction.
 """
 
+from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
 from contracts.notices import RecipientRemoved, RecipientSet
@@ -23,7 +24,7 @@ from libs.db.database import now
 from libs.errors import Conflict, NotFound
 from services.notifier import posting, queries, shapes, webhook_queries
 from services.notifier.calling import Caller
-from services.notifier.domain.notice import Fact, about
+from services.notifier.domain.notice import Fact, JobFact, about
 from services.notifier.domain.preferences import Recipient, plan
 from services.notifier.domain.webhooks import message_of
 
@@ -31,7 +32,7 @@ router = Router("notifier")
 
 
 @router.on(JobSucceeded, JobFailed, JobCancelled, ReportReady, EvaluationFailed)
-async def tell_the_end(fact: Fact, tx: Transaction, channels: tuple[str, ...]) -> None:
+async def tell_the_end(fact: JobFact, tx: Transaction, channels: tuple[str, ...]) -> None:
     """A job ended, or its report is there (or cannot be made): people and programs are owed a word."""
     await owe_notices(fact, tx, channels)
     await owe_deliveries(fact, tx)
@@ -42,6 +43,12 @@ async def tell_an_alert(fact: RunRemarked, tx: Transaction, channels: tuple[str,
     """Training goes on, and somebody should look: one notice for each kind of alert."""
     if fact.level == "warn":
         await tell_the_end(fact, tx, channels)
+
+
+@router.on(BudgetThresholdReached)
+async def tell_the_month(fact: BudgetThresholdReached, tx: Transaction, channels: tuple[str, ...]) -> None:
+    """Much of what a month may cost is spent, or all: people are owed a word."""
+    await owe_notices(fact, tx, channels)
 
 
 @router.on(RecipientSet)
@@ -123,7 +130,7 @@ async def owe_notices(fact: Fact, tx: Transaction, channels: tuple[str, ...]) ->
         await queries.owe(tx, fact, planned)
 
 
-async def owe_deliveries(fact: Fact, tx: Transaction) -> None:
+async def owe_deliveries(fact: JobFact, tx: Transaction) -> None:
     """Write down the event for every endpoint that wants it."""
     message = message_of(fact)
     for webhook_id in await webhook_queries.interested(tx, message.type):

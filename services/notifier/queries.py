@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from contracts.base import encode, new_id
 from libs.db import Transaction
-from services.notifier.domain.notice import Fact, about
+from services.notifier.domain.notice import Fact, about, subject
 from services.notifier.domain.preferences import Planned, Recipient
 
 OWE = """
@@ -95,7 +95,7 @@ class Owed(Struct, frozen=True, kw_only=True):
 async def owe(tx: Transaction, fact: Fact, plan: Planned) -> bool:
     """Write down a notice. ``False``: it stands already, and stays as it is."""
     text = encode(fact).decode()
-    named = (new_id("notice"), fact.tenant, fact.job_id, plan.channel, about(fact), text)
+    named = (new_id("notice"), fact.tenant, subject(fact), plan.channel, about(fact), text)
     how = (plan.due_at, plan.recipient, plan.digest, plan.instead_of, plan.wanted)
     return await tx.fetchval(OWE, *named, *how) is not None
 

@@ -4,6 +4,7 @@ A reaction is one transaction. Those that add a job or a device to match see eve
 (``across_tenants``), because the queue is one for all; the others see only their own tenant's.
 """
 
+from contracts.budgets import BudgetSet
 from contracts.datasets import DatasetReady, DatasetRefused
 from contracts.jobs import (
     EstimateJob,
@@ -22,6 +23,7 @@ from contracts.runs import (
     DeviceWithdrawn,
     DispatchDeclined,
     LeaseGranted,
+    RunCancelled,
     RunFailed,
     RunFinished,
     RunPaused,
@@ -30,7 +32,7 @@ from contracts.runs import (
 from libs.bus import Router
 from libs.db import Transaction
 from libs.db.database import now
-from services.scheduler import queries, queries_devices, queries_matching, steps
+from services.scheduler import queries, queries_budgets, queries_devices, queries_matching, spending, steps
 from services.scheduler.domain.estimate import Rate
 from services.scheduler.domain.job_states import State
 
@@ -80,6 +82,8 @@ async def come_back(fact: DispatchDeclined | RunPaused, tx: Transaction, rate: R
     """The job has no device, or none any more: it keeps its place in the queue and may have the next one, or waits."""
     await queries_matching.hold_matching(tx)
     await steps.come_back(tx, fact, rate)
+    if isinstance(fact, RunPaused):
+        await spending.charge(tx, fact, rate)
     await steps.match(tx, rate)
 
 
@@ -130,10 +134,11 @@ async def succeed(run: RunFinished, tx: Transaction, rate: Rate) -> None:
             )
         )
         await steps.learn_from(tx, job, run)
+    await spending.charge(tx, run, rate)
 
 
 @router.on(RunFailed)
-async def give_up(run: RunFailed, tx: Transaction) -> None:
+async def give_up(run: RunFailed, tx: Transaction, rate: Rate) -> None:
     """Training cannot succeed: end the job with the trainer's own words."""
     if await steps.follow(tx, run):
         await tx.tell(
@@ -147,6 +152,7 @@ async def give_up(run: RunFailed, tx: Transaction) -> None:
                 remedy=run.remedy,
             )
         )
+    await spending.charge(tx, run, rate)
 
 
 @router.on(JobCancelAsked)
@@ -156,3 +162,18 @@ async def cancel(asked: JobCancelAsked, tx: Transaction) -> None:
     if await queries.add_cancelled(tx, asked) or (job := await steps.follow(tx, asked)):
         offer_id = job.offer_id if job and job.offer_id else ""
         await tx.tell(JobCancelled(tenant=asked.tenant, at=now(), job_id=asked.job_id, offer_id=offer_id))
+
+
+@router.on(RunCancelled)
+async def pay_for_nothing(run: RunCancelled, tx: Transaction, rate: Rate) -> None:
+    """A run that nobody wanted any more has let its device go: what it cost until then is owed."""
+    await spending.charge(tx, run, rate)
+
+
+@router.on(BudgetSet, across_tenants=True)
+async def limit_spending(wish: BudgetSet, tx: Transaction, rate: Rate) -> None:
+    """An organisation says what a month may cost: from now on no device is given away beyond it."""
+    await queries_matching.hold_matching(tx)
+    await queries_budgets.set_limit(tx, wish)
+    await spending.say(tx, wish.tenant, rate)
+    await steps.match(tx, rate)

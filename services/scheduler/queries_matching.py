@@ -1,9 +1,7 @@
 """The SQL of matching: whose turn it is, who is more urgent than what is at work, and who got which device."""
 
-from contracts.jobs import JobDispatched
 from libs.db import Transaction
-from services.scheduler.domain.estimate import Device
-from services.scheduler.domain.job import Queued
+from services.scheduler.domain.job import Given, Queued
 from services.scheduler.domain.job_states import LETTING_GO, State
 from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting
 from services.scheduler.rows import as_json, queued_of
@@ -25,38 +23,42 @@ async def hold_matching(tx: Transaction) -> None:
 HEADS = """
     SELECT job.*, dataset.news
       FROM scheduler.job JOIN scheduler.dataset USING (tenant, dataset_id)
-     WHERE job.state = 'queued' AND job.memory_bytes <= $1
+     WHERE job.state = 'queued' AND job.memory_bytes <= $1 AND job.tenant <> ALL($3)
      ORDER BY job.rank, job.submitted_at, job.job_id
      LIMIT $2
        FOR UPDATE OF job
 """
 
 
-async def heads(tx: Transaction, memory_bytes: int, most: int) -> list[Queued]:
-    """Read and lock the first ``most`` queued jobs, of every tenant, that fit a device with this much memory."""
-    return [queued_of(row) for row in await tx.fetch(HEADS, memory_bytes, most)]
+async def heads(tx: Transaction, memory_bytes: int, most: int, short: list[str]) -> list[Queued]:
+    """Read and lock the first ``most`` queued jobs that fit a device with this much memory, but of nobody ``short``."""
+    return [queued_of(row) for row in await tx.fetch(HEADS, memory_bytes, most, short)]
 
 
 DISPATCH = """
       WITH given AS MATERIALIZED (
            SELECT *
-             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-                  AS given (tenant, job_id, run_id, offer_id, device_id, recipe, device)),
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                         $9::bigint[])
+                  AS given (tenant, job_id, run_id, offer_id, device_id, recipe, device, held)),
            taken AS (
            UPDATE scheduler.device SET state = 'taken' FROM given WHERE device.device_id = given.device_id)
     UPDATE scheduler.job
        SET state = $1, run_id = given.run_id, offer_id = given.offer_id, device_id = given.device_id,
-           recipe = given.recipe::jsonb, device = given.device::jsonb, dispatched_at = now(), changed_at = now()
+           recipe = given.recipe::jsonb, device = given.device::jsonb, held = given.held,
+           dispatched_at = now(), changed_at = now()
       FROM given
      WHERE job.tenant = given.tenant AND job.job_id = given.job_id
 """
 
 
-async def dispatch(tx: Transaction, jobs: list[tuple[JobDispatched, Device]], state: State) -> None:
+async def dispatch(tx: Transaction, jobs: list[Given], state: State) -> None:
     """Write down which runs jobs became, with which recipes on which devices; their offers are open no more."""
+    if not jobs:
+        return
     rows = [
-        (job.tenant, job.job_id, job.run_id, job.offer_id, job.device_id, as_json(job.recipe), as_json(device))
-        for job, device in jobs
+        (job.tenant, job.job_id, job.run_id, job.offer_id, job.device_id, as_json(job.recipe), as_json(device), held)
+        for job, device, held in ((each.fact, each.device, each.held) for each in jobs)
     ]
     await tx.execute(DISPATCH, state, *map(list, zip(*rows, strict=True)))
 
@@ -81,15 +83,15 @@ async def somebody_urgent(tx: Transaction) -> bool:
 URGENT = """
     SELECT tenant, job_id, priority, submitted_at, memory_bytes
       FROM scheduler.job
-     WHERE state = 'queued' AND priority = ANY($1)
+     WHERE state = 'queued' AND priority = ANY($1) AND tenant <> ALL($3)
      ORDER BY array_position($1, priority), submitted_at
      LIMIT $2
 """
 
 
-async def urgent(tx: Transaction, priorities: list[str], most: int) -> list[Waiting]:
-    """Read the first ``most`` queued jobs of these priorities, the most urgent first."""
-    return [Waiting(**row) for row in await tx.fetch(URGENT, priorities, most)]
+async def urgent(tx: Transaction, priorities: list[str], most: int, short: list[str]) -> list[Waiting]:
+    """Read the first ``most`` queued jobs of these priorities but of nobody ``short``, the most urgent first."""
+    return [Waiting(**row) for row in await tx.fetch(URGENT, priorities, most, short)]
 
 
 ON_DEVICE = """

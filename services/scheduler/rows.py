@@ -26,6 +26,7 @@ def job_of(row: Any) -> Job:
         run_id=row["run_id"],
         offer_id=row["offer_id"],
         begun=row["begun"],
+        charged=row["charged"],
         recipe=_decoded(row["recipe"], Recipe),
         device=_decoded(row["device"], Device),
     )

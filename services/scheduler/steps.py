@@ -25,10 +25,19 @@ from contracts.runs import DeviceOffered, DispatchDeclined, RunFailed, RunFinish
 from libs.db import Transaction
 from libs.db.database import now
 from libs.errors import Conflict, Rejected
-from services.scheduler import queries, queries_devices, queries_estimates, queries_matching
+from services.scheduler import (
+    queries,
+    queries_budgets,
+    queries_devices,
+    queries_estimates,
+    queries_matching,
+    spending,
+)
+from services.scheduler.domain.budget import Purses, allowed, to_hold
 from services.scheduler.domain.estimate import Calibration, Data, Device, Observed, Rate, learn
-from services.scheduler.domain.job import Job, News, Queued
+from services.scheduler.domain.job import Given, Job, News, Queued
 from services.scheduler.domain.job_states import HOPELESS, ON_DEVICE, Move, State, move_on
+from services.scheduler.domain.money import MILLION
 from services.scheduler.domain.plan import Plan, plan, planned_again, too_dear, too_large
 from services.scheduler.domain.queue import making_way, more_urgent_than, turns
 from services.scheduler.domain.recipe import for_data, refusal_of, wished, wrong_kind
@@ -136,25 +145,37 @@ async def match(tx: Transaction, rate: Rate) -> None:
     and an offer that arrive together the later transaction sees both, and none is given away twice.
     """
     await queries_matching.hold_matching(tx)
-    if offers := await queries_devices.open_offers(tx):
-        sizes = [offer.memory_bytes for offer in offers]
-        heads = {
-            (job.tenant, job.job_id): job
-            for size in sorted(set(sizes))
-            for job in await queries_matching.heads(tx, size, len(offers))
-        }
-        await dispatch(tx, [(offers[index], job) for index, job in turns(heads.values(), sizes)], rate)
-    await make_way(tx)
+    purses = Purses(await queries_budgets.purses(tx, await queries_budgets.limits(tx), now(), rate))
+    while await _give(tx, purses, rate):
+        """Somebody's money ran out while devices were given away: those go to others."""
+    await make_way(tx, purses.short())
 
 
-async def make_way(tx: Transaction) -> None:
-    """Tell the least urgent jobs to let their devices go, one for each more urgent job that nothing else serves."""
+async def _give(tx: Transaction, purses: Purses, rate: Rate) -> bool:
+    """Give devices to the jobs at the head of the queue. ``True``: for one of them no money was left."""
+    offers = await queries_devices.open_offers(tx)
+    if not offers:
+        return False
+    sizes = [offer.memory_bytes for offer in offers]
+    heads = {
+        (job.tenant, job.job_id): job
+        for size in sorted(set(sizes))
+        for job in await queries_matching.heads(tx, size, len(offers), purses.short())
+    }
+    return await dispatch(tx, [(offers[index], job) for index, job in turns(heads.values(), sizes)], purses, rate)
+
+
+async def make_way(tx: Transaction, short: list[str]) -> None:
+    """Tell the least urgent jobs to let their devices go, one for each more urgent job that nothing else serves.
+
+    Nobody makes way for those who are ``short`` of money.
+    """
     if not await queries_matching.somebody_urgent(tx):
         return
     at_work, letting_go = await queries_matching.on_device(tx)
     coming = letting_go + await queries_devices.coming(tx)
     above = more_urgent_than(each.priority for each in at_work)
-    urgent = await queries_matching.urgent(tx, above, len(at_work) + len(coming))
+    urgent = await queries_matching.urgent(tx, above, len(at_work) + len(coming), short)
     for chosen in making_way(urgent, at_work, coming):
         job = await queries.job(tx, chosen.tenant, chosen.job_id)
         if job and (move := move_on(job.state, stopping := _stopping(job, "preempt"))):
@@ -162,20 +183,41 @@ async def make_way(tx: Transaction) -> None:
             await tx.tell(stopping)
 
 
-async def dispatch(tx: Transaction, pairs: list[tuple[DeviceOffered, Queued]], rate: Rate) -> None:
-    """Give jobs at the head of the queue, locked, the devices on offer: all of them in the same few statements."""
+async def dispatch(tx: Transaction, pairs: list[tuple[DeviceOffered, Queued]], purses: Purses, rate: Rate) -> bool:
+    """Give jobs at the head of the queue, locked, the devices on offer: all of them in the same few statements.
+
+    ``True``: a job was left out because those before it hold what was left of its organisation's money.
+    """
     if not pairs:
-        return
+        return False
     known = await queries_estimates.calibrations(tx)
     given = []
     for offer, turn in pairs:
+        if turn.tenant in purses.short():
+            continue
         device = device_of(offer)
         assert turn.job.asked
         learned = known.get(queries_estimates.learned_under(turn.job.asked, device), Calibration())
-        final = _fitted(turn.job, turn.job.asked, turn.ready, device, learned, rate)
-        given.append((_dispatched(turn, offer, final), device))
+        given.append(_given(turn, offer, device, learned, purses, rate))
     await queries_matching.dispatch(tx, given, State.DISPATCHED)
-    await tx.tell_all([job for job, _ in given])
+    await tx.tell_all([each.fact for each in given])
+    for tenant in sorted({each.fact.tenant for each in given if purses.left(each.fact.tenant) is not None}):
+        await spending.say(tx, tenant, rate)
+    return len(given) < len(pairs)
+
+
+def _given(
+    turn: Queued, offer: DeviceOffered, device: Device, learned: Calibration, purses: Purses, rate: Rate
+) -> Given:
+    """Plan a job for the device it gets, within its own budget and the month's, and set aside what it may cost."""
+    job, left = turn.job, purses.left(turn.tenant)
+    assert job.asked
+    own = job.wish.overrides.budget
+    final = _fitted(job, job.asked, turn.ready, device, learned, rate, allowed(own, job.charged, left))
+    held = 0 if left is None else to_hold(final.estimate, own, job.charged, left)
+    purses.hold(turn.tenant, held)
+    budget = (job.charged + held) / MILLION if held else own or 0.0
+    return Given(_dispatched(turn, offer, final, budget), device, held)
 
 
 async def follow(tx: Transaction, fact: JobCancelAsked | RunStarted | RunFinished | RunFailed) -> Job | None:
@@ -242,13 +284,22 @@ async def planned_for(
     tx: Transaction, job: Job, asked: Recipe, ready: DatasetReady, device: Device, rate: Rate
 ) -> Plan:
     """Plan a job's next stay on a device: one that has begun keeps the recipe it began with."""
-    return _fitted(job, asked, ready, device, await queries_estimates.calibration(tx, asked, device), rate)
+    learned = await queries_estimates.calibration(tx, asked, device)
+    return _fitted(job, asked, ready, device, learned, rate, job.wish.overrides.budget)
 
 
-def _fitted(job: Job, asked: Recipe, ready: DatasetReady, device: Device, learned: Calibration, rate: Rate) -> Plan:
+def _fitted(
+    job: Job,
+    asked: Recipe,
+    ready: DatasetReady,
+    device: Device,
+    learned: Calibration,
+    rate: Rate,
+    budget: float | None,
+) -> Plan:
     if job.begun and job.recipe:
         return planned_again(job.recipe, data_of(ready), device, learned, rate)
-    return plan(asked, data_of(ready), device, learned, rate, job.wish.overrides.budget)
+    return plan(asked, data_of(ready), device, learned, rate, budget)
 
 
 def device_of(offer: DeviceOffered) -> Device:
@@ -271,7 +322,7 @@ def _stopping(job: Job, why: str) -> JobStopping:
     )
 
 
-def _dispatched(turn: Queued, offer: DeviceOffered, final: Plan) -> JobDispatched:
+def _dispatched(turn: Queued, offer: DeviceOffered, final: Plan, budget: float) -> JobDispatched:
     job, ready = turn.job, turn.ready
     return JobDispatched(
         tenant=job.tenant,
@@ -285,5 +336,5 @@ def _dispatched(turn: Queued, offer: DeviceOffered, final: Plan) -> JobDispatche
         dataset_id=ready.dataset_id,
         dataset_digest=ready.digest,
         dataset_uri=ready.uri,
-        budget=job.wish.overrides.budget or 0.0,
+        budget=budget,
     )

@@ -16,6 +16,7 @@ from services.trainer import (
     queries_leases,
     queries_machines,
 )
+from services.trainer.bills import bill
 from services.trainer.domain import run_states
 from services.trainer.domain.saving import expected_cost, interval
 from services.trainer.settings import TrainerSettings
@@ -73,10 +74,8 @@ async def stop_run(job: JobCancelled, tx: Transaction, wake: Wake) -> None:
         return
     await queries.ask_stop(tx, run["run_id"], state)
     if state == "cancelled":
-        spent = await queries_leases.device_seconds(tx, run["run_id"], now())
-        await tx.tell(
-            RunCancelled(tenant=job.tenant, at=now(), run_id=run["run_id"], job_id=job.job_id, device_seconds=spent)
-        )
+        spent = await bill(tx, run["run_id"])
+        await tx.tell(RunCancelled(tenant=job.tenant, at=now(), run_id=run["run_id"], job_id=job.job_id, **spent))
     tx.afterwards(wake.set)
 
 
@@ -119,7 +118,7 @@ async def set_aside(tx: Transaction, run: Any, why: str, *, reached: int) -> Non
             step=step,
             lost_steps=lost,
             why=why,
-            device_seconds=await queries_leases.device_seconds(tx, run["run_id"], now()),
+            **await bill(tx, run["run_id"]),
         )
     )
 

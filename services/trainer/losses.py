@@ -13,6 +13,7 @@ from contracts.runs import RunCancelled, RunFailed, RunInterrupted
 from libs.db import Transaction
 from libs.db.database import now
 from services.trainer import queries, queries_checkpoints, queries_leases
+from services.trainer.bills import bill
 from services.trainer.domain.failures import Failure
 from services.trainer.domain.recovery import PREEMPTED, Backoff, GoOn, History, after_loss, is_hopeless
 from services.trainer.domain.remedies import with_settings
@@ -61,8 +62,7 @@ async def stopped(tx: Transaction, run: Any, reached: int = 0) -> None:
 async def cancelled(tx: Transaction, run: Any) -> None:
     """The run is over because nobody wants it any more."""
     await queries.set_state(tx, run["run_id"], "cancelled")
-    spent = await queries_leases.device_seconds(tx, run["run_id"], now())
-    await tx.tell(of_run(RunCancelled, run, device_seconds=spent))
+    await tx.tell(of_run(RunCancelled, run, **await bill(tx, run["run_id"])))
 
 
 async def _interrupted(
@@ -101,7 +101,6 @@ async def _interrupted(
 
 async def _failed(tx: Transaction, run: Any, kind: str, failure: Failure) -> None:
     await queries.set_state(tx, run["run_id"], "failed")
-    spent = await queries_leases.device_seconds(tx, run["run_id"], now())
     recipe = msgspec.json.decode(run["recipe"], type=Recipe)
     await tx.tell(
         of_run(
@@ -111,7 +110,7 @@ async def _failed(tx: Transaction, run: Any, kind: str, failure: Failure) -> Non
             evidence=failure.evidence,
             message=failure.message,
             fix=failure.fix,
-            device_seconds=spent,
             remedy=with_settings(kind, failure.remedy, recipe),
+            **await bill(tx, run["run_id"]),
         )
     )

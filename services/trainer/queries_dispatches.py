@@ -36,15 +36,15 @@ async def add_run(tx: Transaction, job: JobDispatched, checkpoint_every: int, me
 
 TAKE_UP = """
     UPDATE trainer.run
-       SET offer_id = $3, interrupted_at = CASE state WHEN 'paused' THEN coalesce(interrupted_at, $4) END
+       SET offer_id = $3, budget = $5, interrupted_at = CASE state WHEN 'paused' THEN coalesce(interrupted_at, $4) END
      WHERE job_id = $1 AND run_id = $2 AND (state = 'paused' OR attempt = 0 AND offer_id IS NULL)
  RETURNING run_id
 """
 
 
 async def take_up(tx: Transaction, job: JobDispatched, at: datetime) -> bool:
-    """Let a new or a paused run live by this dispatch. ``False``: it lives by another one, or is over."""
-    return await tx.fetchval(TAKE_UP, job.job_id, job.run_id, job.offer_id, at) is not None
+    """Let a new or a paused run live by this dispatch and its budget. ``False``: it lives by another, or is over."""
+    return await tx.fetchval(TAKE_UP, job.job_id, job.run_id, job.offer_id, at, job.budget) is not None
 
 
 FORGET_RUN = "DELETE FROM trainer.run WHERE run_id = $1 AND attempt = 0"

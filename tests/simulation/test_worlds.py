@@ -2,9 +2,10 @@
 
 import pytest
 
+from contracts.budgets import BudgetSet
 from contracts.catalogue import FACTS
 from contracts.jobs import JobPaused, JobQueued, ModelDeleted
-from contracts.runs import LeaseGranted
+from contracts.runs import LeaseGranted, RunCancelled
 from tests.simulation.__main__ import kept, live_all, told
 from tests.simulation.controlling import Control
 from tests.simulation.goodput import Parts, goodput
@@ -13,9 +14,9 @@ from tests.simulation.store import Guards
 from tests.simulation.worlds import live
 
 WORLDS = 20_000
-LEFT_OUT = {JobPaused, JobQueued, LeaseGranted, ModelDeleted}
+LEFT_OUT = {BudgetSet, JobPaused, JobQueued, LeaseGranted, ModelDeleted, RunCancelled}
 """What here nothing depends on: machines that are rented when jobs wait, who makes way after a run has moved, and what
-is thrown away when everything is over."""
+is thrown away when everything is over; and money by the month."""
 BITES = (
     "runner crash", "child killed", "runner frozen", "runner cut off", "spot notice", "control crash", "control frozen",
     "scheduler crash", "broker outage", "database outage", "clock step", "checkpoint lost", "bad checkpoints",

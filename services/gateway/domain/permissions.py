@@ -33,6 +33,8 @@ Permission = Literal[
     "notices.write",
     "events.read",
     "events.write",
+    "budgets.read",
+    "budgets.write",
     "audit.read",
 ]
 
@@ -61,6 +63,8 @@ WHO_MAY: Mapping[Permission, tuple[Role, ...]] = {
     "notices.write": ("owner", "engineer", "staff"),
     "events.read": ("owner", "engineer"),
     "events.write": ("owner", "engineer"),
+    "budgets.read": EVERYBODY,
+    "budgets.write": ("owner",),
     "audit.read": ("owner",),
 }
 
@@ -86,6 +90,8 @@ MEANING: Mapping[Permission, str] = {
     "notices.write": "say who is told of what, and where",
     "events.read": "see the credentials that programs subscribe to events with",
     "events.write": "make and revoke such credentials",
+    "budgets.read": "see what a month may cost and has cost",
+    "budgets.write": "say what a month may cost",
     "audit.read": "read and verify the audit log",
 }
 

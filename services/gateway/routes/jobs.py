@@ -42,7 +42,7 @@ DEFAULT_SEED = 42
     opt=needs("jobs.write"),
     summary="Submit a job",
     status_code=200,
-    responses=documented(404),
+    responses=documented(402, 404),
 )
 async def create_job(
     data: JSONBody[wishes.JobWish], request: Request[Any, Any, Any], caller: TheCaller, tx: Tx, settings: TheSettings

@@ -92,7 +92,7 @@ async def preview_retry(
     opt=needs("jobs.write"),
     summary="Try a failed job again, with its fix",
     status_code=200,
-    responses=documented(404, 409),
+    responses=documented(402, 404, 409),
 )
 async def retry_job(
     job: FromPath[str],

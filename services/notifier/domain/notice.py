@@ -9,13 +9,15 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
 from contracts.runs import RunRemarked
 
-Fact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed | RunRemarked
+JobFact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed | RunRemarked
+Fact = JobFact | BudgetThresholdReached
 
-ABOUT: dict[type[Fact], str] = {
+ABOUT: dict[type[JobFact], str] = {
     JobSucceeded: "finished",
     JobFailed: "failed",
     JobCancelled: "cancelled",
@@ -33,6 +35,11 @@ REMARKS = {
     "budget_50": "Half of your job's budget is spent",
     "budget_80": "Four fifths of your job's budget are spent",
     "budget_100": "Your job's budget is spent",
+}
+MONTH = {
+    50: "Half of this month's budget is spent",
+    80: "Four fifths of this month's budget are spent",
+    100: "This month's budget is spent",
 }
 UNKNOWN_REMARK = "Something about your training"
 
@@ -59,13 +66,20 @@ class Surroundings(Struct, frozen=True):
         """Return the address of a job."""
         return f"{self.jobs()}/{job_id}"
 
+    def budget(self) -> str:
+        """Return the address of the organisation's budget."""
+        return f"{self.public_url.rstrip('/')}/v1/budget"
+
     def report(self, job_id: str) -> str:
         """Return the address of a job's report."""
         return f"{self.job(job_id)}/report.html"
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """A notice in plain words. ``mood`` is good, bad or plain; ``figures`` are (label, value) pairs."""
+    """A notice in plain words. ``mood`` is good, bad or plain; ``figures`` are (label, value) pairs.
+
+    ``job_id`` says what it is about: a job, or a month.
+    """
 
     title: str
     lead: str
@@ -82,8 +96,15 @@ class Notice(Struct, frozen=True, kw_only=True):
         return "\n\n".join(part for part in parts if part)
 
 
+def subject(fact: Fact) -> str:
+    """Return what a fact is about: a job's id, or a month."""
+    return fact.month if isinstance(fact, BudgetThresholdReached) else fact.job_id
+
+
 def about(fact: Fact) -> str:
     """Return what a fact's notice is about; of remarks each kind counts for itself, and those on budgets are apart."""
+    if isinstance(fact, BudgetThresholdReached):
+        return f"budget:month_{fact.percent}"
     if not isinstance(fact, RunRemarked):
         return ABOUT[type(fact)]
     return f"{'budget' if fact.code.startswith('budget_') else ABOUT[RunRemarked]}:{fact.code}"
@@ -98,6 +119,7 @@ def notice_of(fact: Fact, here: Surroundings) -> Notice:
         ReportReady: _reported,
         EvaluationFailed: _unreported,
         RunRemarked: _remarked,
+        BudgetThresholdReached: _month_spent,
     }
     return words[type(fact)](fact, here)
 
@@ -164,6 +186,29 @@ def _remarked(fact: RunRemarked, here: Surroundings) -> Notice:
         link=here.job(fact.job_id),
         link_label="See the job",
         figures=(("Step", f"{fact.step:,}"),),
+    )
+
+
+def _month_spent(fact: BudgetThresholdReached, here: Surroundings) -> Notice:
+    over = fact.percent >= 100
+    lead = (
+        "What is left pays for no training: no job is accepted, and those that wait go on when the month is over or an "
+        "owner raises the budget. What has a device finishes within what was set aside for it."
+        if over
+        else "Jobs go on as before. When it is spent, no further one is accepted until the month is over or an owner "
+        "raises the budget."
+    )
+    return Notice(
+        title=MONTH.get(fact.percent, f"{fact.percent} % of this month's budget are spent"),
+        lead=lead,
+        mood="bad" if over else "plain",
+        job_id=fact.month,
+        link=here.budget(),
+        link_label="See the budget",
+        figures=(
+            ("Spent", f"{fact.spent:.2f} of {fact.limit:.2f} {here.currency}"),
+            ("Raise it with", "woodshed budget set AMOUNT"),
+        ),
     )
 
 

@@ -20,9 +20,9 @@ from contracts.base import aggregate_of, type_of
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
 from contracts.runs import RunRemarked
-from services.notifier.domain.notice import Fact
+from services.notifier.domain.notice import JobFact
 
-TYPES: dict[type[Fact], str] = {
+TYPES: dict[type[JobFact], str] = {
     JobSucceeded: "fine_tuning.job.succeeded",
     JobFailed: "fine_tuning.job.failed",
     JobCancelled: "fine_tuning.job.cancelled",
@@ -67,12 +67,12 @@ class Schedule(Struct, frozen=True, kw_only=True):
         return max(min(asked, LONGEST_ASKED), self.waits[tried - 1] * (0.9 + self.jitter() / 5))
 
 
-def type_named(fact: Fact) -> str:
+def type_named(fact: JobFact) -> str:
     """Return what the event is called."""
     return TYPES[type(fact)]
 
 
-def message_of(fact: Fact) -> Message:
+def message_of(fact: JobFact) -> Message:
     """Return the event a fact is to the outside: OpenAI's shape, ids only. A fact told twice is one event."""
     name = f"{type_of(type(fact))} {aggregate_of(fact)} {fact.version}"
     event_id = f"evt_{hashlib.sha256(name.encode()).hexdigest()[:32]}"

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from contracts.datasets import DatasetReady, DatasetRefused
-from contracts.jobs import JobSubmitted
+from contracts.jobs import JobDispatched, JobSubmitted
 from contracts.recipes import Recipe
 from services.scheduler.domain.estimate import Device
 from services.scheduler.domain.job_states import State
@@ -17,6 +17,7 @@ class Job(Struct, frozen=True, kw_only=True):
     """A job: ``asked`` is its recipe before a time limit shortens it, ``recipe`` and ``device`` what was dispatched.
 
     ``begun``: the trainer has its run, with checkpoints, so it is dispatched again as the same run and recipe.
+    ``charged`` is what that has cost so far, in millionths.
     """
 
     tenant: str
@@ -27,6 +28,7 @@ class Job(Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     offer_id: str | None = None
     begun: bool = False
+    charged: int = 0
     recipe: Recipe | None = None
     device: Device | None = None
 
@@ -36,3 +38,11 @@ class Queued(Waiting, frozen=True, kw_only=True):
 
     job: Job
     ready: DatasetReady
+
+
+class Given(Struct, frozen=True):
+    """A job with the device it gets, and what is set aside for it, in millionths."""
+
+    fact: JobDispatched
+    device: Device
+    held: int

@@ -80,6 +80,8 @@ CHANGES = (
     Change("post /v1/keys", "key.made", {"name": "another"}, keeps="key"),
     Change("post /v1/keys/{key}/rotate", "key.rotated"),
     Change("delete /v1/keys/{key}", "key.revoked"),
+    Change("put /v1/budget", "budget.set", {"monthly": 500}),
+    Change("delete /v1/budget", "budget.lifted"),
     Change("delete /v1/files/{file_id}", "file.deleted"),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
 from contracts.runs import RunRemarked
@@ -30,6 +31,11 @@ def failed(**changes: Any) -> JobFailed:
 def remarked(**changes: Any) -> RunRemarked:
     given = {"run_id": "run-1", "step": 12, "code": "loss_spike", "level": "warn", "message": "The loss jumped."}
     return RunRemarked(**(_job() | given | changes))
+
+
+def month_spent(percent: int = 80, **changes: Any) -> BudgetThresholdReached:
+    given: dict[str, Any] = {"month": "2026-11", "percent": percent, "limit": 500.0, "spent": 401.25}
+    return BudgetThresholdReached(**({"tenant": "acme", "at": AT} | given | changes))
 
 
 def cancelled(**changes: Any) -> JobCancelled:

@@ -24,6 +24,7 @@ from services.notifier.domain.notice import (
     notice_of,
     plain,
     spoken,
+    subject,
 )
 from tests.unit.notifier import facts
 
@@ -98,6 +99,16 @@ def test_what_a_budget_has_come_to_is_a_subject_of_its_own(percent: int) -> None
     told = facts.remarked(code=f"budget_{percent}")
     assert "budget" in notice_of(told, HERE).title
     assert about(told) == f"budget:budget_{percent}"
+
+
+@pytest.mark.parametrize(("percent", "mood"), [(50, "plain"), (80, "plain"), (100, "bad")])
+def test_what_a_month_has_cost_is_told_once_at_each_threshold_with_what_can_be_done(percent: int, mood: str) -> None:
+    told = facts.month_spent(percent)
+    notice = notice_of(told, HERE)
+    assert (about(told), subject(told), notice.mood) == (f"budget:month_{percent}", "2026-11", mood)
+    assert "month's budget" in notice.title
+    assert ("Spent", "401.25 of 500.00 EUR") in notice.figures
+    assert notice.link == "https://woodshed.example/v1/budget"
 
 
 @pytest.mark.parametrize(

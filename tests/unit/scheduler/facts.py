@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from contracts.budgets import BudgetSet
 from contracts.datasets import DatasetReady, DatasetRefused
 from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobStopping, JobSubmitted, Overrides
 from contracts.recipes import SHIPPED_MODEL
@@ -11,6 +12,7 @@ from contracts.runs import (
     DeviceWithdrawn,
     DispatchDeclined,
     LeaseGranted,
+    RunCancelled,
     RunFailed,
     RunFinished,
     RunPaused,
@@ -129,6 +131,14 @@ def failed(run_id: str, **changes: Any) -> RunFailed:
         "device_seconds": 12.0,
     }
     return RunFailed(**(_run(run_id) | given | changes))
+
+
+def cancelled(run_id: str, **changes: Any) -> RunCancelled:
+    return RunCancelled(**(_run(run_id) | {"device_seconds": 60.0} | changes))
+
+
+def budget(limit: float, **changes: Any) -> BudgetSet:
+    return BudgetSet(**({"tenant": "acme", "at": AT, "version": 1, "limit": limit} | changes))
 
 
 def finished(run_id: str, **changes: Any) -> RunFinished:
