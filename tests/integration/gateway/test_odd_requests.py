@@ -23,3 +23,20 @@ async def test_a_nul_character_is_refused_by_name(gateway: Gateway) -> None:
     ):
         assert answer.status_code == 400
         assert answer.json()["error"]["message"]
+
+
+async def test_a_value_of_another_type_is_refused_by_name_and_not_converted(gateway: Gateway) -> None:
+    file = await gateway.upload()
+    job = {"model": "SmolLM2-135M-Instruct", "training_file": file["id"]}
+    for path, body, field in (
+        ("/v1/notice_recipients", {"name": "Ada", "slack": 1}, "slack"),
+        ("/v1/notice_recipients", {"name": 7, "slack": True}, "name"),
+        (JOBS, job | {"seed": "3"}, "seed"),
+        (JOBS, job | {"hyperparameters": {"n_epochs": "3"}}, "hyperparameters.n_epochs"),
+        (JOBS, job | {"metadata": {"round": 2}}, "metadata[...]"),
+    ):
+        answer = await gateway.http.post(path, json=body)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["param"] == field
+    accepted = {"seed": 3, "hyperparameters": {"n_epochs": "auto"}, "learning_rate": 1, "metadata": {"round": "2"}}
+    assert (await gateway.http.post(JOBS, json=job | accepted)).status_code == 200
