@@ -5,7 +5,7 @@ Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from h
 
 from msgspec import Struct
 
-from contracts import budgets, chat, datasets, evaluations, files, jobs, notices, runs, webhooks
+from contracts import budgets, chat, datasets, evaluations, files, jobs, machines, notices, runs, webhooks
 from contracts.base import Event, Question, type_of
 
 SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
@@ -113,6 +113,7 @@ QUESTIONS: tuple[Asked, ...] = (
     Asked(datasets.PreviewDataset, "dataset", 10.0, datasets.DatasetPreview),
     Asked(jobs.EstimateJob, "scheduler", 5.0, jobs.JobEstimated),
     Asked(evaluations.AskModel, "evaluator", 120.0, evaluations.ModelReplied),
+    Asked(machines.ListMachines, "trainer", 5.0, machines.Machines),
     Asked(notices.WhereToReach, "gateway", 5.0, notices.Reached, asked_by="notifier"),
     Asked(webhooks.ListDeliveries, "notifier", 5.0, webhooks.Deliveries),
     Asked(webhooks.TryWebhook, "notifier", 25.0, webhooks.WebhookTried),

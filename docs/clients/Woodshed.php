@@ -70,6 +70,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type DeletedPermission array{id: string, object: 'checkpoint.permission', deleted: bool}
  * @phpstan-type DeletedRecipient array{id: string, deleted: bool, object: 'notice_recipient.deleted'}
  * @phpstan-type DeletedWebhookEndpoint array{id: string, deleted: bool, object: 'webhook_endpoint.deleted'}
+ * @phpstan-type Device array{device_id: string, runner: string, kind: string, precision: string, threads: int, memory_bytes: int, free_bytes: int, online: bool, leaving: bool, shared: bool, jobs: list<string>, others: int, heard_ago: float|null, pool: string}
  * @phpstan-type DownloadLink array{id: string, url: string, created_at: int, expires_at: int, status: string, file: string|null, job: string|null, artifact: string|null, report: string|null, sha256: string, made_by: string, downloads: int, last_used_at: int|null, object: 'download_link'}
  * @phpstan-type DownloadLinkPage array{data: list<DownloadLink>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Dpo array{hyperparameters: PairingHyperparameters}
@@ -96,6 +97,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type KeyWish array{name: string, scopes?: list<string>|null, expires_in?: float|null, member?: string|null}
  * @phpstan-type LinkWish array{file?: string|null, job?: string|null, artifact?: string|null, report?: 'pdf'|'html'|'json'|null, expires_in?: int}
  * @phpstan-type Logprobs array{content: list<TokenLogprob>, refusal: null}
+ * @phpstan-type MachineList array{data: list<Device>, coming: int, object: 'list'}
  * @phpstan-type Me array{organisation: string, member: string, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, via: string, csrf_token: string|null, object: 'me'}
  * @phpstan-type Member array{id: string, name: string, email: string|null, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, created_at: int, signs_in: bool, object: 'member'}
  * @phpstan-type MemberChange array{name?: string, email?: string, role?: 'owner'|'engineer'|'analyst'|'staff'}
@@ -584,6 +586,16 @@ final class Woodshed
     public function createEstimate(array $body): array
     {
         return $this->json('POST', '/v1/estimates', body: $body);
+    }
+
+    /**
+     * List what trains.
+     *
+     * @return MachineList
+     */
+    public function listMachines(): array
+    {
+        return $this->json('GET', '/v1/machines');
     }
 
     /**

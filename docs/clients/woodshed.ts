@@ -250,6 +250,11 @@ export class Woodshed {
     return this.json("POST", `/v1/estimates`, { body });
   }
 
+  /** List what trains. */
+  listMachines(): Promise<MachineList> {
+    return this.json("GET", `/v1/machines`);
+  }
+
   /** List models. */
   listModels(): Promise<ModelPage> {
     return this.json("GET", `/v1/models`);
@@ -894,6 +899,23 @@ export interface DeletedWebhookEndpoint {
   object: "webhook_endpoint.deleted";
 }
 
+export interface Device {
+  device_id: string;
+  runner: string;
+  kind: string;
+  precision: string;
+  threads: number;
+  memory_bytes: number;
+  free_bytes: number;
+  online: boolean;
+  leaving: boolean;
+  shared: boolean;
+  jobs: Array<string>;
+  others: number;
+  heard_ago: number | null;
+  pool: string;
+}
+
 export interface DownloadLink {
   id: string;
   url: string;
@@ -1148,6 +1170,12 @@ export interface LinkWish {
 export interface Logprobs {
   content: Array<TokenLogprob>;
   refusal: null;
+}
+
+export interface MachineList {
+  data: Array<Device>;
+  coming: number;
+  object: "list";
 }
 
 export interface Me {

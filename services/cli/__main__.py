@@ -16,6 +16,7 @@ from services.cli import (
     files,
     jobs,
     links,
+    machines,
     notices,
     people,
     results,
@@ -30,7 +31,22 @@ from services.cli.session import Session, app
 
 INTERRUPTED = 130
 WIDTH = 160
-ROOMS = (files, datasets, jobs, retries, results, chatting, links, webhooks, events, notices, people, budgets, moving)
+ROOMS = (
+    files,
+    datasets,
+    jobs,
+    retries,
+    results,
+    chatting,
+    links,
+    webhooks,
+    events,
+    notices,
+    people,
+    budgets,
+    machines,
+    moving,
+)
 """Importing a room adds its commands."""
 
 

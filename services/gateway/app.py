@@ -37,6 +37,7 @@ from services.gateway.routes import (
     jobs,
     keys,
     links,
+    machines,
     members,
     models,
     recipients,
@@ -49,6 +50,7 @@ from services.gateway.routes import (
 from services.gateway.serving import HttpServer
 from services.gateway.settings import Settings
 from services.gateway.signing import Signing
+from services.gateway.strictness import strictly
 from services.gateway.tracing import stamped, traced
 from services.gateway.usage import LastUse
 
@@ -90,6 +92,7 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
             retries.router,
             reports.router,
             estimates.create_estimate,
+            machines.list_machines,
             models.router,
             recipients.router,
             links.router,
@@ -108,6 +111,7 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
         ],
         dependencies=provided(settings, platform, hub, limiter, signing, doorkeeper),
         middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper, last_use=last_use)],
+        before_request=strictly,
         before_send=[stamped],
         guards=[limiter.limited, permitted],
         exception_handlers={

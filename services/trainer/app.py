@@ -22,4 +22,4 @@ async def build(settings: TrainerSettings, platform: Platform) -> App:
     allowed = pools.read(settings.pools)
     keeper = Keeper(control, allowed, providers_of(allowed, settings.runpod_key, Path(settings.data_dir)))
     work = [*loops.all(), *keeper.all(), Sweeper(platform.db, platform.storage).run]
-    return App(router=router, work=work, resources={"settings": settings, "wake": wake})
+    return App(router=router, work=work, resources={"settings": settings, "wake": wake, "presence": control.presence})

@@ -4,9 +4,10 @@ from typing import Any
 
 from contracts.base import new_id
 from contracts.jobs import JobCancelled, JobDispatched, JobPaused, JobQueued, JobStopping, ModelDeleted
+from contracts.machines import Device, ListMachines, Machines
 from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaused
 from libs.bus import Router
-from libs.db import Transaction
+from libs.db import Database, Transaction
 from libs.db.database import now
 from services.trainer import (
     queries,
@@ -19,6 +20,7 @@ from services.trainer import (
 from services.trainer.bills import bill
 from services.trainer.domain import run_states
 from services.trainer.domain.saving import expected_cost, interval
+from services.trainer.presence import Presence
 from services.trainer.settings import TrainerSettings
 from services.trainer.waking import Wake
 
@@ -101,6 +103,17 @@ async def let_checkpoints_go(fact: ModelDeleted, tx: Transaction, wake: Wake) ->
     """Somebody deleted what a run made: what it was made from step by step goes too."""
     await queries_checkpoints.set_unwanted(tx, fact.job_id)
     tx.afterwards(wake.set)
+
+
+@router.answers(ListMachines, slow=True)
+async def list_machines(asked: ListMachines, db: Database, presence: Presence) -> Machines:
+    """Somebody wants to see the machines. They are everybody's; of the jobs on them only the asker's are named."""
+    silent = presence.silent_for()
+    async with db.across_tenants() as tx:
+        rows = await queries_devices.machines(tx, asked.tenant, list(silent))
+        coming = await queries_devices.coming(tx)
+    devices = [{**row, "jobs": tuple(row["jobs"]), "heard_ago": silent.get(row["runner"])} for row in rows]
+    return Machines(devices=tuple(Device(**each) for each in devices), coming=coming)
 
 
 async def set_aside(tx: Transaction, run: Any, why: str, *, reached: int) -> None:

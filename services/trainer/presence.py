@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TAKE_OVER_SECONDS = 5.0
+RECENT_SECONDS = 3600.0
 
 
 class Presence:
@@ -34,6 +35,11 @@ class Presence:
         self.silence: Silence[str] = Silence(control.settings.lease_seconds)
         self.last_beat: dict[str, float] = {}
         self._living: dict[str, tuple[str, float]] = {}
+
+    def silent_for(self) -> dict[str, float]:
+        """Return how many seconds each runner has been silent that was heard by this process in the last hour."""
+        silent = {runner: self._time() - at for runner, at in self.last_beat.items()}
+        return {runner: seconds for runner, seconds in silent.items() if seconds < RECENT_SECONDS}
 
     async def hello(self, said: Hello) -> Answered:
         """A runner has (re)started and holds nothing: its devices are online, its former attempts lost.

@@ -113,6 +113,38 @@ async def runner_known(tx: Transaction, runner: str, session: str) -> bool:
     return bool(await tx.fetchval(RUNNER_KNOWN, runner, session))
 
 
+MACHINES = """
+    SELECT device.device_id, device.runner, device.kind, device.precision, device.threads, device.memory_bytes,
+           CASE WHEN held.whole THEN 0 ELSE greatest(device.memory_bytes - held.bytes, 0) END AS free_bytes,
+           device.online, device.leaving, device.shared, held.jobs,
+           held.leases - cardinality(held.jobs) AS others, coalesce(machine.pool, '') AS pool
+      FROM trainer.device
+     CROSS JOIN LATERAL (
+           SELECT count(*) AS leases, coalesce(sum(lease.memory_bytes), 0)::bigint AS bytes,
+                  coalesce(bool_or(NOT lease.shared), false) AS whole,
+                  coalesce(array_agg(run.job_id ORDER BY run.job_id) FILTER (WHERE run.tenant = $1), '{}') AS jobs
+             FROM trainer.lease JOIN trainer.run USING (run_id)
+            WHERE lease.device_id = device.device_id AND lease.ended_at IS NULL
+           ) AS held
+      LEFT JOIN trainer.machine ON machine.key = device.runner
+     WHERE device.online OR held.leases > 0 OR device.runner = ANY($2)
+     ORDER BY device.runner, device.device_id
+"""
+
+
+async def machines(tx: Transaction, tenant: str, heard: list[str]) -> list[Any]:
+    """Return the devices online, held, or of a runner that was ``heard``; of the jobs on them this tenant's."""
+    return list(await tx.fetch(MACHINES, tenant, heard))
+
+
+COMING = "SELECT count(*) FROM trainer.machine WHERE ended_at IS NULL AND wanted AND heard_at IS NULL"
+
+
+async def coming(tx: Transaction) -> int:
+    """Count the machines that were asked for and not heard of yet."""
+    return int(await tx.fetchval(COMING))
+
+
 ONLINE_RUNNERS = "SELECT DISTINCT runner FROM trainer.device WHERE online"
 
 

@@ -35,6 +35,7 @@ Permission = Literal[
     "events.write",
     "budgets.read",
     "budgets.write",
+    "machines.read",
     "audit.read",
 ]
 
@@ -65,6 +66,7 @@ WHO_MAY: Mapping[Permission, tuple[Role, ...]] = {
     "events.write": ("owner", "engineer"),
     "budgets.read": EVERYBODY,
     "budgets.write": ("owner",),
+    "machines.read": ("owner", "engineer", "staff"),
     "audit.read": ("owner",),
 }
 
@@ -92,6 +94,7 @@ MEANING: Mapping[Permission, str] = {
     "events.write": "make and revoke such credentials",
     "budgets.read": "see what a month may cost and has cost",
     "budgets.write": "say what a month may cost",
+    "machines.read": "see the machines that train, and one's own organisation's jobs on them",
     "audit.read": "read and verify the audit log",
 }
 

@@ -53,6 +53,7 @@ NAMES_NOTHING = {
     "get /v1/keys",
     "get /v1/members",
     "post /v1/members",
+    "get /v1/machines",
     "get /v1/budget",
     "put /v1/budget",
     "delete /v1/budget",

@@ -12,6 +12,7 @@ from contracts.base import Question, Refusal, encode
 from contracts.datasets import DatasetPreview, Piece, PreviewDataset, PreviewedExample
 from contracts.evaluations import AskModel, ModelReplied, ServingCompared
 from contracts.jobs import EstimateJob, JobEstimated, Remedy
+from contracts.machines import Device, ListMachines, Machines
 from contracts.recipes import SHIPPED_MODEL
 from libs.db.database import now
 from tests.integration.gateway.conftest import ESTIMATE, RECIPE, Gateway, Story
@@ -173,3 +174,14 @@ async def test_a_service_that_is_down_is_said_with_when_to_come_back(gateway: Ga
     dataset = (await gateway.submit())["woodshed"]["dataset"]
     answer = await gateway.http.post("/v1/estimates", json={"dataset": dataset})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_machines_are_listed_for_the_organisation_that_asks(gateway: Gateway) -> None:
+    bench = Device(
+        device_id="bench-cpu0", runner="bench", kind="Xeon", precision="bfloat16", threads=2, memory_bytes=8,
+        free_bytes=0, online=True, leaving=False, shared=False, jobs=("ftjob-1",), heard_ago=0.5,
+    )  # fmt: skip
+    async with _answering(gateway, ListMachines, Machines(devices=(bench,), coming=1)) as asked:
+        listed = (await gateway.http.get("/v1/machines")).json()
+    assert asked == [ListMachines(tenant="studio")]
+    assert (listed["coming"], listed["data"][0]["jobs"], listed["data"][0]["heard_ago"]) == (1, ["ftjob-1"], 0.5)

@@ -3,12 +3,14 @@
 import asyncio
 import signal
 
+import msgspec
 import nats.errors
 import psutil
 import pytest
 from msgspec.structs import replace
 
 from contracts.jobs import JobDispatched
+from contracts.machines import ListMachines, Machines
 from contracts.runs import (
     CheckpointCommitted,
     DeviceWithdrawn,
@@ -85,6 +87,34 @@ async def test_small_jobs_share_a_device_as_long_as_their_memory_fits(house: Hou
         await house.world.told(RunFinished, count=3, timeout=30)
     [row] = await house.rows(AT_ONCE)
     assert row["pairs"] == 2
+
+
+async def test_whoever_asks_sees_every_machine_and_only_their_own_jobs_on_it(house: House) -> None:
+    async with house.control(), house.runner("bench", shared=True):
+        mine = await house.dispatch(await house.offered("bench-cpu0", MEMORY), memory=3 * GB, held=True)
+        offer = await house.offered("bench-cpu0", 5 * GB)
+        theirs = await house.dispatch(offer, memory=3 * GB, held=True, tenant="rival")
+        await granted(house, 2)
+        for tenant, jobs in (("acme", (mine.job_id,)), ("rival", (theirs.job_id,)), ("third", ())):
+            [seen] = (await asked(house, tenant)).devices
+            assert (seen.device_id, seen.runner, seen.online, seen.shared) == ("bench-cpu0", "bench", True, True)
+            assert (seen.jobs, seen.others) == (jobs, 2 - len(jobs))
+            assert (seen.free_bytes, seen.memory_bytes) == (MEMORY - 6 * GB, MEMORY)
+        [heard] = await until(lambda: _heard(house))
+        assert heard < 60
+        for job in (mine, theirs):
+            house.release(job.run_id)
+        await house.world.told(RunFinished, count=2, timeout=30)
+
+
+async def asked(house: House, tenant: str) -> Machines:
+    question = ListMachines(tenant=tenant)
+    reply = await house.world.nc.request(question.subject, encode(question), timeout=20)
+    return msgspec.json.decode(reply.data, type=Machines)
+
+
+async def _heard(house: House) -> list[float]:
+    return [each.heard_ago for each in (await asked(house, "acme")).devices if each.heard_ago is not None]
 
 
 async def test_a_device_that_is_not_shared_carries_one_job(house: House) -> None:
