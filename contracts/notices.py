@@ -64,7 +64,8 @@ class QuietHours(Struct, frozen=True, kw_only=True):
 class RecipientSet(Event, frozen=True, kw_only=True, tag="recipient.set.v1"):
     """How somebody wants to be told: this is all of it. Of several the one with the largest version stands.
 
-    ``channels`` are those that reach them, the dearest first; what no choice is about comes ``now``.
+    ``channels`` are those that reach them, the dearest first, and ``own`` those of them that do so at an address of
+    theirs, whatever the installation has; what no choice is about comes ``now``.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.recipient.{recipient_id}.set"
@@ -75,6 +76,7 @@ class RecipientSet(Event, frozen=True, kw_only=True, tag="recipient.set.v1"):
     zone: Zone = "UTC"
     quiet: QuietHours | None = None
     digest_at: TimeOfDay = "08:00"
+    own: tuple[Word, ...] = ()
 
 
 class RecipientRemoved(Event, frozen=True, kw_only=True, tag="recipient.removed.v1"):
@@ -94,6 +96,11 @@ class WhereToReach(Question, frozen=True, kw_only=True, tag="recipient.reach.v1"
 
 
 class Reached(Struct, frozen=True, kw_only=True, tag="recipient.reach_answer.v1"):
-    """The answer to :class:`WhereToReach`; empty where there is no such address."""
+    """The answer to :class:`WhereToReach`; empty where there is no such address.
+
+    ``slack`` is a webhook of their own, a secret. ``shared_slack``: without one they read the installation's channel.
+    """
 
     email: str = ""
+    slack: str = ""
+    shared_slack: bool = True

@@ -112,7 +112,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type ModelReplied array{base: string, tuned: string, type: 'model.reply.v1'}
  * @phpstan-type NewApiKey array{key: string, api_key: ApiKey, object: 'new_api_key'}
  * @phpstan-type NewEventCredential array{servers: string, user: string, password: string, inbox_prefix: string, subject: string, missed: string, credential: EventCredential}
- * @phpstan-type NoticeRecipient array{id: string, name: string, email: string|null, slack: bool, choices: array<string, array<string, string>>, time_zone: string, quiet_hours: QuietHours|null, digest_at: string, created_at: int, updated_at: int, object: 'notice_recipient'}
+ * @phpstan-type NoticeRecipient array{id: string, name: string, email: string|null, slack: bool, slack_address: string|null, choices: array<string, array<string, string>>, time_zone: string, quiet_hours: QuietHours|null, digest_at: string, created_at: int, updated_at: int, object: 'notice_recipient'}
  * @phpstan-type NoticeRecipientPage array{data: list<NoticeRecipient>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type PairingHyperparameters array{n_epochs: int|'auto', batch_size: int|'auto', learning_rate_multiplier: float|'auto', beta: float|'auto'}
  * @phpstan-type PasswordWish array{password: string, current?: string|null}
@@ -123,7 +123,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type PromptDetails array{cached_tokens: int, audio_tokens: int}
  * @phpstan-type QuietHours array{begin: string, end: string}
  * @phpstan-type Recipe array{base_model: string, method: string, rank: int, alpha: int, dropout: float, learning_rate: float, epochs: int, batch_size: int, max_length: int, warmup_ratio: float, max_grad_norm: float, seed: int, max_steps: int, time_limit: float, objective: string, beta: float}
- * @phpstan-type RecipientWish array{name: string, email?: string|null, slack?: bool, choices?: array<string, array<string, string>>, time_zone?: string, quiet_hours?: WishedQuiet|null, digest_at?: string}
+ * @phpstan-type RecipientWish array{name: string, email?: string|null, slack?: bool, slack_address?: string|null, choices?: array<string, array<string, string>>, time_zone?: string, quiet_hours?: WishedQuiet|null, digest_at?: string}
  * @phpstan-type RemovedMember array{id: string, object: 'member', deleted: bool}
  * @phpstan-type Retry array{job: string, possible: bool, changes: list<Change>, hindrance: string|null, fix: Fix|null, retried_as: string|null, object: 'fine_tuning.job.retry'}
  * @phpstan-type RetryWish array{training_file?: string|null, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, as_it_was?: bool, force?: bool}

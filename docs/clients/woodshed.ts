@@ -1300,6 +1300,7 @@ export interface NoticeRecipient {
   name: string;
   email: string | null;
   slack: boolean;
+  slack_address: string | null;
   choices: Record<string, Record<string, string>>;
   time_zone: string;
   quiet_hours: QuietHours | null;
@@ -1398,6 +1399,7 @@ export interface RecipientWish {
   name: string;
   email?: string | null;
   slack?: boolean;
+  slack_address?: string | null;
   choices?: Record<string, Record<string, string>>;
   time_zone?: string;
   quiet_hours?: WishedQuiet | null;

@@ -1,5 +1,6 @@
 """``woodshed notices``: who is told what happens, on which channel, when."""
 
+import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -22,6 +23,9 @@ async def add(
     *,
     email: str | None = None,
     slack: Annotated[bool, Parameter(help="also in the Slack channel of this installation")] = False,
+    slack_address: Annotated[
+        str | None, Parameter(help="an incoming webhook of Slack of their own; - reads it from the standard input")
+    ] = None,
     want: Annotated[
         list[str] | None, Parameter(help="THING:CHANNEL:WHEN, such as finished:email:digest; several times")
     ] = None,
@@ -32,6 +36,8 @@ async def add(
 ) -> None:
     """Have somebody told. As soon as anybody is named, notices go to those who are and nowhere else."""
     wish: Json = {"name": name, "email": email, "slack": slack, "time_zone": zone, "digest_at": digest_at}
+    if slack_address:
+        wish["slack_address"] = sys.stdin.readline().strip() if slack_address == "-" else slack_address
     wish |= {"choices": choices(want or []), "quiet_hours": quiet_hours(quiet)}
     made = await here.api.post(PATH, wish)
     here.console.print(Text(f"{made['id']}  {show.clean(made['name'])} is told from now on."))
@@ -43,7 +49,7 @@ async def list_recipients(*, here: Here) -> None:
     found = await here.api.get(PATH, limit=100)
     rows = show.table("recipient", "name", "by", "otherwise than now", "quiet", "digest at")
     for each in found["data"]:
-        by = [each["email"], "Slack" if each["slack"] else None]
+        by = [each["email"], each["slack_address"] or ("Slack" if each["slack"] else None)]
         rows.add_row(
             each["id"], Text(show.clean(each["name"])), Text(show.clean(", ".join(way for way in by if way))),
             "\n".join(_said(each["choices"])) or "–", _quiet(each), f"{each['digest_at']} {each['time_zone']}",

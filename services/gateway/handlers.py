@@ -14,6 +14,7 @@ from libs.db import Transaction
 from libs.errors import NotFound
 from services.gateway.domain import statuses
 from services.gateway.domain.naming import fact_id
+from services.gateway.domain.recipients import reached_of
 from services.gateway.domain.story import line_about
 from services.gateway.queries import budgets as budget_queries
 from services.gateway.queries import datasets as dataset_queries
@@ -254,10 +255,10 @@ async def notice_settled(fact: notices.NoticeDelivered | notices.NoticeFailed, t
 @router.answers(notices.WhereToReach)
 async def where_to_reach(asked: notices.WhereToReach, tx: Transaction) -> notices.Reached:
     """Somebody is to be told: only here is their address known."""
-    email = await recipient_queries.email(tx, asked.recipient_id)
-    if not email:
+    row = await recipient_queries.get(tx, asked.recipient_id)
+    if row is None:
         raise NotFound("Nobody knows this recipient's address any more.")
-    return notices.Reached(email=email)
+    return reached_of(row)
 
 
 @router.on(webhooks.WebhookDisabled)

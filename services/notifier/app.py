@@ -1,7 +1,7 @@
 """Puts the notifier together: which channels there are, one delivery loop for each, and the caller of webhooks."""
 
 from contracts.notices import Reached, WhereToReach
-from libs.errors import Rejected
+from libs.errors import NotFound, Rejected
 from libs.service import App, Platform
 from services.notifier.calling import Caller
 from services.notifier.channels import Channel
@@ -20,29 +20,41 @@ ANSWER_SECONDS = 5.0
 
 async def build(settings: Settings, platform: Platform) -> App:
     """Make the channels the settings name."""
-    channels = configured(settings)
+    caller = Caller(private_allowed=settings.webhook_private_networks)
+    channels = configured(settings, caller)
     names = [channel.name for channel in channels]
     here = Surroundings(settings.public_url, settings.currency)
-    caller = Caller(private_allowed=settings.webhook_private_networks)
     calling = [Poster(platform.db, caller, settings.signing_key).run] if settings.signing_key else []
 
-    async def reach(tenant: str, recipient: str) -> str:
+    async def reach(tenant: str, recipient: str, channel: str) -> str:
         question = WhereToReach(tenant=tenant, recipient_id=recipient)
-        return (await platform.bus.ask(question, Reached, timeout=ANSWER_SECONDS)).email
+        return address_of(await platform.bus.ask(question, Reached, timeout=ANSWER_SECONDS), channel)
 
-    await give_up_stranded(platform.db, names)
+    loops = [*channels, *([] if Slack.name in names else [Slack("", caller)])]
+    await give_up_stranded(platform.db, [channel.name for channel in loops])
     return App(
         router=router,
         work=[
             *calling,
             DeliveryForgetter(platform.db).run,
-            *(Delivery(platform.db, channel, here, reach=reach, channels=names).run for channel in channels),
+            *(Delivery(platform.db, channel, here, reach=reach, channels=names).run for channel in loops),
         ],
         resources={"channels": tuple(names), "caller": caller, "signing_key": settings.signing_key},
     )
 
 
-def configured(settings: Settings) -> list[Channel]:
+def address_of(reached: Reached, channel: str) -> str:
+    """Return where somebody is reached on a channel, empty for the channel's own; ``NotFound`` if they are not."""
+    if channel == Slack.name:
+        if not reached.slack and not reached.shared_slack:
+            raise NotFound("This recipient has no Slack address any more.")
+        return reached.slack
+    if not reached.email:
+        raise NotFound("Nobody knows this recipient's address any more.")
+    return reached.email
+
+
+def configured(settings: Settings, caller: Caller) -> list[Channel]:
     """Return the channels whose address is set, else the console; ``Rejected`` where half of one is missing."""
     if settings.smtp_host and not settings.mail_to:
         raise Rejected(
@@ -53,7 +65,7 @@ def configured(settings: Settings) -> list[Channel]:
         )
     channels: list[Channel] = []
     if settings.slack_webhook:
-        channels.append(Slack(settings.slack_webhook))
+        channels.append(Slack(settings.slack_webhook, caller))
     if settings.smtp_host:
         channels.append(Email(settings))
     return channels or [Console()]

@@ -27,8 +27,8 @@ from services.notifier.queries import Owed
 
 log = structlog.get_logger()
 
-Reach = Callable[[str, str], Awaitable[str]]
-"""Finds the address of a tenant's recipient; empty: the channel's own."""
+Reach = Callable[[str, str, str], Awaitable[str]]
+"""Finds the address of a tenant's recipient on a channel; empty: the channel's own."""
 
 POLL = 1.0
 LEASE = timedelta(seconds=60)
@@ -36,7 +36,7 @@ SEND_SECONDS = 30.0
 """Less than the lease: a send that hangs is given up before another process may take the notice over."""
 
 
-async def own_address(tenant: str, recipient: str) -> str:
+async def own_address(tenant: str, recipient: str, channel: str) -> str:
     """Reach everybody where the settings say."""
     return ""
 
@@ -103,7 +103,7 @@ class Delivery:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 personal = bool(first.recipient) and self.channel.personal
-                address = await self.reach(first.tenant, first.recipient) if personal else ""
+                address = await self.reach(first.tenant, first.recipient, self.channel.name) if personal else ""
                 await self.channel.send(notice, first.notice_id, address)
         except TimeoutError as error:
             raise Busy(f"No answer within {SEND_SECONDS:g} s.", after=0) from error

@@ -61,6 +61,7 @@ async def set_recipient(wished: RecipientSet, tx: Transaction) -> None:
         zone=wished.zone,
         quiet=wished.quiet,
         digest_at=wished.digest_at,
+        own=wished.own,
     )
     await queries.set_recipient(tx, wished.version, recipient)
 

@@ -137,20 +137,20 @@ def checked_events(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def checked_url(url: str, *, private_allowed: bool) -> str:
+def checked_url(url: str, *, private_allowed: bool, field: str = "url") -> str:
     """Return an address that looks as if it may be called; where its name leads is judged at each call."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise _bad_url("cannot be read as an address") from None
+        raise _bad_url("cannot be read as an address", field) from None
     if not host or port == 0 or not url.isascii() or not url.isprintable() or " " in url:
-        raise _bad_url("cannot be read as an address")
+        raise _bad_url("cannot be read as an address", field)
     if parts.scheme != "https" and not (private_allowed and parts.scheme == "http"):
-        raise _bad_url("does not begin with https://")
+        raise _bad_url("does not begin with https://", field)
     if "@" in parts.netloc or parts.fragment:
-        raise _bad_url("carries a password or a fragment; a call is known by its signature")
-    _refuse_inner(host, private_allowed)
+        raise _bad_url("carries a password or a fragment; a call is known by its signature", field)
+    _refuse_inner(host, private_allowed, field)
     return url
 
 
@@ -230,17 +230,18 @@ def _attempt_of(attempt: Attempt) -> WebhookAttempt:
     )
 
 
-def _refuse_inner(host: str, private_allowed: bool) -> None:
+def _refuse_inner(host: str, private_allowed: bool, field: str) -> None:
     try:
         why = why_inner(str(ip_address(host)), private_allowed=private_allowed)
     except ValueError:
         why = "it is this machine" if host.lower().rstrip(".") == "localhost" and not private_allowed else ""
     if why:
-        raise _bad_url(f"leads inside: {why}")
+        raise _bad_url(f"leads inside: {why}", field)
 
 
-def _bad_url(why: str) -> Rejected:
-    return Rejected(f"The url {why}.", code="bad_url", field="url", fix="Give a public https:// address of your own.")
+def _bad_url(why: str, field: str) -> Rejected:
+    fix = "Give a public https:// address of your own."
+    return Rejected(f"The {field} {why}.", code="bad_url", field=field, fix=fix)
 
 
 def _seconds(at: datetime) -> int:

@@ -5,13 +5,12 @@ from asyncpg import Record
 from libs.db import Transaction
 
 ADD = """
-    INSERT INTO gateway.recipient (recipient_id, tenant, email, wishes)
-    VALUES ($1, $2, $3, $4)
+    INSERT INTO gateway.recipient (recipient_id, tenant, email, wishes, slack_address)
+    VALUES ($1, $2, $3, $4, $5)
  RETURNING *
 """
 COUNT = "SELECT count(*) FROM gateway.recipient"
 GET = "SELECT * FROM gateway.recipient WHERE recipient_id = $1"
-EMAIL = "SELECT email FROM gateway.recipient WHERE recipient_id = $1"
 NEWEST_FIRST = """
     SELECT *
       FROM gateway.recipient
@@ -21,16 +20,16 @@ NEWEST_FIRST = """
 """
 CHANGE = """
     UPDATE gateway.recipient
-       SET email = $2, wishes = $3, updated_at = now()
+       SET email = $2, wishes = $3, slack_address = $4, updated_at = now()
      WHERE recipient_id = $1
  RETURNING *
 """
 REMOVE = "DELETE FROM gateway.recipient WHERE recipient_id = $1 RETURNING recipient_id"
 
 
-async def add(tx: Transaction, recipient_id: str, email: str, wishes: str) -> Record:
+async def add(tx: Transaction, recipient_id: str, email: str, wishes: str, slack_address: str) -> Record:
     """Enter somebody."""
-    row: Record | None = await tx.fetchrow(ADD, recipient_id, tx.tenant, email, wishes)
+    row: Record | None = await tx.fetchrow(ADD, recipient_id, tx.tenant, email, wishes, slack_address)
     assert row is not None
     return row
 
@@ -45,20 +44,14 @@ async def get(tx: Transaction, recipient_id: str) -> Record | None:
     return await tx.fetchrow(GET, recipient_id)
 
 
-async def email(tx: Transaction, recipient_id: str) -> str | None:
-    """Find somebody's address; empty where they have none."""
-    found: str | None = await tx.fetchval(EMAIL, recipient_id)
-    return found
-
-
 async def newest_first(tx: Transaction, after: str | None, limit: int) -> list[Record]:
     """List everybody, the latest first."""
     return await tx.fetch(NEWEST_FIRST, after, limit)
 
 
-async def change(tx: Transaction, recipient_id: str, email: str, wishes: str) -> Record | None:
+async def change(tx: Transaction, recipient_id: str, email: str, wishes: str, slack_address: str) -> Record | None:
     """Change somebody's wishes; ``None``: there is nobody of this id."""
-    return await tx.fetchrow(CHANGE, recipient_id, email, wishes)
+    return await tx.fetchrow(CHANGE, recipient_id, email, wishes, slack_address)
 
 
 async def remove(tx: Transaction, recipient_id: str) -> bool:

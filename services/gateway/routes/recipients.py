@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from contracts.base import new_id
 from contracts.notices import RecipientRemoved
 from libs.errors import NotFound, Rejected
-from services.gateway.dependencies import TheCaller, Tx
+from services.gateway.dependencies import TheCaller, TheSettings, Tx
 from services.gateway.domain import recipients
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.permitted import needs
@@ -27,15 +27,16 @@ from services.gateway.trail import note
     responses=documented(422),
 )
 async def create_recipient(
-    data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx
+    data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx, settings: TheSettings
 ) -> recipients.NoticeRecipient:
     """Have somebody told. As soon as an organisation names anybody, notices go to those it named and nowhere else."""
-    recipients.check(data)
+    slack = recipients.slack_of(data, "", private_allowed=settings.webhook_private_networks)
+    recipients.check(data, slack)
     if await queries.count(tx) >= recipients.MOST_RECIPIENTS:
         raise Rejected(f"There are {recipients.MOST_RECIPIENTS} recipients already.", code="too_many_recipients")
     recipient_id = new_id("recipient")
-    row = await queries.add(tx, recipient_id, data.email or "", recipients.kept(data))
-    await tx.tell(recipients.set_fact(tx.tenant, recipient_id, data, datetime.now(UTC)))
+    row = await queries.add(tx, recipient_id, data.email or "", recipients.kept(data), slack)
+    await tx.tell(recipients.set_fact(tx.tenant, recipient_id, data, datetime.now(UTC), slack))
     await note(tx, caller, "recipient.named", recipient_id)
     return recipients.recipient_of(row)
 
@@ -80,14 +81,18 @@ async def retrieve_recipient(recipient: FromPath[str], tx: Tx) -> recipients.Not
     responses=documented(404, 422),
 )
 async def update_recipient(
-    recipient: FromPath[str], data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx
+    recipient: FromPath[str], data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx, settings: TheSettings
 ) -> recipients.NoticeRecipient:
-    """Replace somebody's wishes. What was planned before stays as it was planned."""
-    recipients.check(data)
-    row = await queries.change(tx, recipient, data.email or "", recipients.kept(data))
+    """Replace somebody's wishes, but for a Slack address that is left out. What was planned stays as it was planned."""
+    known = await queries.get(tx, recipient)
+    if known is None:
+        raise _nobody(recipient)
+    slack = recipients.slack_of(data, known["slack_address"], private_allowed=settings.webhook_private_networks)
+    recipients.check(data, slack)
+    row = await queries.change(tx, recipient, data.email or "", recipients.kept(data), slack)
     if row is None:
         raise _nobody(recipient)
-    await tx.tell(recipients.set_fact(tx.tenant, recipient, data, datetime.now(UTC)))
+    await tx.tell(recipients.set_fact(tx.tenant, recipient, data, datetime.now(UTC), slack))
     await note(tx, caller, "recipient.changed", recipient)
     return recipients.recipient_of(row)
 

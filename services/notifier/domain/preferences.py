@@ -13,7 +13,10 @@ from contracts.notices import Choice, QuietHours
 
 
 class Recipient(Struct, frozen=True, kw_only=True):
-    """Somebody who is told, by the channels that reach them, the dearest first."""
+    """Somebody who is told, by the channels that reach them, the dearest first.
+
+    ``own`` channels do so at an address of their own, the others where this installation posts to.
+    """
 
     recipient_id: str
     channels: tuple[str, ...]
@@ -21,6 +24,11 @@ class Recipient(Struct, frozen=True, kw_only=True):
     zone: str = "UTC"
     quiet: QuietHours | None = None
     digest_at: str = "08:00"
+    own: tuple[str, ...] = ()
+
+    def by(self, channels: Sequence[str]) -> list[str]:
+        """Return the channels that reach them where the installation has these."""
+        return [channel for channel in self.channels if channel in channels or channel in self.own]
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -41,12 +49,7 @@ def plan(recipients: Sequence[Recipient], about: str, channels: Sequence[str], a
     """Return what is owed about something: to everybody who is named, or while nobody is, on every channel there is."""
     if not recipients:
         return [Planned(channel=channel, due_at=at) for channel in channels]
-    return [
-        planned(recipient, about, channel, at)
-        for recipient in recipients
-        for channel in recipient.channels
-        if channel in channels
-    ]
+    return [planned(recipient, about, channel, at) for recipient in recipients for channel in recipient.by(channels)]
 
 
 def planned(recipient: Recipient, about: str, channel: str, at: datetime) -> Planned:
@@ -64,7 +67,7 @@ def planned(recipient: Recipient, about: str, channel: str, at: datetime) -> Pla
 
 def elsewhere(recipient: Recipient | None, failed: str, channels: Sequence[str], at: datetime) -> Iterator[Planned]:
     """Yield where else to tell what one channel did not take, the dearest first, whatever was chosen for it."""
-    reaching = channels if recipient is None else [each for each in recipient.channels if each in channels]
+    reaching = channels if recipient is None else recipient.by(channels)
     for channel in reaching:
         if channel != failed:
             yield Planned(

@@ -40,6 +40,28 @@ async def test_somebody_named_gets_the_letter_that_slack_did_not_take(world: Wor
     assert letter["To"] == "ada@studio.example"
 
 
+async def test_somebodys_own_slack_gets_the_notice_where_the_installation_has_none(
+    world: World, tmp_path: Path
+) -> None:
+    async with FakeSlack().listening() as slack:
+        settings = world.settings(Settings, webhook_private_networks=True)
+        assert isinstance(settings, Settings)
+        platform = await world.platform("notifier")
+        async with listening(world, tmp_path, webhook_private_networks=True) as gateway:
+            made = (await gateway.http.post(RECIPIENTS, json={"name": "Ada", "slack_address": slack.webhook})).json()
+            shown = (await gateway.http.get(f"{RECIPIENTS}/{made['id']}")).text
+            kept = await gateway.http.post(f"{RECIPIENTS}/{made['id']}", json={"name": "Ada L."})
+            assert ("…cret" in shown, "secret" in shown, "…cret" in kept.text) == (True, False, True)
+            await world.told(RecipientSet, count=2)
+            async with world.service(await build(settings, platform), platform):
+                story = Story(await gateway.submit())
+                await world.tell(story.succeeded())
+                [delivered] = await world.told(NoticeDelivered, timeout=30)
+            nobody = await gateway.http.post(f"{RECIPIENTS}/{made['id']}", json={"name": "Ada", "slack_address": None})
+            assert (nobody.status_code, nobody.json()["field"]) == (422, "email")
+    assert (delivered.channel, len(slack.accepted)) == ("slack", 1)
+
+
 async def test_whoever_is_named_can_be_read_changed_and_forgotten(gateway: Gateway) -> None:
     made = (await gateway.http.post(RECIPIENTS, json=ADA)).json()
     assert (made["email"], made["slack"], made["choices"]) == ("ada@studio.example", True, ADA["choices"])

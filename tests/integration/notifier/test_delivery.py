@@ -9,6 +9,7 @@ from contracts.notices import NoticeDelivered, NoticeFailed
 from libs.errors import Busy, Rejected
 from libs.testing.platform import World
 from services.notifier.app import build, configured
+from services.notifier.calling import Caller
 from services.notifier.channels.console import Console
 from services.notifier.delivery import LEASE, give_up_stranded
 from services.notifier.settings import Settings
@@ -201,9 +202,9 @@ async def test_tenants_see_only_their_own_records(notices: Notices) -> None:
     ],
 )
 def test_the_settings_choose_the_channels(given: dict[str, str], names: list[str]) -> None:
-    assert [channel.name for channel in configured(Settings(**given))] == names
+    assert [channel.name for channel in configured(Settings(**given), Caller())] == names
 
 
 def test_half_a_mail_channel_is_refused_at_start() -> None:
     with pytest.raises(Rejected, match="WOODSHED_MAIL_TO"):
-        configured(Settings(smtp_host="mail.example"))
+        configured(Settings(smtp_host="mail.example"), Caller())

@@ -21,7 +21,7 @@ async def named(notices: Notices, version: int = 1, **changes: Any) -> None:
         await set_recipient(RecipientSet(**(given | changes)), tx)
 
 
-async def reach(tenant: str, recipient: str) -> str:
+async def reach(tenant: str, recipient: str, channel: str) -> str:
     return f"{recipient}@{tenant}.example"
 
 
@@ -121,7 +121,7 @@ async def test_where_every_channel_already_has_its_record_nothing_is_added(notic
 
 
 async def test_somebody_whose_address_is_forgotten_gets_nothing_and_the_record_says_why(notices: Notices) -> None:
-    async def forgotten(tenant: str, recipient: str) -> str:
+    async def forgotten(tenant: str, recipient: str, channel: str) -> str:
         raise NotFound("Nobody knows this recipient's address any more.")
 
     await named(notices, channels=("email",))

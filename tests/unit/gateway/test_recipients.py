@@ -10,7 +10,7 @@ from contracts.base import encode
 from libs.errors import Rejected
 from services.cli.errors import Unusable
 from services.cli.notices import choices, quiet_hours
-from services.gateway.domain.recipients import RecipientWish, check, kept, set_fact
+from services.gateway.domain.recipients import RecipientWish, check, kept, masked, set_fact, slack_of
 
 GOOD: dict[str, Any] = {
     "name": "Ada", "email": "ada@studio.example", "slack": True, "choices": {"finished": {"slack": "digest"}},
@@ -29,6 +29,33 @@ def test_a_wish_becomes_a_fact_without_name_or_address() -> None:
     assert (fact.zone, fact.digest_at, fact.quiet and fact.quiet.begin) == ("Europe/Berlin", "08:30", "22:00")
     assert b"ada" not in encode(fact).lower()
     assert "ada@" not in kept(wish())
+
+
+HOOK = "https://hooks.slack.com/services/T000/B000/verysecret"
+
+
+def test_an_address_of_ones_own_is_kept_until_it_is_taken_back_and_never_told_or_shown() -> None:
+    alone = wish(email=None, slack=False, slack_address=HOOK)
+    own = slack_of(alone, "", private_allowed=False)
+    check(alone, own)
+    fact = set_fact("studio", "recipient-1", alone, datetime.now(UTC), own)
+    assert (fact.channels, fact.own) == (("slack",), ("slack",))
+    assert b"secret" not in encode(fact)
+    assert "secret" not in kept(alone)
+    assert slack_of(wish(), own, private_allowed=False) == HOOK
+    assert slack_of(wish(slack_address=None), own, private_allowed=False) == ""
+    assert (masked(HOOK), masked("https://h.example/short"), masked("")) == (
+        "https://hooks.slack.com/…cret", "https://h.example/…", "",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "inner", ["http://hooks.slack.com/x", "https://127.0.0.1/x", "https://[::1]/x", "https://10.0.0.1/"]
+)
+def test_an_address_that_leads_inside_or_is_not_protected_is_refused(inner: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        slack_of(wish(slack_address=inner), "", private_allowed=False)
+    assert (refused.value.code, refused.value.field) == ("bad_url", "slack_address")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,14 @@ def test_while_nobody_is_named_everything_comes_at_once_on_every_channel() -> No
     ]
 
 
+def test_an_address_of_ones_own_needs_no_channel_of_the_installation() -> None:
+    noon = at("2026-11-21 12:00")
+    slack_only = ada(channels=("email", "slack"), own=("slack",))
+    assert [each.channel for each in plan([slack_only], "finished", ["console"], noon)] == ["slack"]
+    assert [each.channel for each in elsewhere(slack_only, "email", ["email"], noon)] == ["slack"]
+    assert [each.channel for each in plan([ada(channels=("slack",))], "finished", ["email"], noon)] == []
+
+
 def test_whoever_is_named_is_told_as_they_chose_and_the_rest_comes_now() -> None:
     choices = (
         Choice(about="finished", channel="slack", when="digest"),
