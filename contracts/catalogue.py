@@ -5,7 +5,7 @@ Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from h
 
 from msgspec import Struct
 
-from contracts import budgets, chat, datasets, evaluations, files, jobs, machines, notices, runs, webhooks
+from contracts import budgets, chat, datasets, evaluations, files, jobs, machines, notices, people, runs, webhooks
 from contracts.base import Event, Question, type_of
 
 SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
@@ -97,6 +97,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(budgets.BudgetSet, "gateway", ("scheduler",)),
     Fact(budgets.BudgetMoved, "scheduler"),
     Fact(budgets.BudgetThresholdReached, "scheduler", ("notifier",)),
+    Fact(people.MemberInvited, "gateway", ("notifier",)),
     Fact(notices.NoticeDelivered, "notifier"),
     Fact(notices.NoticeFailed, "notifier"),
     Fact(notices.RecipientSet, "gateway", ("notifier",)),
@@ -115,6 +116,7 @@ QUESTIONS: tuple[Asked, ...] = (
     Asked(evaluations.AskModel, "evaluator", 120.0, evaluations.ModelReplied),
     Asked(machines.ListMachines, "trainer", 5.0, machines.Machines),
     Asked(notices.WhereToReach, "gateway", 5.0, notices.Reached, asked_by="notifier"),
+    Asked(people.ReadInvitation, "gateway", 5.0, people.InvitationRead, asked_by="notifier"),
     Asked(webhooks.ListDeliveries, "notifier", 5.0, webhooks.Deliveries),
     Asked(webhooks.TryWebhook, "notifier", 25.0, webhooks.WebhookTried),
     Asked(chat.AskChat, "evaluator", 20.0, chat.ChatPiece, streamed=True),

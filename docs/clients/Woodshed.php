@@ -85,7 +85,8 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type FilePage array{data: list<File>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Fix array{kind: string, title: string, sentence: string, settings: array<string, mixed>|null}
  * @phpstan-type Hyperparameters array{n_epochs: int|'auto', batch_size: int|'auto', learning_rate_multiplier: float|'auto'}
- * @phpstan-type Invitation array{invitation: string, member: string, expires_at: int, object: 'invitation'}
+ * @phpstan-type Invitation array{invitation: string|null, member: string, expires_at: int, object: 'invitation'}
+ * @phpstan-type InvitationWish array{send?: bool}
  * @phpstan-type Job array{id: string, created_at: int, finished_at: int|null, model: string, fine_tuned_model: string|null, organization_id: string, result_files: list<string>, status: 'validating_files'|'queued'|'running'|'pausing'|'paused'|'succeeded'|'failed'|'cancelled', training_file: string, validation_file: string|null, trained_tokens: int|null, hyperparameters: Hyperparameters, error: JobError|null, seed: int, estimated_finish: int|null, method: Method, metadata: array<string, string>, woodshed: JobDetails, integrations: list<string>, object: 'fine_tuning.job'}
  * @phpstan-type JobDetails array{preset: string, priority: string, stage: string, dataset: string, suffix: string, run: string|null, recipe: array<string, mixed>|null, estimate: array<string, mixed>|null, progress: Progress|null, seconds: float|null, cost: float|null, budget: float|null, interruptions: int, lost_steps: int, lost_seconds: float, headline: string|null, verdict: string|null, fix: Fix|null, retry_of: string|null, retried_as: string|null}
  * @phpstan-type JobError array{code: string, message: string, param: string}
@@ -99,7 +100,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Logprobs array{content: list<TokenLogprob>, refusal: null}
  * @phpstan-type MachineList array{data: list<Device>, coming: int, object: 'list'}
  * @phpstan-type Me array{organisation: string, member: string, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, via: string, csrf_token: string|null, object: 'me'}
- * @phpstan-type Member array{id: string, name: string, email: string|null, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, created_at: int, signs_in: bool, object: 'member'}
+ * @phpstan-type Member array{id: string, name: string, email: string|null, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, created_at: int, signs_in: bool, invitation_mail: string|null, object: 'member'}
  * @phpstan-type MemberChange array{name?: string, email?: string, role?: 'owner'|'engineer'|'analyst'|'staff'}
  * @phpstan-type MemberPage array{data: list<Member>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type MemberWish array{name: string, email?: string|null, role: 'owner'|'engineer'|'analyst'|'staff'}
@@ -1020,11 +1021,12 @@ final class Woodshed
     /**
      * Invite a member to sign in.
      *
+     * @param InvitationWish $body
      * @return Invitation
      */
-    public function inviteMember(string $member): array
+    public function inviteMember(string $member, array $body): array
     {
-        return $this->json('POST', '/v1/members/' . rawurlencode($member) . '/invitation');
+        return $this->json('POST', '/v1/members/' . rawurlencode($member) . '/invitation', body: $body);
     }
 
     /**

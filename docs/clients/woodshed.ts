@@ -456,8 +456,8 @@ export class Woodshed {
   }
 
   /** Invite a member to sign in. */
-  inviteMember(member: string): Promise<Invitation> {
-    return this.json("POST", `/v1/members/${encodeURIComponent(member)}/invitation`);
+  inviteMember(member: string, body: InvitationWish): Promise<Invitation> {
+    return this.json("POST", `/v1/members/${encodeURIComponent(member)}/invitation`, { body });
   }
 
   /** Read the audit log. */
@@ -1041,10 +1041,14 @@ export interface Hyperparameters {
 }
 
 export interface Invitation {
-  invitation: string;
+  invitation: string | null;
   member: string;
   expires_at: number;
   object: "invitation";
+}
+
+export interface InvitationWish {
+  send?: boolean;
 }
 
 export interface Job {
@@ -1196,6 +1200,7 @@ export interface Member {
   permissions: Array<string>;
   created_at: number;
   signs_in: boolean;
+  invitation_mail: string | null;
   object: "member";
 }
 

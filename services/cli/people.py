@@ -1,13 +1,16 @@
 """``woodshed keys``, ``members``, ``audit``: who may do what, and who changed what."""
 
 import re
+from getpass import getpass
 from typing import Annotated, Any
 
+import httpx
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from services.cli import show
 from services.cli.client import Json
-from services.cli.errors import EndedBadly, Unusable
+from services.cli.errors import EndedBadly, Unreachable, Unusable, refusal
 from services.cli.session import Here, Session, app
 
 keys = App(name="keys", help="API keys: list, make, rotate, revoke. A key makes only keys that can do less.")
@@ -63,10 +66,17 @@ async def revoke(key: str, *, here: Here) -> None:
 @members.command(name="list")
 async def list_members(*, here: Here) -> None:
     """List who belongs to the organisation."""
-    rows = show.table("member", "name", "role", "address", "signs in")
+    rows = show.table("member", "name", "role", "address", "signs in", "invitation")
     for each in (await here.api.get("/v1/members"))["data"]:
         signs_in = "yes" if each["signs_in"] else "no"
-        rows.add_row(each["id"], show.clean(each["name"]), each["role"], show.clean(each["email"] or "–"), signs_in)
+        rows.add_row(
+            each["id"],
+            show.clean(each["name"]),
+            each["role"],
+            show.clean(each["email"] or "–"),
+            signs_in,
+            each["invitation_mail"] or "–",
+        )
     here.console.print(rows)
 
 
@@ -85,10 +95,30 @@ async def role(member: str, role: str, *, here: Here) -> None:
 
 
 @members.command
-async def invite(member: str, *, here: Here) -> None:
-    """Make an invitation with which a member sets a password; it is printed this once."""
-    made = await here.api.post(f"/v1/members/{member}/invitation")
+async def invite(
+    member: str, *, mail: Annotated[bool, Parameter(help="send it to the member's address")] = False, here: Here
+) -> None:
+    """Make an invitation with which a member sets a password; it is mailed, or printed this once."""
+    made = await here.api.post(f"/v1/members/{member}/invitation", {"send": mail})
+    if mail:
+        here.console.print("It is on its way. What became of the letter: woodshed members list")
+        return
     here.console.print(f"{made['invitation']}  (holds until {_moment(made['expires_at'])})")
+
+
+@app.command
+def accept(url: str) -> None:
+    """Set a password with an invitation; both are asked for. URL is the address of the Woodshed you are invited to."""
+    wish = {"invitation": getpass("Invitation: ").strip(), "password": getpass("Password: ")}
+    try:
+        answer = httpx.post(f"{url.rstrip('/')}/v1/invitations/accept", json=wish, timeout=30)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unreachable(f"{url} could not be reached ({type(error).__name__}).") from error
+    if not answer.is_success:
+        raise refusal(answer.status_code, answer.content)
+    Console(highlight=False).print(
+        f"The password is set. Sign in with {show.clean(answer.json()['email'])}.", markup=False
+    )
 
 
 @members.command

@@ -70,7 +70,7 @@ async def build(settings: Settings, platform: Platform) -> App:
     return App(
         router=router,
         work=[*work, doorkeeper.admit, doorkeeper.watch, recaller.run, http.run],
-        resources={"collecting": collecting},
+        resources={"collecting": collecting, "settings": settings},
     )
 
 

@@ -6,13 +6,13 @@ and stages depend on the order; they are written by the newest fact of each aggr
 
 import asyncio
 
-from contracts import budgets, datasets, evaluations, jobs, notices, runs, webhooks
+from contracts import budgets, datasets, evaluations, jobs, notices, people, runs, webhooks
 from contracts.base import Event, type_of
 from contracts.catalogue import BY_TYPE
 from libs.bus import Router
 from libs.db import Transaction
 from libs.errors import NotFound
-from services.gateway.domain import statuses
+from services.gateway.domain import sessions, statuses
 from services.gateway.domain.naming import fact_id
 from services.gateway.domain.recipients import reached_of
 from services.gateway.domain.story import line_about
@@ -20,12 +20,16 @@ from services.gateway.queries import budgets as budget_queries
 from services.gateway.queries import datasets as dataset_queries
 from services.gateway.queries import evidence as evidence_queries
 from services.gateway.queries import jobs as job_queries
+from services.gateway.queries import members as member_queries
 from services.gateway.queries import recipients as recipient_queries
 from services.gateway.queries import results as result_queries
 from services.gateway.queries import story as story_queries
 from services.gateway.queries import webhooks as webhook_queries
+from services.gateway.settings import Settings
 
 router = Router("gateway")
+
+INVITATION = f"{people.INVITATION}:"
 
 
 @router.on(datasets.DatasetReady)
@@ -248,7 +252,9 @@ async def budget_moved(fact: budgets.BudgetMoved, tx: Transaction) -> None:
 @router.on(notices.NoticeDelivered, notices.NoticeFailed)
 async def notice_settled(fact: notices.NoticeDelivered | notices.NoticeFailed, tx: Transaction) -> None:
     """Somebody was told, or could not be; one about a month belongs to no job's story."""
-    if await job_queries.get(tx, fact.job_id):
+    if fact.about.startswith(INVITATION):
+        await _note_mailed(tx, fact)
+    elif await job_queries.get(tx, fact.job_id):
         await _tell(tx, fact, fact.job_id)
 
 
@@ -259,6 +265,16 @@ async def where_to_reach(asked: notices.WhereToReach, tx: Transaction) -> notice
     if row is None:
         raise NotFound("Nobody knows this recipient's address any more.")
     return reached_of(row)
+
+
+@router.answers(people.ReadInvitation)
+async def read_invitation(asked: people.ReadInvitation, tx: Transaction, settings: Settings) -> people.InvitationRead:
+    """Somebody is to be invited by mail: only here is their address known, and their invitation computed."""
+    row = await member_queries.invitation(tx, asked.member_id, asked.number)
+    if row is None:
+        raise NotFound("This invitation was used or replaced, or is over.")
+    secret = sessions.invitation(settings.key_pepper, asked.member_id, row["invite_seed"])
+    return people.InvitationRead(email=row["email"], invitation=secret, until=row["invite_until"])
 
 
 @router.on(webhooks.WebhookDisabled)
@@ -301,6 +317,11 @@ async def _tell(tx: Transaction, fact: Event, job_id: str) -> None:
 
 async def _keep(tx: Transaction, fact: Event, job_id: str, what: str, evidence: str) -> None:
     await evidence_queries.add(tx, fact_id("ftevid", fact, job_id), job_id, fact.at, what, evidence)
+
+
+async def _note_mailed(tx: Transaction, fact: notices.NoticeDelivered | notices.NoticeFailed) -> None:
+    became = fact.reason if isinstance(fact, notices.NoticeFailed) else "delivered"
+    await member_queries.mailed(tx, fact.job_id, int(fact.about.removeprefix(INVITATION)), became)
 
 
 async def _tell_waiting_jobs(tx: Transaction, fact: Event, dataset_id: str) -> None:

@@ -1,6 +1,7 @@
 """Puts the notifier together: which channels there are, one delivery loop for each, and the caller of webhooks."""
 
 from contracts.notices import Reached, WhereToReach
+from contracts.people import InvitationRead, MemberInvited, ReadInvitation
 from libs.errors import NotFound, Rejected
 from libs.service import App, Platform
 from services.notifier.calling import Caller
@@ -30,6 +31,10 @@ async def build(settings: Settings, platform: Platform) -> App:
         question = WhereToReach(tenant=tenant, recipient_id=recipient)
         return address_of(await platform.bus.ask(question, Reached, timeout=ANSWER_SECONDS), channel)
 
+    async def invitation(fact: MemberInvited) -> InvitationRead:
+        question = ReadInvitation(tenant=fact.tenant, member_id=fact.member_id, number=fact.version)
+        return await platform.bus.ask(question, InvitationRead, timeout=ANSWER_SECONDS)
+
     loops = [*channels, *([] if Slack.name in names else [Slack("", caller)])]
     await give_up_stranded(platform.db, [channel.name for channel in loops])
     return App(
@@ -37,7 +42,10 @@ async def build(settings: Settings, platform: Platform) -> App:
         work=[
             *calling,
             DeliveryForgetter(platform.db).run,
-            *(Delivery(platform.db, channel, here, reach=reach, channels=names).run for channel in loops),
+            *(
+                Delivery(platform.db, channel, here, reach=reach, invitation=invitation, channels=names).run
+                for channel in loops
+            ),
         ],
         resources={"channels": tuple(names), "caller": caller, "signing_key": settings.signing_key},
     )

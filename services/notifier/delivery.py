@@ -14,13 +14,14 @@ import msgspec
 import structlog
 
 from contracts.notices import NoticeDelivered, NoticeFailed
+from contracts.people import InvitationRead, MemberInvited
 from libs.db import Database, Transaction
 from libs.db.database import now
-from libs.errors import Busy, Rejected
+from libs.errors import Busy, NotFound, Rejected
 from services.notifier import queries
 from services.notifier.channels import Channel
 from services.notifier.domain.digest import digest_of
-from services.notifier.domain.notice import Notice, Surroundings, notice_of
+from services.notifier.domain.notice import Notice, Surroundings, notice_of, with_invitation
 from services.notifier.domain.preferences import elsewhere
 from services.notifier.domain.retry import Backoff
 from services.notifier.queries import Owed
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 
 Reach = Callable[[str, str, str], Awaitable[str]]
 """Finds the address of a tenant's recipient on a channel; empty: the channel's own."""
+
+Invitations = Callable[[MemberInvited], Awaitable[InvitationRead]]
+"""Finds a member's address and invitation; ``NotFound`` if it does not hold any more."""
 
 POLL = 1.0
 LEASE = timedelta(seconds=60)
@@ -39,6 +43,11 @@ SEND_SECONDS = 30.0
 async def own_address(tenant: str, recipient: str, channel: str) -> str:
     """Reach everybody where the settings say."""
     return ""
+
+
+async def nobodys(fact: MemberInvited) -> InvitationRead:
+    """Know no invitation."""
+    raise NotFound("This invitation was used or replaced, or is over.")
 
 
 class Delivery:
@@ -52,6 +61,7 @@ class Delivery:
         backoff: Backoff | None = None,
         *,
         reach: Reach = own_address,
+        invitation: Invitations = nobodys,
         channels: Sequence[str] = (),
         poll: float = POLL,
         clock: Callable[[], datetime] = now,
@@ -61,6 +71,7 @@ class Delivery:
         self.here = here
         self.backoff = backoff or Backoff()
         self.reach = reach
+        self.invitation = invitation
         self.channels = channels or (channel.name,)
         self.poll = poll
         self.clock = clock
@@ -102,12 +113,21 @@ class Delivery:
         notice, first = in_words(taken, self.here), taken[0]
         try:
             async with asyncio.timeout(SEND_SECONDS):
+                if isinstance(first.fact, MemberInvited):
+                    await self._invite(first.fact, notice, first.notice_id)
+                    return notice.text()
                 personal = bool(first.recipient) and self.channel.personal
                 address = await self.reach(first.tenant, first.recipient, self.channel.name) if personal else ""
                 await self.channel.send(notice, first.notice_id, address)
         except TimeoutError as error:
             raise Busy(f"No answer within {SEND_SECONDS:g} s.", after=0) from error
         return notice.text()
+
+    async def _invite(self, fact: MemberInvited, notice: Notice, notice_id: str) -> None:
+        """Send the letter with its secret, which no record has."""
+        found = await self.invitation(fact)
+        letter = with_invitation(notice, found.invitation, found.until, self.here)
+        await self.channel.send(letter, notice_id, found.email)
 
     async def _note_delivered(self, owed: Owed, said: str) -> None:
         async with self.db.transaction(owed.tenant) as tx:

@@ -4,10 +4,12 @@ A reaction only writes down what is owed, one record for each channel and each e
 ``delivery.py`` and ``posting.py``, because no network call belongs into a transaction.
 """
 
+from contracts.base import new_id
 from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
-from contracts.notices import RecipientRemoved, RecipientSet
+from contracts.notices import NoticeFailed, RecipientRemoved, RecipientSet
+from contracts.people import MemberInvited
 from contracts.runs import RunRemarked
 from contracts.webhooks import (
     Deliveries,
@@ -25,10 +27,13 @@ from libs.errors import Conflict, NotFound
 from services.notifier import posting, queries, shapes, webhook_queries
 from services.notifier.calling import Caller
 from services.notifier.domain.notice import Fact, JobFact, about
-from services.notifier.domain.preferences import Recipient, plan
+from services.notifier.domain.preferences import Planned, Recipient, plan
 from services.notifier.domain.webhooks import message_of
 
 router = Router("notifier")
+
+EMAIL = "email"
+NO_MAIL = "This installation sends no mail (WOODSHED_SMTP_HOST is not set): make an invitation and pass it on yourself."
 
 
 @router.on(JobSucceeded, JobFailed, JobCancelled, ReportReady, EvaluationFailed)
@@ -49,6 +54,26 @@ async def tell_an_alert(fact: RunRemarked, tx: Transaction, channels: tuple[str,
 async def tell_the_month(fact: BudgetThresholdReached, tx: Transaction, channels: tuple[str, ...]) -> None:
     """Much of what a month may cost is spent, or all: people are owed a word."""
     await owe_notices(fact, tx, channels)
+
+
+@router.on(MemberInvited)
+async def invite(fact: MemberInvited, tx: Transaction, channels: tuple[str, ...]) -> None:
+    """Somebody shall get a letter with an invitation, whatever anybody chose; where no mail is sent, say so."""
+    if EMAIL in channels:
+        await queries.owe(tx, fact, Planned(channel=EMAIL, due_at=now(), recipient=fact.member_id))
+        return
+    await tx.tell(
+        NoticeFailed(
+            tenant=fact.tenant,
+            at=now(),
+            notice_id=new_id("notice"),
+            job_id=fact.member_id,
+            channel=EMAIL,
+            about=about(fact),
+            reason=NO_MAIL,
+            tries=0,
+        )
+    )
 
 
 @router.on(RecipientSet)

@@ -74,6 +74,12 @@ class Acceptance(Wish, frozen=True, kw_only=True):
     password: Password
 
 
+class InvitationWish(Wish, frozen=True, kw_only=True):
+    """How an invitation reaches the member: with ``send`` by mail, else by whoever asked for it."""
+
+    send: bool = False
+
+
 class ApiKey(Struct, kw_only=True):
     """A key without its secret. ``scopes`` null: all of the member's role; ``permissions``: what it can do now."""
 
@@ -102,7 +108,10 @@ class NewApiKey(Struct, kw_only=True):
 
 
 class Member(Struct, kw_only=True):
-    """Somebody who belongs to the organisation. ``signs_in``: a password is set."""
+    """Somebody who belongs to the organisation. ``signs_in``: a password is set.
+
+    ``invitation_mail`` says what became of the last invitation that was mailed: waiting, delivered, or why not.
+    """
 
     id: str
     name: str
@@ -111,6 +120,7 @@ class Member(Struct, kw_only=True):
     permissions: list[str]
     created_at: int
     signs_in: bool
+    invitation_mail: str | None
     object: Literal["member"] = "member"
 
 
@@ -154,9 +164,9 @@ class Ended(Struct, kw_only=True):
 
 
 class Invitation(Struct, kw_only=True):
-    """Whoever has ``invitation`` sets the member's password with it, once; it is shown this once."""
+    """Whoever has ``invitation`` sets the member's password with it, once. It is shown this once; null: mailed."""
 
-    invitation: str
+    invitation: str | None
     member: str
     expires_at: int
     object: Literal["invitation"] = "invitation"
@@ -222,6 +232,7 @@ def member_of(row: Row) -> Member:
         permissions=sorted(granted(row["role"], None)),
         created_at=seconds(row["created_at"]),
         signs_in=row["signs_in"],
+        invitation_mail=row["invite_mail"],
     )
 
 

@@ -35,9 +35,9 @@ class RecipientWish(Wish, frozen=True, kw_only=True):
     """Who is told, and how: the body of ``POST /v1/notice_recipients``, and of a change, which replaces the whole.
 
     ``slack`` means the channel this installation posts to; with a ``slack_address``, which is an incoming webhook of
-    Slack, it is one's own. That is never shown again: a change that leaves it out keeps it, null forgets it. ``choices`` say
-    for each thing (finished, failed, cancelled, report, remark, budget) and channel (email, slack) whether it comes
-    ``now``, in the ``digest`` or is ``off``; what they leave out comes now.
+    Slack, it is one's own. That is never shown again: a change that leaves it out keeps it, null forgets it.
+    ``choices`` say for each thing (finished, failed, cancelled, report, remark, budget) and channel (email, slack)
+    whether it comes ``now``, in the ``digest`` or is ``off``; what they leave out comes now.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=200, examples=["Ada"])]

@@ -4,6 +4,7 @@ A session's id travels in a cookie that no script reads. What changes something 
 token in a header: another site can make a browser send the cookie, and cannot read the token.
 """
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -20,6 +21,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 def new_secret() -> str:
     """Draw a session's or an invitation's secret: 256 random bits."""
     return secrets.token_urlsafe(32)
+
+
+def invitation(pepper: str, member: str, seed: str) -> str:
+    """Return a member's invitation, the same for the same ``seed``: whoever mails it later computes it again."""
+    return base64.urlsafe_b64encode(digest(pepper, f"invitation of {member}", seed)).decode().rstrip("=")
 
 
 def digest(pepper: str, what: str, secret: str) -> bytes:

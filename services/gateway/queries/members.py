@@ -10,16 +10,19 @@ ADD = """
     INSERT INTO gateway.member (member_id, tenant, name, email, role)
     VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (tenant, email) WHERE removed_at IS NULL DO NOTHING
- RETURNING member_id, name, email, role, created_at, invite_until, password IS NOT NULL AS signs_in
+ RETURNING member_id, name, email, role, created_at, invite_until, invite_mail,
+           password IS NOT NULL AS signs_in
 """
 LISTED = """
-    SELECT member_id, name, email, role, created_at, invite_until, password IS NOT NULL AS signs_in
+    SELECT member_id, name, email, role, created_at, invite_until, invite_mail,
+           password IS NOT NULL AS signs_in
       FROM gateway.member
      WHERE removed_at IS NULL
      ORDER BY created_at, member_id
 """
 GET = """
-    SELECT member_id, name, email, role, created_at, invite_until, password IS NOT NULL AS signs_in
+    SELECT member_id, name, email, role, created_at, invite_until, invite_mail,
+           password IS NOT NULL AS signs_in
       FROM gateway.member
      WHERE member_id = $1
        AND removed_at IS NULL
@@ -36,14 +39,30 @@ CHANGE = """
     UPDATE gateway.member
        SET name = $2, email = $3, role = $4
      WHERE member_id = $1
- RETURNING member_id, name, email, role, created_at, invite_until, password IS NOT NULL AS signs_in
+ RETURNING member_id, name, email, role, created_at, invite_until, invite_mail,
+           password IS NOT NULL AS signs_in
 """
 REMOVE = """
     UPDATE gateway.member
        SET removed_at = now(), password = NULL, invite_digest = NULL, invite_until = NULL
      WHERE member_id = $1
 """
-INVITE = "UPDATE gateway.member SET invite_digest = $2, invite_until = $3 WHERE member_id = $1"
+INVITE = """
+    UPDATE gateway.member
+       SET invite_digest = $2, invite_until = $3, invite_seed = $4, invite_number = $5,
+           invite_mail = CASE WHEN $4::text IS NULL THEN NULL ELSE 'waiting' END
+     WHERE member_id = $1
+"""
+INVITATION = """
+    SELECT email, invite_seed, invite_until
+      FROM gateway.member
+     WHERE member_id = $1
+       AND invite_number = $2
+       AND invite_seed IS NOT NULL
+       AND invite_digest IS NOT NULL
+       AND invite_until > now()
+"""
+MAILED = "UPDATE gateway.member SET invite_mail = $3 WHERE member_id = $1 AND invite_number = $2"
 
 
 async def add(tx: Transaction, member_id: str, name: str, email: str | None, role: str) -> Record | None:
@@ -78,6 +97,18 @@ async def remove(tx: Transaction, member_id: str) -> None:
     await tx.execute(REMOVE, member_id)
 
 
-async def invite(tx: Transaction, member_id: str, digest: bytes, until: datetime) -> None:
-    """Let whoever has the invitation set the member's password; an earlier one is void."""
-    await tx.execute(INVITE, member_id, digest, until)
+async def invite(
+    tx: Transaction, member_id: str, digest: bytes, until: datetime, seed: str | None = None, number: int = 0
+) -> None:
+    """Let whoever has the invitation set the member's password; an earlier one is void. With a seed it is mailed."""
+    await tx.execute(INVITE, member_id, digest, until, seed, number)
+
+
+async def invitation(tx: Transaction, member_id: str, number: int) -> Record | None:
+    """Find what a mailed invitation is computed from; ``None``: it was used, replaced, or is over."""
+    return await tx.fetchrow(INVITATION, member_id, number)
+
+
+async def mailed(tx: Transaction, member_id: str, number: int, what: str) -> None:
+    """Note what became of the mail with an invitation; one that was replaced since changes nothing."""
+    await tx.execute(MAILED, member_id, number, what)

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from contracts.base import new_id
+from contracts.people import MemberInvited
 from libs.db import Transaction
 from libs.errors import Conflict
 from services.gateway.dependencies import TheCaller, TheDoorkeeper, TheSettings, Tx
@@ -119,17 +120,30 @@ async def delete_member(
     summary="Invite a member to sign in",
     responses=documented(404, 409),
 )
-async def invite_member(member: FromPath[str], caller: TheCaller, tx: Tx, settings: TheSettings) -> people.Invitation:
-    """Make an invitation, to pass on to the member, for the first password or a forgotten one. It holds for a week."""
+async def invite_member(
+    member: FromPath[str],
+    caller: TheCaller,
+    tx: Tx,
+    settings: TheSettings,
+    data: JSONBody[people.InvitationWish | None] = None,
+) -> people.Invitation:
+    """Make an invitation for the first password or a forgotten one: to pass on, or mailed. It holds for a week."""
     await hold(tx)
     row = await the_member(tx, member)
     members.check_may_give(caller.permissions, row["role"])
     if row["email"] is None:
         raise Conflict("Who signs in needs an e-mail address.", code="no_address", fix="PATCH the member's email.")
-    secret, until = sessions.new_secret(), datetime.now(UTC) + INVITATION
-    await queries.invite(tx, member, sessions.digest(settings.key_pepper, "invitation", secret), until)
-    await note(tx, caller, "member.invited", member)
-    return people.Invitation(invitation=secret, member=member, expires_at=int(until.timestamp()))
+    seed, until = sessions.new_secret(), datetime.now(UTC) + INVITATION
+    secret = sessions.invitation(settings.key_pepper, member, seed)
+    digest, send = sessions.digest(settings.key_pepper, "invitation", secret), bool(data and data.send)
+    if send:
+        told = await tx.tell(MemberInvited(tenant=tx.tenant, at=datetime.now(UTC), member_id=member))
+        await queries.invite(tx, member, digest, until, seed, told.version)
+    else:
+        await queries.invite(tx, member, digest, until)
+    await note(tx, caller, "member.invited", member, mailed=send)
+    shown = None if send else secret
+    return people.Invitation(invitation=shown, member=member, expires_at=int(until.timestamp()))
 
 
 router = Router(

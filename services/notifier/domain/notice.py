@@ -6,16 +6,19 @@ here; each channel's dress escapes them for its own markup.
 
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
+from contracts.people import INVITATION, MemberInvited
 from contracts.runs import RunRemarked
 
 JobFact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed | RunRemarked
-Fact = JobFact | BudgetThresholdReached
+Fact = JobFact | BudgetThresholdReached | MemberInvited
 
 ABOUT: dict[type[JobFact], str] = {
     JobSucceeded: "finished",
@@ -70,6 +73,14 @@ class Surroundings(Struct, frozen=True):
         """Return the address of the organisation's budget."""
         return f"{self.public_url.rstrip('/')}/v1/budget"
 
+    def accept(self) -> str:
+        """Return the address where an invitation is accepted."""
+        return f"{self.public_url.rstrip('/')}/v1/invitations/accept"
+
+    def docs(self) -> str:
+        """Return the address of the page that describes the API."""
+        return f"{self.public_url.rstrip('/')}/docs"
+
     def report(self, job_id: str) -> str:
         """Return the address of a job's report."""
         return f"{self.job(job_id)}/report.html"
@@ -78,7 +89,7 @@ class Surroundings(Struct, frozen=True):
 class Notice(Struct, frozen=True, kw_only=True):
     """A notice in plain words. ``mood`` is good, bad or plain; ``figures`` are (label, value) pairs.
 
-    ``job_id`` says what it is about: a job, or a month.
+    ``job_id`` says what it is about: a job, a month, or a member.
     """
 
     title: str
@@ -97,12 +108,19 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 def subject(fact: Fact) -> str:
-    """Return what a fact is about: a job's id, or a month."""
-    return fact.month if isinstance(fact, BudgetThresholdReached) else fact.job_id
+    """Return what a fact is about: a job's id, a month, or a member's id."""
+    match fact:
+        case BudgetThresholdReached():
+            return fact.month
+        case MemberInvited():
+            return fact.member_id
+    return fact.job_id
 
 
 def about(fact: Fact) -> str:
     """Return what a fact's notice is about; of remarks each kind counts for itself, and those on budgets are apart."""
+    if isinstance(fact, MemberInvited):
+        return f"{INVITATION}:{fact.version}"
     if isinstance(fact, BudgetThresholdReached):
         return f"budget:month_{fact.percent}"
     if not isinstance(fact, RunRemarked):
@@ -120,6 +138,7 @@ def notice_of(fact: Fact, here: Surroundings) -> Notice:
         EvaluationFailed: _unreported,
         RunRemarked: _remarked,
         BudgetThresholdReached: _month_spent,
+        MemberInvited: _invited,
     }
     return words[type(fact)](fact, here)
 
@@ -210,6 +229,29 @@ def _month_spent(fact: BudgetThresholdReached, here: Surroundings) -> Notice:
             ("Raise it with", "woodshed budget set AMOUNT"),
         ),
     )
+
+
+def _invited(fact: MemberInvited, here: Surroundings) -> Notice:
+    return Notice(
+        title="You are invited",
+        lead="Somebody made you a member of their organisation on Woodshed. With the invitation in this letter you set "
+        "a password, once; then you sign in with this address. If you do not know what this is about, do nothing.",
+        mood="plain",
+        job_id=fact.member_id,
+        link=here.docs(),
+        link_label="What can be done there",
+    )
+
+
+def with_invitation(notice: Notice, invitation: str, until: datetime, here: Surroundings) -> Notice:
+    """Return the letter as it is sent and nowhere kept: the invitation, and how it is used."""
+    figures = (
+        ("Invitation", invitation),
+        ("Holds until", f"{until:%d %B %Y, %H:%M} UTC"),
+        ("Set a password with", f"woodshed accept {here.public_url.rstrip('/')}"),
+        ("Or, from a program", f"POST {here.accept()} with invitation and password"),
+    )
+    return msgspec.structs.replace(notice, figures=figures)
 
 
 def _cancelled(fact: JobCancelled, here: Surroundings) -> Notice:

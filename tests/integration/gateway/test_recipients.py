@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.notices import NoticeDelivered, RecipientRemoved, RecipientSet
+from contracts.people import MemberInvited
 from libs.testing.platform import World
 from services.notifier.app import build
 from services.notifier.settings import Settings
@@ -38,6 +39,33 @@ async def test_somebody_named_gets_the_letter_that_slack_did_not_take(world: Wor
     assert mail.recipients == ["ada@studio.example"]
     [letter] = mail.letters
     assert letter["To"] == "ada@studio.example"
+
+
+async def test_a_mailed_invitation_is_seen_by_the_member_alone_and_sets_their_password(
+    world: World, tmp_path: Path
+) -> None:
+    async with MailServer().listening() as mail:
+        settings = world.settings(
+            Settings, smtp_host="127.0.0.1", smtp_port=mail.port, smtp_security="none", mail_to="operator@host.example"
+        )
+        assert isinstance(settings, Settings)
+        platform = await world.platform("notifier")
+        async with listening(world, tmp_path) as gateway, world.service(await build(settings, platform), platform):
+            ana = {"name": "Ana", "role": "analyst", "email": "ana@studio.example"}
+            member = (await gateway.http.post("/v1/members", json=ana)).json()
+            place = f"/v1/members/{member['id']}"
+            made = (await gateway.http.post(f"{place}/invitation", json={"send": True})).json()
+            assert made["invitation"] is None
+            shown = await gateway.until(place, lambda found: found["invitation_mail"] == "delivered", 30)
+            [letter] = mail.letters
+            invitation = letter.get_body(("plain",)).get_content().split("Invitation: ")[1].split()[0]
+            wish = {"invitation": invitation, "password": "five words are quite enough"}
+            accepted = await gateway.http.post("/v1/invitations/accept", json=wish)
+            assert (accepted.status_code, accepted.json()["signs_in"]) == (200, True)
+            assert (await gateway.http.post("/v1/invitations/accept", json=wish)).status_code == 401
+    assert mail.recipients == ["ana@studio.example"]
+    assert shown["signs_in"] is False
+    assert invitation not in str(await world.all_told(MemberInvited))
 
 
 async def test_somebodys_own_slack_gets_the_notice_where_the_installation_has_none(

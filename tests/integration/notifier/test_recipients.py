@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from contracts.notices import Choice, NoticeDelivered, NoticeFailed, RecipientRemoved, RecipientSet
+from contracts.people import InvitationRead, MemberInvited
 from libs.errors import Busy, NotFound, Rejected
-from services.notifier.handlers import remove_recipient, set_recipient
+from services.notifier.handlers import invite, remove_recipient, set_recipient
 from tests.integration.notifier.house import Notices, Scripted
 from tests.unit.notifier import facts
 
@@ -110,6 +111,33 @@ async def test_the_installations_own_channels_stand_in_for_each_other(notices: N
     while await delivery.deliver_one():
         notices.clock.moves(11)
     assert await states(notices) == [("email", "", "waiting"), ("slack", "", "failed")]
+
+
+async def test_an_invitation_goes_to_the_member_alone_and_its_secret_into_no_record(notices: Notices) -> None:
+    async def found(fact: MemberInvited) -> InvitationRead:
+        return InvitationRead(email=f"{fact.member_id}@studio.example", invitation="the-secret", until=notices.clock())
+
+    await named(notices)
+    async with notices.database.transaction("acme") as tx:
+        await invite(facts.invited(), tx, BOTH)
+    email = Scripted("email", Busy("Greylisted."))
+    delivery = notices.delivery(email, invitation=found)
+    assert await delivery.deliver_one()
+    notices.clock.moves(60)
+    assert await delivery.deliver_one()
+    assert email.addresses == ["member-ana@studio.example"]
+    assert "the-secret" in email.sent[0].text()
+    [record] = await notices.records()
+    assert (record["state"], "the-secret" in str(record)) == ("delivered", False)
+    [told] = await notices.told(NoticeDelivered)
+    assert (told.job_id, told.about) == ("member-ana", "invitation:3")
+
+
+async def test_where_no_mail_is_sent_an_invitation_says_so_at_once(notices: Notices) -> None:
+    async with notices.database.transaction("acme") as tx:
+        await invite(facts.invited(), tx, ("slack",))
+    [failed] = await notices.told(NoticeFailed)
+    assert (failed.about, "sends no mail" in failed.reason) == ("invitation:3", True)
 
 
 async def test_where_every_channel_already_has_its_record_nothing_is_added(notices: Notices) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
+from contracts.people import MemberInvited
 from contracts.runs import RunRemarked
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -36,6 +37,10 @@ def remarked(**changes: Any) -> RunRemarked:
 def month_spent(percent: int = 80, **changes: Any) -> BudgetThresholdReached:
     given: dict[str, Any] = {"month": "2026-11", "percent": percent, "limit": 500.0, "spent": 401.25}
     return BudgetThresholdReached(**({"tenant": "acme", "at": AT} | given | changes))
+
+
+def invited(**changes: Any) -> MemberInvited:
+    return MemberInvited(**({"tenant": "acme", "at": AT, "version": 3, "member_id": "member-ana"} | changes))
 
 
 def cancelled(**changes: Any) -> JobCancelled:

@@ -25,6 +25,7 @@ from services.notifier.domain.notice import (
     plain,
     spoken,
     subject,
+    with_invitation,
 )
 from tests.unit.notifier import facts
 
@@ -109,6 +110,17 @@ def test_what_a_month_has_cost_is_told_once_at_each_threshold_with_what_can_be_d
     assert "month's budget" in notice.title
     assert ("Spent", "401.25 of 500.00 EUR") in notice.figures
     assert notice.link == "https://woodshed.example/v1/budget"
+
+
+def test_the_letter_with_an_invitation_is_not_what_is_kept_of_it() -> None:
+    told = facts.invited()
+    kept = notice_of(told, HERE)
+    sent = with_invitation(kept, "the-secret", facts.AT, HERE)
+    assert (about(told), subject(told)) == ("invitation:3", "member-ana")
+    assert "the-secret" not in kept.text()
+    assert ("Invitation", "the-secret") in sent.figures
+    assert "woodshed accept https://woodshed.example" in sent.text()
+    assert "21 November 2026, 12:00 UTC" in sent.text()
 
 
 @pytest.mark.parametrize(
