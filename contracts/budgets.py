@@ -1,8 +1,6 @@
 """What an organisation may spend in a month, and how much of it is spent and held."""
 
-from datetime import datetime
 from typing import Annotated, ClassVar
-from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
@@ -51,8 +49,3 @@ class BudgetThresholdReached(Event, frozen=True, kw_only=True, tag="budget.thres
     percent: Count
     limit: Money
     spent: Money
-
-
-def month_of(at: datetime, zone: str) -> str:
-    """Return the calendar month of a moment where a clock shows ``zone``: ``2026-11``."""
-    return f"{at.astimezone(ZoneInfo(zone)):%Y-%m}"

@@ -49,4 +49,4 @@ def said(found: Json) -> str:
         f"{found['held']:.2f} held for running jobs, {found['left']:.2f} left."
     )
     over = " It is used up: no job is accepted until it is raised or the month is over."
-    return stands + over * found["used_up"]
+    return f"{stands}{over}" if found["used_up"] else stands

@@ -1,6 +1,5 @@
 """``woodshed notices``: who is told what happens, on which channel, when."""
 
-import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -9,7 +8,7 @@ from rich.text import Text
 from services.cli import show
 from services.cli.client import Json
 from services.cli.errors import Unusable
-from services.cli.session import Here, app
+from services.cli.session import Here, app, asked
 
 PATH = "/v1/notice_recipients"
 
@@ -23,9 +22,7 @@ async def add(
     *,
     email: str | None = None,
     slack: Annotated[bool, Parameter(help="also in the Slack channel of this installation")] = False,
-    slack_address: Annotated[
-        str | None, Parameter(help="an incoming webhook of Slack of their own; - reads it from the standard input")
-    ] = None,
+    own_slack: Annotated[bool, Parameter(help="asks for an incoming webhook of Slack of their own")] = False,
     want: Annotated[
         list[str] | None, Parameter(help="THING:CHANNEL:WHEN, such as finished:email:digest; several times")
     ] = None,
@@ -36,8 +33,8 @@ async def add(
 ) -> None:
     """Have somebody told. As soon as anybody is named, notices go to those who are and nowhere else."""
     wish: Json = {"name": name, "email": email, "slack": slack, "time_zone": zone, "digest_at": digest_at}
-    if slack_address:
-        wish["slack_address"] = sys.stdin.readline().strip() if slack_address == "-" else slack_address
+    if own_slack:
+        wish["slack_address"] = asked("Webhook: ")
     wish |= {"choices": choices(want or []), "quiet_hours": quiet_hours(quiet)}
     made = await here.api.post(PATH, wish)
     here.console.print(Text(f"{made['id']}  {show.clean(made['name'])} is told from now on."))

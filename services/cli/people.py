@@ -1,7 +1,6 @@
 """``woodshed keys``, ``members``, ``audit``: who may do what, and who changed what."""
 
 import re
-from getpass import getpass
 from typing import Annotated, Any
 
 import httpx
@@ -11,7 +10,7 @@ from rich.console import Console
 from services.cli import show
 from services.cli.client import Json
 from services.cli.errors import EndedBadly, Unreachable, Unusable, refusal
-from services.cli.session import Here, Session, app
+from services.cli.session import Here, Session, app, asked
 
 keys = App(name="keys", help="API keys: list, make, rotate, revoke. A key makes only keys that can do less.")
 members = App(name="members", help="Members and their roles: owner, engineer, analyst, staff.")
@@ -109,7 +108,7 @@ async def invite(
 @app.command
 def accept(url: str) -> None:
     """Set a password with an invitation; both are asked for. URL is the address of the Woodshed you are invited to."""
-    wish = {"invitation": getpass("Invitation: ").strip(), "password": getpass("Password: ")}
+    wish = {"invitation": asked("Invitation: "), "password": asked("Password: ")}
     try:
         answer = httpx.post(f"{url.rstrip('/')}/v1/invitations/accept", json=wish, timeout=30)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

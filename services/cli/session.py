@@ -1,5 +1,6 @@
-"""What every command is given: the API and the console to write on."""
+"""What every command is given: the API and the console to write on; and how secrets are asked for."""
 
+from getpass import getpass
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -25,3 +26,11 @@ app = App(
     help_epilogue="Where: --url or WOODSHED_URL. Who: --key or WOODSHED_API_KEY; on this machine both are found.",
     version_flags=[],
 )
+
+
+def asked(prompt: str) -> str:
+    """Ask for a secret that no history of commands shall hold; empty where nobody answers."""
+    try:
+        return getpass(prompt).strip()
+    except EOFError:
+        return ""

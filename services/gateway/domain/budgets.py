@@ -6,8 +6,8 @@ from zoneinfo import available_timezones
 
 from msgspec import Meta, Struct
 
-from contracts.budgets import month_of
 from libs.errors import OverBudget, Rejected
+from libs.months import month_of
 from services.gateway.domain.wishes import Wish
 
 Monthly = Annotated[float, Meta(gt=0, le=1_000_000_000, examples=[500.0])]

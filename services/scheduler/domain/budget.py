@@ -9,8 +9,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from contracts.budgets import month_of
 from contracts.jobs import Estimate
+from libs.months import month_of
 from services.scheduler.domain.estimate import Rate
 from services.scheduler.domain.money import MILLION
 

@@ -1,7 +1,8 @@
 """A month's budget over the API: set by an owner, told to the scheduler, shown as it stands, and no job beyond it."""
 
-from contracts.budgets import BudgetMoved, BudgetSet, month_of
+from contracts.budgets import BudgetMoved, BudgetSet
 from contracts.jobs import JobSubmitted
+from libs.months import month_of
 from services.gateway.bootstrap import bootstrap
 from tests.integration.gateway.conftest import PEPPER, Gateway, now
 

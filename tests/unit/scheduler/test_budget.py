@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from contracts.budgets import month_of
 from contracts.jobs import Estimate
+from libs.months import month_of
 from services.scheduler.domain.budget import Purse, Purses, allowed, least, to_hold
 from services.scheduler.domain.estimate import Rate
 
