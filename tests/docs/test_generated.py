@@ -37,12 +37,17 @@ def test_every_link_and_path_of_a_page_leads_somewhere(page: Path) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_test_that_status_names_exists_and_every_requirement_has_its_row() -> None:
-    page = (HERE / "reference" / "status.md").read_text()
+@pytest.mark.parametrize("name", ["status", "threats"])
+def test_every_test_that_a_page_names_exists(name: str) -> None:
+    page = (HERE / "reference" / f"{name}.md").read_text()
     written = {
         name for path in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
     }
     assert set(re.findall(r"`(test_\w+)`", page)) - written == set()
+
+
+def test_every_requirement_has_its_row() -> None:
+    page = (HERE / "reference" / "status.md").read_text()
     rows = re.findall(r"^\| ([A-Z])(\d+)(?: – [A-Z](\d+))? \| (works|partly|not yet) \|", page, re.MULTILINE)
     found = [f"{area}{number}" for area, first, last, _ in rows for number in range(int(first), int(last or first) + 1)]
     sizes = {"D": 12, "T": 17, "M": 5, "V": 12, "A": 5, "S": 6, "U": 4, "E": 8, "O": 7}

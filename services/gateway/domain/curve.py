@@ -26,9 +26,18 @@ def as_result(curve: str) -> str:
     """Return a run's ``metrics.csv`` with OpenAI's columns first; what the run did not write is not made up."""
     rows = csv.DictReader(io.StringIO(curve))
     known = [name for name in OPENAIS if name in (rows.fieldnames or ())]
-    others = [name for name in rows.fieldnames or () if name not in OPENAIS]
+    others = [name for name in rows.fieldnames or () if name not in OPENAIS and name.isidentifier()]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*(OPENAIS[name] for name in known), *others])
-    table.writerows([row[name] for name in (*known, *others)] for row in rows)
+    table.writerows([_figure(row[name]) for name in (*known, *others)] for row in rows)
     return text.getvalue()
+
+
+def _figure(cell: str | None) -> str:
+    """Return a cell that is a number, else none: a table program would carry out what begins with ``=``."""
+    try:
+        float(cell or "")
+    except ValueError:
+        return ""
+    return cell or ""

@@ -73,6 +73,31 @@ def test_a_wish_of_the_wrong_shape_is_refused(changes: dict[str, Any]) -> None:
         wish(**changes)
 
 
+@pytest.mark.parametrize("key", ["trust_remote_code", "auto_map", "target_modules", "script", "output_dir", "revision"])
+def test_a_recipe_has_no_place_for_a_path_or_for_code(key: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=key):
+        wish(**{key: "x"})
+    for name in ("../../etc/passwd", "https://evil.example/model", f"./{SHIPPED_MODEL}", f"{SHIPPED_MODEL}\0"):
+        with pytest.raises(Rejected):
+            wishes.chosen_model(name, (SHIPPED_MODEL,))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hyperparameters": {"n_epochs": 51}},
+        {"hyperparameters": {"batch_size": 257}},
+        {"rank": 257},
+        {"max_length": 131_073},
+        {"time_limit": 86_401},
+        {"budget": 1_000_001},
+    ],
+)
+def test_what_multiplies_work_has_a_bound(changes: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        wish(**changes)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
