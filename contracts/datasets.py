@@ -62,13 +62,16 @@ class Dropped(Struct, frozen=True, kw_only=True):
 
 
 class DatasetAsked(Event, frozen=True, kw_only=True, tag="dataset.asked.v1"):
-    """Somebody wants this file (and, if given, this validation file) as a dataset for this base model."""
+    """Somebody wants this file (and, if given, this validation file) as a dataset for this base model.
+
+    ``filename`` is empty: older facts told what a person called the file, and still say so.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.dataset.{dataset_id}.asked"
 
     dataset_id: Token
     file_id: Token
-    filename: str
+    filename: str = ""
     uri: str
     sha256: Sha256
     base_model: str

@@ -6,13 +6,16 @@ from contracts.base import Count, Event, Sha256, Token
 
 
 class FileUploaded(Event, frozen=True, kw_only=True, tag="file.uploaded.v1"):
-    """A file is whole in storage and can be read back with this sha256."""
+    """A file is whole in storage and can be read back with this sha256.
+
+    ``filename`` is empty: older facts told what a person called the file, and still say so.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.file.{file_id}.uploaded"
 
     file_id: Token
     purpose: str
-    filename: str
+    filename: str = ""
     size: Count
     sha256: Sha256
     uri: str

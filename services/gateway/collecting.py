@@ -94,7 +94,7 @@ class Collector:
         result = await self._copy_metrics(job, found)
         async with self._db.transaction(job["tenant"]) as tx:
             if result:
-                await file_queries.add(tx, result)
+                await file_queries.add(tx, result, RESULT_NAME)
             if not await job_queries.set_collected(tx, job["job_id"], result.file_id if result else None):
                 return
             for file in found:
@@ -124,7 +124,6 @@ class Collector:
             at=datetime.now(UTC),
             file_id=file_id,
             purpose="fine-tune-results",
-            filename=RESULT_NAME,
             size=stored.size,
             sha256=stored.sha256,
             uri=key,

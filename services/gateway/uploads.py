@@ -1,6 +1,6 @@
 """A multipart form with one file in it, from the network straight to storage: a few megabytes in memory at most."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request
@@ -24,16 +24,14 @@ class Form(Struct):
     stored: Stored | None = None
 
 
-async def receive(
-    request: Request[Any, Any, Any], storage: Storage, key_for: Callable[[str], str], *, part: str = "file"
-) -> Form:
-    """Read the form, writing the bytes of ``part`` under the key that ``key_for`` gives its filename."""
+async def receive(request: Request[Any, Any, Any], storage: Storage, key: str, *, part: str = "file") -> Form:
+    """Read the form, writing the bytes of ``part`` under ``key``: no name that a person gave is part of it."""
     form = Form(fields={})
     events = _events(request)
     try:
         async for event in events:
             if isinstance(event, MultipartSegment):
-                await _take(event, events, form, storage, key_for, part)
+                await _take(event, events, form, storage, key, part)
     except MultipartError as error:
         raise Rejected(
             f"The form cannot be read: {error}. Send multipart/form-data as /docs shows it.", code="bad_form"
@@ -41,13 +39,11 @@ async def receive(
     return form
 
 
-async def _take(
-    part: MultipartSegment, events: Events, form: Form, storage: Storage, key_for: Callable[[str], str], wanted: str
-) -> None:
+async def _take(part: MultipartSegment, events: Events, form: Form, storage: Storage, key: str, wanted: str) -> None:
     if part.name == wanted and form.stored is None:
         form.filename = part.filename or ""
-        form.key = key_for(form.filename)
-        form.stored = await storage.put_stream(form.key, _body(events))
+        form.key = key
+        form.stored = await storage.put_stream(key, _body(events))
     elif part.filename is None and part.name:
         form.fields[part.name] = await _text(part.name, events)
     else:

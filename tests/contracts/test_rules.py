@@ -27,7 +27,7 @@ TEXT_ALLOWED = {
     "currency": "a currency's code",
     "evidence": "an exit status or error class of our own process",
     "field": "the name of a field in an upload, from a closed set",
-    "filename": "the label a person gave the file, not what is in it",
+    "filename": "empty since names of files may be names of people; older facts have it",
     "fix": "our own sentence",
     "format": "one of our own words",
     "headline": "our own sentence with figures",

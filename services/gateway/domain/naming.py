@@ -5,13 +5,15 @@ story, because both ids are computed and not drawn.
 """
 
 import hashlib
-import re
 from datetime import datetime
 
 import msgspec
 
 from contracts.base import Event, aggregate_of, type_of
 from contracts.datasets import SplitPlan
+
+CONTENT = "content"
+"""What an upload is called in storage: what a person called it may be the name of a person, and keys are told."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _HASH_BITS = 68
@@ -34,11 +36,6 @@ def fact_id(prefix: str, fact: Event, job_id: str) -> str:
 def result_file_id(job_id: str) -> str:
     """Return the id of the file with a job's figures by step."""
     return f"file-{_base32(_hash(job_id.encode(), 120))}"
-
-
-def safe_filename(name: str) -> str:
-    """Return a name that may end a storage key: no folder, no odd characters, at most 100 of them."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", shown_filename(name)).lstrip(".")[-100:] or "file"
 
 
 def shown_filename(name: str) -> str:

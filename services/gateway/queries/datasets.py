@@ -45,7 +45,7 @@ PROGRESSED = """
 _NOT_FIGURES = {"tenant", "at", "version", "dataset_id", "format", "problems", "problem_count", "type", "uri"}
 
 
-async def add(tx: Transaction, asked: DatasetAsked, validation_file: str | None) -> bool:
+async def add(tx: Transaction, asked: DatasetAsked, filename: str, validation_file: str | None) -> bool:
     """Enter a dataset that was asked for. ``False``: it was asked for before."""
     return (
         await tx.fetchval(
@@ -54,7 +54,7 @@ async def add(tx: Transaction, asked: DatasetAsked, validation_file: str | None)
             asked.tenant,
             asked.file_id,
             validation_file,
-            asked.filename,
+            filename,
             asked.base_model,
             asked.format,
             _json(asked.split),

@@ -89,14 +89,14 @@ HALF_DELETED = """
 """
 
 
-async def add(tx: Transaction, file: FileUploaded, expires_at: datetime | None = None) -> Record:
+async def add(tx: Transaction, file: FileUploaded, filename: str, expires_at: datetime | None = None) -> Record:
     """Enter a file that is whole in storage."""
     row: Record | None = await tx.fetchrow(
         ADD,
         file.file_id,
         file.tenant,
         file.purpose,
-        file.filename,
+        filename,
         file.size,
         file.sha256,
         file.uri,

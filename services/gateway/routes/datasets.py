@@ -102,7 +102,6 @@ async def ask_for(
         at=datetime.now(UTC),
         dataset_id=name,
         file_id=file["file_id"],
-        filename=file["filename"],
         uri=file["uri"],
         sha256=file["sha256"],
         base_model=base_model,
@@ -112,7 +111,7 @@ async def ask_for(
         validation_uri=validation["uri"] if validation else "",
         validation_sha256=sha256,
     )
-    if await queries.add(tx, asked, validation["file_id"] if validation else None):
+    if await queries.add(tx, asked, file["filename"], validation["file_id"] if validation else None):
         await tx.tell(asked)
     return name
 

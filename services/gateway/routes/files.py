@@ -19,7 +19,7 @@ from services.gateway.auth import Caller
 from services.gateway.collecting import delete_bytes
 from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import shapes, wire
-from services.gateway.domain.naming import safe_filename, shown_filename
+from services.gateway.domain.naming import CONTENT, shown_filename
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.purposes import LONGEST, PURPOSES, SHORTEST, chosen_purpose, expiry_of, lifetime_of
 from services.gateway.permitted import needs
@@ -71,14 +71,14 @@ async def create_file(
     folder = f"{caller.tenant}/files/{file_id}"
     await _check_declared(request, caller, db, settings)
     try:
-        form = await uploads.receive(request, storage, lambda name: f"{folder}/{safe_filename(name)}")
+        form = await uploads.receive(request, storage, f"{folder}/{CONTENT}")
         lifetime = lifetime_of(form.fields)
         fact = _uploaded(caller.tenant, file_id, form)
     except BaseException:
         await storage.delete_prefix(folder)
         raise
     try:
-        row = await _accept(db, caller, settings, fact, expiry_of(fact.purpose, lifetime, fact.at))
+        row = await _accept(db, caller, settings, fact, form.filename, expiry_of(fact.purpose, lifetime, fact.at))
     except OverQuota:
         await storage.delete_prefix(folder)
         raise
@@ -158,10 +158,10 @@ def router(settings: Settings) -> Router:
 
 
 async def _accept(
-    db: Database, caller: Caller, settings: Settings, fact: FileUploaded, expires_at: datetime | None
+    db: Database, caller: Caller, settings: Settings, fact: FileUploaded, filename: str, expires_at: datetime | None
 ) -> Record:
     async with db.transaction(caller.tenant) as tx:
-        row = await queries.add(tx, fact, expires_at)
+        row = await queries.add(tx, fact, shown_filename(filename), expires_at)
         await tx.tell(fact)
         await room_for_file(tx, settings)
         await note(tx, caller, "file.uploaded", fact.file_id, sha256=fact.sha256)
@@ -191,7 +191,6 @@ def _uploaded(tenant: str, file_id: str, form: uploads.Form) -> FileUploaded:
         at=datetime.now(UTC),
         file_id=file_id,
         purpose=purpose,
-        filename=shown_filename(form.filename),
         size=form.stored.size,
         sha256=form.stored.sha256,
         uri=form.key,

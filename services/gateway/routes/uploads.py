@@ -26,7 +26,7 @@ from services.gateway.auth import Caller
 from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain import uploads as domain
-from services.gateway.domain.naming import safe_filename, shown_filename
+from services.gateway.domain.naming import CONTENT, shown_filename
 from services.gateway.domain.purposes import expiry_of
 from services.gateway.domain.repeats import claim_of
 from services.gateway.domain.statuses import Row
@@ -89,7 +89,7 @@ async def add_part(
     part_id = new_id("part")
     key = f"{caller.tenant}/uploads/{upload_id}/{part_id}"
     async with gone_unless_kept(storage, key):
-        form = await uploads.receive(request, storage, lambda _: key, part="data")
+        form = await uploads.receive(request, storage, key, part="data")
     async with gone_if_refused(storage, key), db.transaction(caller.tenant) as tx:
         return shapes.part_of(await _enter(tx, upload_id, part_id, form))
 
@@ -185,7 +185,7 @@ async def _make_file(
 ) -> wire.Upload:
     """Write the file under a key of its own, then let one transaction decide whether it counts."""
     tenant, file_id = upload["tenant"], new_id("file")
-    key = f"{tenant}/files/{file_id}/{safe_filename(upload['filename'])}"
+    key = f"{tenant}/files/{file_id}/{CONTENT}"
     async with gone_unless_kept(storage, key):
         joined = await join(storage, key, parts)
         domain.check_md5(md5, joined.md5)
@@ -194,7 +194,6 @@ async def _make_file(
         at=datetime.now(UTC),
         file_id=file_id,
         purpose=upload["purpose"],
-        filename=upload["filename"],
         size=joined.stored.size,
         sha256=joined.stored.sha256,
         uri=key,
@@ -203,7 +202,9 @@ async def _make_file(
         now = await the_upload(tx, upload["upload_id"], hold=True)
         if now["status"] != "completed":
             domain.check_unfinished(now)
-            file = await file_queries.add(tx, fact, expiry_of(upload["purpose"], upload["lifetime"], fact.at))
+            file = await file_queries.add(
+                tx, fact, upload["filename"], expiry_of(upload["purpose"], upload["lifetime"], fact.at)
+            )
             done = await queries.complete(tx, upload["upload_id"], file_id)
             await tx.tell(fact)
             await room_for_file(tx, settings)

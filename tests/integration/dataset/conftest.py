@@ -48,7 +48,6 @@ class Desk:
             at=AT,
             dataset_id=new_id("ds"),
             file_id=file_id,
-            filename="chats.jsonl",
             uri=uri,
             sha256=sha256,
             base_model=SHIPPED_MODEL,

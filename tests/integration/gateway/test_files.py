@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from contracts.datasets import DatasetRefused
+from contracts.datasets import DatasetAsked, DatasetRefused
 from contracts.files import FileDeleted, FileUploaded
 from libs.storage import Storage, StorageFull
 from tests.integration.gateway.conftest import LINES, Gateway, now
@@ -33,6 +33,20 @@ async def test_an_upload_larger_than_memory_chunks_is_read_back_whole(gateway: G
     assert answer.headers["etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
     told = (await gateway.world.told(FileUploaded))[0]
     assert told.sha256 == file["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+async def test_what_a_person_called_a_file_is_in_no_fact_and_no_key(gateway: Gateway) -> None:
+    whole = await gateway.upload(LINES, "talks with Anna Muster.jsonl")
+    wish = {"filename": "Muster.jsonl", "purpose": "fine-tune", "bytes": len(LINES), "mime_type": "text/plain"}
+    upload = (await gateway.http.post("/v1/uploads", json=wish)).json()
+    part = await gateway.http.post(f"/v1/uploads/{upload['id']}/parts", files={"data": LINES})
+    done = await gateway.http.post(f"/v1/uploads/{upload['id']}/complete", json={"part_ids": [part.json()["id"]]})
+    assert (whole["filename"], done.json()["file"]["filename"]) == ("talks with Anna Muster.jsonl", "Muster.jsonl")
+    asked = await gateway.http.post("/v1/datasets", json={"file": whole["id"]})
+    assert asked.json()["filename"] == "talks with Anna Muster.jsonl"
+    facts = [*await gateway.world.told(FileUploaded, count=2), *await gateway.world.told(DatasetAsked)]
+    assert "Muster" not in str(facts)
+    assert [path for path in _objects(gateway) if "Muster" in str(path)] == []
 
 
 async def test_a_large_upload_passes_through_without_being_held(gateway: Gateway) -> None:
