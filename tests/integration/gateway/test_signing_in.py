@@ -150,4 +150,4 @@ async def test_an_organisation_has_no_more_than_its_quotas_however_fast_it_asks(
         over = await gateway.http.post("/v1/files", **form)
         assert (over.status_code, over.json()["field"]) == (429, "file")
         kept = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-        assert kept == ["chats.jsonl"]
+        assert kept == ["content"]
