@@ -63,7 +63,7 @@ async def test_parts_in_any_order_become_the_file_their_owner_means(gateway: Gat
     assert again.json() == done, "an answer that was lost is given again"
     assert len(await gateway.world.all_told(FileUploaded)) == 1
     await Expirer(gateway.platform.db, gateway.platform.storage).look(datetime.now(UTC))
-    await _until_left(gateway, ["chats.jsonl"])
+    await _until_left(gateway, ["content"])
     assert (await gateway.http.get(f"/v1/files/{done['file']['id']}/content")).content == content
 
 
@@ -82,7 +82,7 @@ async def test_two_completions_at_once_make_one_file_that_reads_back_as_told(gat
     assert {answer.json()["file"]["id"] for answer in answers} == {file["id"]}
     content = (await gateway.http.get(f"/v1/files/{file['id']}/content")).content
     assert hashlib.sha256(content).hexdigest() == file["sha256"]
-    assert len([path for path in _objects(gateway) if path.name == "chats.jsonl"]) == 1
+    assert len([path for path in _objects(gateway) if path.name == "content"]) == 1
 
 
 async def test_what_cannot_become_a_file_is_refused_by_name_and_leaves_none(gateway: Gateway) -> None:
@@ -100,7 +100,7 @@ async def test_what_cannot_become_a_file_is_refused_by_name_and_leaves_none(gate
         assert (answer.status_code, answer.json()["code"]) == (400, code), answer.text
         assert answer.json()["error"]["param"] == field
     assert (await gateway.http.get("/v1/files")).json()["data"] == []
-    assert [path for path in _objects(gateway) if path.name == "chats.jsonl"] == []
+    assert [path for path in _objects(gateway) if path.name == "content"] == []
     good = await gateway.http.post(f"{UPLOADS}/{upload}/complete", json={"part_ids": [part]})
     assert good.json()["file"]["bytes"] == len(LINES), "after a refusal it can still be made right"
 
