@@ -69,6 +69,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         "cost = rent + own device time × rate", "G6", jobs.paid, "The leases are right: correct the bill by them."
     ),
+    Invariant("months hold what jobs cost", "G6", jobs.booked, "The jobs are right: correct the month by them."),
     Invariant(
         "objects are whole",
         "G7",

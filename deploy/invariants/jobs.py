@@ -95,6 +95,17 @@ def paid(look: Look) -> Iterator[Offence]:
             yield Offence(fact.job_id, f"cost {fact.cost:.6f}, and people see {seen:.6f}")
 
 
+def booked(look: Look) -> Iterator[Offence]:
+    """What an organisation's months hold is what its jobs were charged, to the millionth."""
+    jobs = grouped(look.rows["scheduler.job"], lambda row: row["tenant"])
+    months = grouped(look.rows["scheduler.spending"], lambda row: row["tenant"])
+    for tenant in sorted(jobs.keys() | months.keys()):
+        charged = sum(row["charged"] for row in jobs.get(tenant, ()))
+        amount = sum(row["amount"] for row in months.get(tenant, ()))
+        if charged != amount:
+            yield Offence(tenant, f"its jobs cost {charged / 10**6:.6f}, its months hold {amount / 10**6:.6f}")
+
+
 def charge(seconds: float, per_hour: float) -> int:
     """Return millionths of the currency for this device time, worked out apart from the scheduler's own arithmetic."""
     hours = Decimal(_micro(seconds)) / Decimal(3_600_000_000)

@@ -19,7 +19,8 @@ AUDIT = """
       FROM gateway.audit
      ORDER BY tenant, number
 """
-SCHEDULER_JOBS = "SELECT job_id, tenant, state, run_id, wish IS NOT NULL AS wished FROM scheduler.job"
+SCHEDULER_JOBS = "SELECT job_id, tenant, state, run_id, charged, wish IS NOT NULL AS wished FROM scheduler.job"
+SPENDING = "SELECT tenant, month, amount FROM scheduler.spending"
 DATASETS = """
     SELECT dataset_id, tenant, state, digest, outcome ->> 'uri' AS uri, lease_until > now() AS held
       FROM dataset.dataset
@@ -50,6 +51,7 @@ TABLES = {
     "gateway.tenant": TENANTS,
     "gateway.audit": AUDIT,
     "scheduler.job": SCHEDULER_JOBS,
+    "scheduler.spending": SPENDING,
     "dataset.dataset": DATASETS,
     "trainer.run": RUNS,
     "trainer.device": DEVICES,

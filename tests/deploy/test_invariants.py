@@ -129,6 +129,11 @@ BROKEN: dict[str, tuple[Break, ...]] = {
             sql("UPDATE gateway.job SET cost = 0.012633"),
         ),
         (
+            "months hold what jobs cost",
+            "its jobs cost 0.012632, its months hold 0.000000",
+            sql("UPDATE scheduler.job SET charged = 12632"),
+        ),
+        (
             "the audit log is a chain",
             "acme#1: the log ends after 0 entries and should have 1",
             sql("UPDATE gateway.tenant SET audited = 1"),
