@@ -131,7 +131,7 @@ BROKEN: dict[str, tuple[Break, ...]] = {
         (
             "months hold what jobs cost",
             "its jobs cost 0.012632, its months hold 0.000000",
-            sql("UPDATE scheduler.job SET charged = 12632"),
+            sql(f"UPDATE scheduler.job SET charged = 12632 WHERE job_id = '{JOB}'"),
         ),
         (
             "the audit log is a chain",

@@ -72,8 +72,8 @@ async def test_a_retry_is_shown_before_it_is_submitted_and_is_what_was_shown(gat
     assert (told.seed, told.suffix, told.dataset_id) == (9, "coach", story.dataset_id)
     assert (again["woodshed"]["retry_of"], again["metadata"]) == (story.job_id, {"team": "a"})
     assert (await gateway.job(story.job_id))["woodshed"]["retried_as"] == again["id"]
-    first = (await gateway.http.get(f"{JOBS}/{again['id']}/events")).json()["data"][-1]
-    assert story.job_id in first["message"]
+    listed = await gateway.until(f"{JOBS}/{again['id']}/events", lambda found: found["data"], 30)
+    assert story.job_id in listed["data"][-1]["message"]
 
 
 async def test_a_second_click_is_the_same_job_while_it_lives(gateway: Gateway) -> None:
