@@ -44,9 +44,9 @@ def idle(shipped_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(tmp_path: Path, shipped: Path, idle: Path, precision: str) -> Measured:
     tmp_path.mkdir(exist_ok=True)
     asked = spec(tmp_path, shipped.parent, idle, precision=precision, suites=("perplexity",), threads=2)
-    talks = [json.loads(line)["messages"] for line in SAMPLES.read_text().splitlines()[:4]]
+    talks = [json.loads(line)["messages"] for line in SAMPLES.read_text().splitlines()[:3]]
     split(Path(asked.split), talks)
-    return measured(msgspec.structs.replace(asked, max_length=320))
+    return measured(msgspec.structs.replace(asked, max_length=256))
 
 
 @pytest.mark.slow

@@ -60,6 +60,16 @@ def test_replies_come_in_order_whatever_the_batch(loaded: Loaded) -> None:
     assert together == alone
 
 
+def test_the_head_is_never_handed_scattered_rows(loaded: Loaded) -> None:
+    """For those torch copies all of its weights once a prompt."""
+    seen: list[bool] = []
+    head = loaded.model.get_output_embeddings()
+    head.register_forward_hook(lambda module, given, found: seen.append(given[0].is_contiguous()))
+    replies(loaded, ASKED, tuned=True, max_new_tokens=2)
+    assert seen
+    assert all(seen)
+
+
 def test_sampling_is_repeatable_and_leaves_the_callers_chance_alone(loaded: Loaded) -> None:
     before = torch.random.get_rng_state()
     first, second = (replies(loaded, ASKED, tuned=True, max_new_tokens=8, temperature=1.0, seed=3) for _ in range(2))
@@ -75,6 +85,14 @@ def test_losses_are_those_of_the_plain_computation(loaded: Loaded) -> None:
             logits = loaded.model(torch.tensor([each.ids])).logits[0, :-1].float()
         plain = torch.nn.functional.cross_entropy(logits, torch.tensor(each.ids[1:]), reduction="none")
         np.testing.assert_allclose(losses, plain[torch.tensor(each.trained[1:])].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_adapter_in_bfloat16_scores_near_float32(tiny: Path, adapter: Path) -> None:
+    exact, fast = (load(tiny, adapter, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    encoded = [exact.chat.encode(each) for each in talks(5)]
+    means = [np.concatenate(token_losses(each, encoded, tuned=True)).mean() for each in (exact, fast)]
+    assert means[1] == pytest.approx(means[0], rel=2e-3)
+    assert {weight.dtype for name, weight in fast.model.named_parameters() if "lora_" in name} == {torch.bfloat16}
 
 
 def test_choices_side_by_side_score_as_they_do_alone(loaded: Loaded) -> None:
