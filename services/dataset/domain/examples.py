@@ -81,7 +81,10 @@ def spoken(turns: Sequence[Turn]) -> str:
 
 def normal(text: str) -> str:
     """Return text in NFC with every run of white space as one blank."""
-    return " ".join((text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)).split())
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    alone = text.isprintable() and "  " not in text and " " not in (text[:1], text[-1:])
+    return text if alone else " ".join(text.split())
 
 
 def role_of(name: str, field: str) -> str:

@@ -19,6 +19,9 @@ from services.dataset.domain.problems import BadRecord, Tally
 ARRAY, DOCUMENT, LINES = "array", "document", "lines"
 """How records lie in a file: as the elements of one JSON array, as one indented document, one in each line."""
 
+BUFFER = 1 << 20
+"""Bytes read at a time: a lesson is one line of some 500 KB."""
+
 SAMPLED = 50
 """Records that are looked at for a shape that is known."""
 
@@ -55,7 +58,7 @@ class Layout(Struct, frozen=True):
     @contextmanager
     def open(self, part: Stretch | None = None) -> Iterator["Reading"]:
         """Open the file, or a stretch of it, to be read."""
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", buffering=BUFFER) as file:
             file.seek(part.offset if part else self.begins)
             yield Reading(self, file, part)
 

@@ -1,6 +1,8 @@
 """Near duplicates: what counts as one, that they are found and named, and that none stands in two splits."""
 
 import random
+import re
+import unicodedata
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.datasets import Dropped, SplitPlan
-from services.dataset.domain.examples import Turn
+from services.dataset.domain.examples import Turn, normal
 from services.dataset.domain.resemblance import FEWEST_WORDS, Sides, sides, similarity
 from services.dataset.importer import leaks, parquet, spool
 from services.dataset.importer.alike import SLOTS, Groups, sketch
@@ -203,6 +205,16 @@ def test_a_threshold_of_one_drops_only_what_has_the_same_words(importing: Import
     records[-1]["messages"][0]["content"] += "!"
     assert left_out(importing, records, near_duplicate=1.0) == [("near_duplicate", 1, ((33, 31),))]
     assert left_out(importing, [talk(number) for number in range(40)], near_duplicate=0.7) == []
+
+
+@given(st.text(st.characters(max_codepoint=0x24F)) | st.text(st.characters(max_codepoint=127)))
+def test_words_are_what_stands_between_all_that_is_no_letter_digit_or_underscore(text: str) -> None:
+    assert sides([Turn("assistant", text)]).answered == re.findall(r"\w+", text.lower())
+
+
+@given(st.text(st.sampled_from("ab \t\n\x1c\u2003\u00a0e\u0301é.")))
+def test_a_text_is_normal_when_single_blanks_stand_between_its_words(text: str) -> None:
+    assert normal(text) == " ".join(unicodedata.normalize("NFC", text).split())
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=400), st.integers(1, 20))
