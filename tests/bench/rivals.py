@@ -35,7 +35,7 @@ def llama_factory() -> Path:
 
 
 def _install(python: Path, *what: str) -> None:
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *what], check=True)
 
 
 if __name__ == "__main__":

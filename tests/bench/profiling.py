@@ -1,4 +1,4 @@
-"""Where every second and megabyte of one job goes: ``python -m tests.bench.profile [--write]``.
+"""Where every second and megabyte of one job goes: ``python -m tests.bench.profiling [--write]``.
 
 Three looks, in one run, beside what the machine can do at most (``limits``): a job on a fresh platform by its facts,
 from submitting to the report; a step of training by kinds of operation; memory, of the idle platform by program and of
@@ -158,7 +158,7 @@ def page(most: dict[str, float], found: dict[str, Any], told: tuple[list[tuple[s
     return "\n\n".join(
         [
             "# Profile of one job: where every second and megabyte goes",
-            f"Made by `python -m tests.bench.profile --write` on {datetime.now(UTC):%d %B %Y}: {THREADS} threads, "
+            f"Made by `python -m tests.bench.profiling --write` on {datetime.now(UTC):%d %B %Y}: {THREADS} threads, "
             f"{_cpu()}, load {os.getloadavg()[0]:.1f} at the end. One run, so single seconds move by a tenth from run "
             "to run; the benchmarks with their spread are in [benchmarks](../reference/benchmarks.md).",
             "## What the machine can do at most",
@@ -253,7 +253,7 @@ def main() -> None:
         print(json.dumps(inside()))
         return
     most = limits.measured("cpu", THREADS)
-    command = [sys.executable, "-m", "tests.bench.profile", "--inside"]
+    command = [sys.executable, "-m", "tests.bench.profiling", "--inside"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
     written = page(most, found, ([], {}) if asked.only else asyncio.run(job())) + "\n"
     if asked.write:
