@@ -254,7 +254,7 @@ def main() -> None:
         return
     most = limits.measured("cpu", THREADS)
     command = [sys.executable, "-m", "tests.bench.profiling", "--inside"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout)
     written = page(most, found, ([], {}) if asked.only else asyncio.run(job())) + "\n"
     if asked.write:
         PAGE.write_text(written)

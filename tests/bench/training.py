@@ -63,12 +63,12 @@ def _rows(count: int, exchanges: int) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _cut(messages: Sequence[dict[str, Any]], exchanges: int) -> Iterator[dict[str, Any]]:
-    """Yield the turns up to the last reply that stays."""
+    """Yield the turns up to the last reply that stays; all of them where ``exchanges`` is 0."""
     replies = 0
     for each in messages:
         yield each
         replies += each["role"] == "assistant"
-        if replies == exchanges:
+        if exchanges and replies == exchanges:
             return
 
 
