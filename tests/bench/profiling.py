@@ -42,6 +42,7 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def inside() -> dict[str, Any]:
     """Train some steps in this process and say what they took; nothing heavy may have been imported before."""
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # the child hides it too
     grown = [("Python and our own modules", _rss())]
     import torch
 
@@ -167,8 +168,7 @@ def page(most: dict[str, float], found: dict[str, Any], told: tuple[list[tuple[s
             "## A step of training",
             _step_words(most, found),
             _step_table(most, found),
-            "Products in bfloat16 beside float32 masters are why number formats change so often; dropout on the input "
-            "of every linear layer is drawn on one thread. Both are the price of the recipe, not of the loop.",
+            "Number formats change so often because products in bfloat16 stand beside LoRA's float32 masters.",
             "## Where the megabytes go",
             "The training process, resident memory as it grows:",
             _growth(found["grown"]),
