@@ -50,7 +50,7 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
         int,
         Meta(
             description="Processes that read one big file. 0: one for each processor, at most four, from 32 MiB on. "
-            "Each takes some 60 MB of memory.",
+            "Each holds some 110 MB of memory, part of it shared.",
             ge=0,
         ),
     ] = 0
