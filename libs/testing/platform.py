@@ -29,7 +29,6 @@ TABLES = """
       FROM pg_tables
      WHERE schemaname = ANY($1) AND tablename <> 'migration'
 """
-FILLED = "SELECT '{table}' AS name WHERE EXISTS (SELECT FROM {table})"
 COUNT_ANEW = """
     SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
       FROM pg_sequences
@@ -60,7 +59,8 @@ async def empty(servers: Servers) -> None:
 async def _delete_rows(admin: asyncpg.Connection) -> None:
     """Leave every table as a new one, in no order; 65 times TRUNCATE takes 0.2 s, this takes 0.03."""
     tables = [row[0] for row in await admin.fetch(TABLES, list(SERVICES))]
-    filled = await admin.fetch(" UNION ALL ".join(FILLED.format(table=table) for table in tables))
+    one = "SELECT '{table}' AS name WHERE EXISTS (SELECT FROM {table})"
+    filled = await admin.fetch(" UNION ALL ".join(one.format(table=table) for table in tables))
     await admin.execute(
         "; ".join(["SET session_replication_role = replica", *(f"DELETE FROM {row['name']}" for row in filled)])
     )
