@@ -4,7 +4,7 @@ Four contenders take turns in one process, on two loads of the shipped model wit
 float32 and in bfloat16, ours in both. One by one is what a careful script does: base and tuned from one load, no
 gradients, one conversation, one answer of a question or one reply after the other, the vocabulary projected only for
 an answer's own tokens. ``--whole`` is a default evaluation (12 conversations, 100 questions, 10 pairs of 96 tokens),
-the short one a quarter of it. In float32 both must find the same. Threads wait as OpenMP's default has it, spinning,
+the short one about an eighth. In float32 both must find the same. Threads wait as OpenMP's default has it, spinning,
 which suits the many small products of one by one; beside other work set ``OMP_WAIT_POLICY=PASSIVE`` for all.
 """
 
@@ -201,11 +201,11 @@ def table(seconds: dict[str, list[list[float]]]) -> str:
 
 
 def work_of(whole: bool) -> Work:
-    """Return a default evaluation of the samples, or a quarter of it."""
+    """Return a default evaluation of the samples, or about an eighth of it."""
     rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
     talks = [Conversation(row["metadata"]["id"], row["messages"]) for row in rows]
     questions = knowledge.load(knowledge.SUITE)
-    return Work(talks[:12], questions, 10, 96) if whole else Work(talks[:3], questions[::4], 3, 32)
+    return Work(talks[:12], questions, 10, 96) if whole else Work(talks[:2], questions[::8], 2, 24)
 
 
 def main() -> None:
