@@ -14,7 +14,7 @@ from tests.integration.training.runs import carry_out, changed, talks, write_spl
 def real(spec: AttemptSpec, smollm2: Path) -> AttemptSpec:
     """Three steps of two conversations, a checkpoint after the second."""
     recipe = msgspec.structs.replace(spec.recipe, batch_size=2, max_steps=3, learning_rate=1e-3)
-    return changed(spec, model_dir=str(smollm2), recipe=recipe, micro_tokens=0)
+    return changed(spec, model_dir=str(smollm2), recipe=recipe, micro_tokens=768)
 
 
 @pytest.mark.slow
