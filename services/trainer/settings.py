@@ -113,3 +113,19 @@ class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):
     loader_workers: Annotated[
         int, Meta(description="Processes that prepare batches ahead; 0: training does it itself.", ge=0, le=64)
     ] = 0
+    warm_free_gb: Annotated[
+        float,
+        Meta(
+            description="Gigabytes of free memory from which on an idle runner keeps one training process started and "
+            "its libraries imported (some 0.6 GB), so that the next job begins seconds sooner; 0: never.",
+            ge=0,
+        ),
+    ] = 4.0
+    prepared_gb: Annotated[
+        float,
+        Meta(
+            description="Gigabytes of prepared data (tokens) at most that are kept on this machine's disk for later "
+            "attempts on the same dataset, readable only with the dataset itself; 0: none.",
+            ge=0,
+        ),
+    ] = 2.0

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import psutil
 
 from deploy.up import Running, platform_up
 from libs.embedded.home import Home
+from libs.testing.family import AHEAD, descendants
 from services.cli.access import Access
 from services.cli.client import Api
 from services.trainer.training.protocol import AttemptSpec, Finished, read_line, read_spec
@@ -35,12 +37,17 @@ FAILED = ("job.failed.v1", "job.cancelled.v1")
 
 
 def idle_memory(running: Running) -> dict[str, float]:
-    """Return the megabytes of each program with its children."""
+    """Return the megabytes of each program with its children; apart, of a training process that waits for a job."""
     found = {}
+    waits = {each.pid for each in descendants(AHEAD)}
     for name, process in running.supervisor.running.items():
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        found[name] = sum(each.memory_full_info().pss for each in family) / 1e6
-    return found
+        found[name] = _megabytes(each for each in family if each.pid not in waits)
+    return found | {"waiting": _megabytes(psutil.Process(pid) for pid in waits)}
+
+
+def _megabytes(processes: Iterable[psutil.Process]) -> float:
+    return sum(each.memory_full_info().pss for each in processes) / 1e6
 
 
 def own_seconds(running: Running) -> float:
@@ -135,7 +142,8 @@ async def under_platform(spec_into: Path | None = None) -> tuple[Job, AttemptSpe
         async with platform_up(Home(folder / "home"), 0) as running:
             await asyncio.sleep(10)
             memory = idle_memory(running)
-            print("idle memory, MB:", {name: round(size) for name, size in memory.items()}, round(sum(memory.values())))
+            print("idle memory, MB:", {name: round(size) for name, size in memory.items()}, end=" ")
+            print("in all", round(sum(memory.values()) - memory["waiting"]), "and what waits")
             began = own_seconds(running)
             async with Api(Access(running.url, running.key)) as api:
                 keeping = asyncio.create_task(keep_attempt(running.home, spec_into)) if spec_into else None

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -22,6 +21,7 @@ from deploy.provision import ROOT
 from deploy.up import Running, platform_up
 from libs.embedded.home import Home
 from libs.errors import Rejected
+from libs.testing.family import trainings
 from services.cli.access import Access
 from services.cli.client import Api, Json
 
@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.asyncio(l
 
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
 CONVERSATIONS = 30
-CHILD = "services.trainer.training"
 
 
 def first_exchanges(count: int) -> Iterator[bytes]:
@@ -94,7 +93,7 @@ async def killed(platform: Running, api: Api, accepted: Json) -> Json:
     """The job after its training process was killed behind its first checkpoint; its newest checkpoint's step."""
     path = f"/v1/fine_tuning/jobs/{accepted['id']}/checkpoints"
     first = await until(lambda: _data(api, path), "a checkpoint", 300)
-    (child,) = _children(platform)
+    (child,) = trainings(platform.supervisor.running["runner"].pid)
     child.kill()
     return first[0]
 
@@ -214,8 +213,3 @@ async def _story(api: Api, job: Json) -> list[Json]:
     """Return the job's story, the first line first."""
     found = await api.get(f"/v1/fine_tuning/jobs/{job['id']}/events", limit=1000)
     return list(reversed(found["data"]))
-
-
-def _children(platform: Running) -> list[psutil.Process]:
-    runner = psutil.Process(platform.supervisor.running["runner"].pid)
-    return [each for each in runner.children(recursive=True) if CHILD in each.cmdline()]

@@ -18,6 +18,7 @@ from pyarrow.parquet import read_metadata
 from libs.bus import Bus
 from libs.settings import load
 from libs.telemetry import observe
+from libs.testing.family import TRAINING
 from services.trainer.line import DeviceFound
 from services.trainer.runner.app import live
 from services.trainer.settings import RunnerSettings
@@ -26,7 +27,6 @@ from services.trainer.training.channel import Channel
 from services.trainer.training.checkpoints import Manifest
 from services.trainer.training.plan import steps_of
 from services.trainer.training.protocol import AttemptSpec, Stage, read_spec
-from tests.faults.world import CHILD
 
 SECONDS_A_STEP = 0.015
 SECONDS_A_SAVE = 0.05
@@ -35,7 +35,7 @@ SECONDS_A_LOAD = 0.5
 
 def command(spec: Path, device: DeviceFound) -> list[str]:
     """Return what starts a child that pretends."""
-    return [sys.executable, "-m", "tests.faults.pretend", str(spec), CHILD]
+    return [sys.executable, "-m", "tests.faults.pretend", str(spec), TRAINING]
 
 
 async def runner() -> None:

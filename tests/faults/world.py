@@ -40,6 +40,7 @@ from libs.embedded.home import Home
 from libs.embedded.postgres import SUPERUSER
 from libs.embedded.supervisor import Program
 from libs.settings import HOME
+from libs.testing.family import trainings
 from libs.testing.models import tiny_model
 from services.cli.access import Access
 from services.cli.client import Api, Json
@@ -49,7 +50,6 @@ E = TypeVar("E", bound=Event)
 
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
 CONVERSATIONS = 30
-CHILD = "services.trainer.training"
 SECOND = "runner-second"
 AWAY = (nats.errors.Error, nats.js.errors.Error, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, OSError)
 """What asking a server that was killed a moment ago ends in."""
@@ -262,9 +262,8 @@ class World:
         """Return the process that trains, if there is one."""
         for runner in self.runners():
             with contextlib.suppress(psutil.Error):
-                for each in self.process(runner).children(recursive=True):
-                    if each.is_running() and CHILD in each.cmdline():
-                        return each
+                for each in trainings(self.process(runner).pid):
+                    return each
         return None
 
     def runners(self) -> list[str]:

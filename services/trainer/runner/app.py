@@ -59,17 +59,22 @@ async def live(
     adopted.adopt()
     attempts = Attempts(name, devices, settings, bus, Storage.open(settings.storage_url), command)
     dial = Dial(name, devices, settings, bus, attempts)
-    async with asyncio.TaskGroup() as tasks:
-        attempts.tasks = tasks
-        beating = tasks.create_task(dial.run())
-        log.info("ready", runner=name, devices=[device.device_id for device in devices])
-        await stop.wait()
-        log.info("leaving", attempts=len(attempts.held), notice=settings.notice_seconds)
-        leaving = tasks.create_task(attempts.leave(settings.notice_seconds))
-        await asyncio.sleep(0)
-        await dial.beat()
-        await leaving
-        beating.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            attempts.tasks = tasks
+            beating = tasks.create_task(dial.run())
+            attempts.rest()
+            log.info("ready", runner=name, devices=[device.device_id for device in devices])
+            await stop.wait()
+            log.info("leaving", attempts=len(attempts.held), notice=settings.notice_seconds)
+            leaving = tasks.create_task(attempts.leave(settings.notice_seconds))
+            await asyncio.sleep(0)
+            await dial.beat()
+            await leaving
+            beating.cancel()
+    finally:
+        attempts.closing = True
+        await attempts.warm.end()
 
 
 async def find_devices(runner: str, threads: int, shares: int = 1) -> tuple[DeviceFound, ...]:

@@ -25,6 +25,7 @@ from services.trainer.runner.launching import Command, command
 from services.trainer.runner.machine import memory_kills
 from services.trainer.runner.overdue import Overdue
 from services.trainer.runner.reporting import Reporter, Stale
+from services.trainer.runner.warm import Warm
 from services.trainer.training.protocol import (
     Alive,
     AttemptSpec,
@@ -34,8 +35,10 @@ from services.trainer.training.protocol import (
     Progressed,
     Remarked,
     Saved,
+    Shelf,
     Staged,
     Stopped,
+    Waiting,
 )
 
 STACKS = 64_000
@@ -56,7 +59,9 @@ class Attempt:
         models: Path,
         folder: Path,
         workers: int = 0,
+        shelf: Shelf | None = None,
         patience: Patience = USUAL,
+        warm: Warm | None = None,
     ) -> None:
         self.launch = launch
         self.device = device
@@ -65,6 +70,8 @@ class Attempt:
         self.models = models
         self.folder = folder
         self.workers = workers
+        self.shelf = shelf
+        self.warm = warm
         self.step = 0
         self.resumed_at = 0
         self.memory = 0
@@ -132,12 +139,12 @@ class Attempt:
         self.folder.mkdir(parents=True, exist_ok=True)
         resumed = await self._fetching.checkpoint()
         self.step = self.resumed_at = resumed.step if resumed else 0
-        return await self._fetching.spec(self.device, self.models, self.workers, resumed)
+        return await self._fetching.spec(self.device, self.models, self.workers, self.shelf, resumed)
 
     async def _run(self, spec: AttemptSpec) -> None:
         path = self.folder / "spec.json"
         path.write_bytes(msgspec.json.encode(spec))
-        await self._child.start(self.command(path, self.device))
+        await self._start(path)
         if self._stop_asked.is_set():
             self._child.send(signal.SIGTERM)
         try:
@@ -146,6 +153,14 @@ class Attempt:
             raise Stale from None
         finally:
             await self._child.end()
+
+    async def _start(self, spec: Path) -> None:
+        """Start the child, or let it be the one that waits."""
+        command = self.command(spec, self.device)
+        if self.warm and (waiting := await self.warm.take(command)):
+            self._child.become(waiting, spec)
+        else:
+            await self._child.start(command)
 
     async def _see_through(self, seconds_left: float) -> None:
         """Listen, pass on and keep an eye on the child, until its end is reported."""
@@ -164,7 +179,7 @@ class Attempt:
                 self.step = line.step
                 self.memory = max(self.memory, line.device_bytes or line.rss_bytes)
                 await self.reporter.show(line)
-            elif not isinstance(line, Alive):
+            elif not isinstance(line, Alive | Waiting):
                 queue.put_nowait(line)
         await self._child.wait()
         await outlived

@@ -17,9 +17,11 @@ from libs.storage import Storage
 from services.trainer.domain.hanging import Patience
 from services.trainer.line import DeviceFound, Held, Launch, mark_of
 from services.trainer.runner.attempt import Attempt
-from services.trainer.runner.launching import Command, command
+from services.trainer.runner.launching import Command, alone, command
 from services.trainer.runner.reporting import Reporter
+from services.trainer.runner.warm import AFTER_A_RUN, GIGABYTE, Warm
 from services.trainer.settings import RunnerSettings
+from services.trainer.training.protocol import Shelf
 
 log = structlog.get_logger()
 
@@ -61,6 +63,7 @@ class Attempts:
         self.closing = False
         self._begun: set[int] = set()
         self._running: dict[int, asyncio.Task[None]] = {}
+        self.warm = Warm(Path(settings.data_dir) / "warm" / runner, f"{self.session}/warm", settings.warm_free_gb)
 
     def holding(self) -> tuple[Held, ...]:
         """What to say in a beat."""
@@ -84,6 +87,8 @@ class Attempts:
             models=Path(self.settings.models_dir),
             workers=self.settings.loader_workers,
             folder=self.folder / launch.run_id / f"fence-{launch.fence}",
+            shelf=self._shelf(),
+            warm=self.warm,
             patience=Patience(least=self.settings.hung_seconds, first=FIRST_TIMES * self.settings.hung_seconds),
         )
         self.held[launch.fence] = attempt
@@ -104,6 +109,20 @@ class Attempts:
             shutil.rmtree(attempt.folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 attempt.folder.parent.rmdir()
+            self.rest(AFTER_A_RUN)
+
+    def _shelf(self) -> Shelf | None:
+        most = int(self.settings.prepared_gb * GIGABYTE)
+        return Shelf(folder=str(Path(self.settings.data_dir) / "prepared"), most_bytes=most) if most else None
+
+    def rest(self, seconds: float = 0.0) -> None:
+        """Start a child ahead of its attempt, if nothing is carried out ``seconds`` from now."""
+        if any(self.command(Path(), device)[:-1] == alone() for device in self.devices.values()):
+            asyncio.get_running_loop().call_later(seconds, self._warm_up)
+
+    def _warm_up(self) -> None:
+        if self.tasks and not (self.held or self.closing):
+            self.tasks.create_task(self.warm.start())
 
     def stop(self, fence: int, grace: float) -> bool:
         """Ask an attempt to save and end; kill it after ``grace`` seconds. ``False``: there is none."""

@@ -43,12 +43,28 @@ class Child:
 
     async def start(self, command: list[str]) -> None:
         """Start it; its standard input is empty."""
+        await self._spawn(command, asyncio.subprocess.DEVNULL)
+
+    async def start_ahead(self, command: list[str]) -> None:
+        """Start it before its attempt is known; another child may become it and then tells it its spec."""
+        await self._spawn(command, asyncio.subprocess.PIPE)
+
+    def become(self, waiting: "Child", spec: Path) -> None:
+        """Be the child that was started ahead from now on, with its log in the place of this one's."""
+        waiting.log_file.rename(self.log_file)
+        self._process, self.mark = waiting._process, waiting.mark
+        assert self._process
+        assert self._process.stdin
+        self._process.stdin.write(bytes(spec))
+        self._process.stdin.close()
+
+    async def _spawn(self, command: list[str], stdin: int) -> None:
         family.adopted.being_born += 1
         try:
             with self.log_file.open("wb") as errors:
                 self._process = await asyncio.create_subprocess_exec(
                     *command,
-                    stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                    stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=errors,
                     limit=LONGEST_LINE, process_group=0, env=os.environ | SHUTDOWN | {family.MARK: self.mark},
                     preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
                 )  # fmt: skip
@@ -67,6 +83,18 @@ class Child:
                 log.warning("not a line of the child", said=raw[:200])
                 continue
             yield line
+
+    async def first_word(self) -> Line | None:
+        """Return what it says first; ``None`` when it ends without a word."""
+        return await anext(self.lines(), None)
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended yet, by the kernel's word."""
+        assert self._process
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return False
 
     def send(self, sign: signal.Signals) -> None:
         """Signal its process group, unless that is known to be gone."""
@@ -105,6 +133,8 @@ class Child:
         """Kill it with all that is left of its family, and wait until it is gone."""
         assert self._process
         self.kill()
+        if self._process.stdin:
+            self._process.stdin.close()
         await self._family_gone()
         await self._process.wait()
         family.adopted.ours.discard(self._process.pid)

@@ -13,7 +13,7 @@ from libs.storage import Corrupted, Storage
 from services.trainer.line import DeviceFound, Launch, Quarantined, SavedBefore
 from services.trainer.runner.reporting import Reporter
 from services.trainer.training.checkpoints import MANIFEST, BadCheckpoint, require_run, verify
-from services.trainer.training.protocol import AttemptSpec
+from services.trainer.training.protocol import AttemptSpec, Shelf
 
 log = structlog.get_logger()
 
@@ -35,7 +35,9 @@ class Fetching:
         self.reporter = reporter
         self.folder = folder
 
-    async def spec(self, device: DeviceFound, models: Path, workers: int, resumed: Resumed | None) -> AttemptSpec:
+    async def spec(
+        self, device: DeviceFound, models: Path, workers: int, shelf: Shelf | None, resumed: Resumed | None
+    ) -> AttemptSpec:
         """Return what the child is told, with the data it names in place; ``UnknownModel`` where that is missing."""
         launch = self.launch
         return AttemptSpec(
@@ -57,6 +59,7 @@ class Fetching:
             limit=launch.limit,
             processes=device.processes,
             workers=workers,
+            shelf=shelf,
         )
 
     async def checkpoint(self) -> Resumed | None:

@@ -25,13 +25,23 @@ def command(spec: Path, device: DeviceFound) -> list[str]:
     than one process a device.
     """
     if device.processes == 1:
-        return [sys.executable, "-m", CHILD, str(spec)]
+        return [*alone(), str(spec)]
     return [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1",
         "--num_processes", str(device.processes), "--num_cpu_threads_per_process", str(device.threads),
         "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--module", CHILD, str(spec),
     ]  # fmt: skip
+
+
+def alone() -> list[str]:
+    """Return what starts a child that trains alone, but for its spec."""
+    return [sys.executable, "-m", CHILD]
+
+
+def ahead() -> list[str]:
+    """Return what starts such a child before its spec is known."""
+    return [sys.executable, "-m", f"{CHILD}.warm"]
 
 
 def together(found: Sequence[DeviceFound], processes: int) -> tuple[DeviceFound, ...]:

@@ -4,6 +4,7 @@ import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
@@ -11,15 +12,21 @@ sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports i
 
 from libs.embedded.supervisor import die_with_parent, step_aside  # noqa: E402
 from services.trainer.training.attempt import run  # noqa: E402
-from services.trainer.training.channel import take_standard_output  # noqa: E402
+from services.trainer.training.channel import Channel, take_standard_output  # noqa: E402
 from services.trainer.training.failures import explain  # noqa: E402
 from services.trainer.training.gang import Gang  # noqa: E402
 from services.trainer.training.protocol import read_spec  # noqa: E402
 
 
-def main() -> int:
+def named(_: Channel) -> Path:
+    """Return the spec that the command line names."""
+    return Path(sys.argv[1])
+
+
+def main(spec: Callable[[Channel], Path] = named) -> int:
     """Run one attempt; the exit code is 0 when it finished or stopped as asked, 1 when it failed.
 
+    ``spec`` says which file it is; a child started ahead of its attempt waits in it.
     SIGUSR1 asks for every thread's stack on standard error. A process of a gang has a session of its own: it asks the
     kernel to be killed with its launcher.
     """
@@ -32,7 +39,7 @@ def main() -> int:
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     try:
-        run(read_spec(Path(sys.argv[1]).read_bytes()), channel, lambda: bool(asked), gang)
+        run(read_spec(spec(channel).read_bytes()), channel, lambda: bool(asked), gang)
     except Exception as error:
         channel.tell(explain(error))
         return 1

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import msgspec
 from contracts.recipes import Recipe
 from libs.lm.chat import ChatFormat
 from libs.lm.models import DamagedModel, known, record_of
-from services.trainer.training import checkpoints, metrics
+from services.trainer.training import checkpoints, metrics, prepared
 from services.trainer.training.channel import Channel
 from services.trainer.training.checkpoints import WEIGHTS, BadCheckpoint, Manifest
 from services.trainer.training.data import Example, NothingToLearn, Split, read_pairs, read_split
@@ -52,10 +53,9 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     began = time.monotonic()
     see_only(spec.device)
     channel.stage("preprocessing")
-    chat = ChatFormat.load(Path(spec.model_dir))
     way = way_of(Path(spec.model_dir), spec.recipe.max_length)
-    train = _read(Path(spec.train), chat, spec.recipe, way)
-    validation = _validation(spec, chat, way)
+    train = _read(Path(spec.train), spec, way)
+    validation = _validation(spec, way)
     manifest = manifest_of(spec, train)
     plan = _plan(spec, manifest, way, len(train.examples))
     if not way.fast:
@@ -68,9 +68,7 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     if spec.seconds_left:
         watch.limit = spec.limit
         watch.time_is_up = gang.agree(lambda: time.monotonic() - began > spec.seconds_left)
-    stopped = (
-        Stopped(step=manifest.step, path=spec.resume_from) if stop_asked() else _train(spec, channel, tuner, watch)
-    )
+    stopped = Stopped(step=manifest.step, path=spec.resume_from) if stop_asked() else _train(spec, tuner, watch)
     if stopped:
         channel.tell(stopped)
     else:
@@ -163,11 +161,11 @@ def _plan(spec: AttemptSpec, manifest: Manifest, way: Way, examples: int) -> Pla
     )
 
 
-def _validation(spec: AttemptSpec, chat: ChatFormat, way: Way) -> list[Example]:
+def _validation(spec: AttemptSpec, way: Way) -> list[Example]:
     if spec.validation is None:
         return []
     try:
-        examples = _read(Path(spec.validation), chat, spec.recipe, way).examples
+        examples = _read(Path(spec.validation), spec, way).examples
     except NothingToLearn:
         return []
     kept: list[Example] = []
@@ -180,9 +178,16 @@ def _validation(spec: AttemptSpec, chat: ChatFormat, way: Way) -> list[Example]:
     return kept
 
 
-def _read(path: Path, chat: ChatFormat, recipe: Recipe, way: Way) -> Split:
-    read = read_pairs if recipe.objective == "dpo" else read_split
-    return read(path, chat, way.longest)
+def _read(path: Path, spec: AttemptSpec, way: Way) -> Split:
+    """Return a split as the model is taught it, from the shelf where it lies there."""
+    objective, length, model = spec.recipe.objective, way.longest, Path(spec.model_dir)
+    read = read_pairs if objective == "dpo" else read_split
+    return prepared.through(spec.shelf, path, model, objective, length, lambda: read(path, _chat(model), length))
+
+
+@cache
+def _chat(model: Path) -> ChatFormat:
+    return ChatFormat.load(model)
 
 
 def _hash_of(recipe: Recipe) -> str:
@@ -236,9 +241,8 @@ def _build(
     return tuner, watch
 
 
-def _train(spec: AttemptSpec, channel: Channel, tuner: Any, watch: Any) -> Stopped | None:
+def _train(spec: AttemptSpec, tuner: Any, watch: Any) -> Stopped | None:
     """Train to the end, or to the step at which a stop was asked."""
-    channel.stage("training")
     tuner.train(resume_from_checkpoint=spec.resume_from)
     tuner.checkpoints.wait()
     return Stopped(step=tuner.state.global_step, path=str(tuner.checkpoints.last)) if watch.stopped else None

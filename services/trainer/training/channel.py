@@ -29,9 +29,13 @@ class Channel:
         self._stream = stream
         self._speaks = speaks
         self._lock = threading.Lock()
-        self._began = time.monotonic()
         self._progressed = 0.0
         self._told = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Count the seconds of stages from now on."""
+        self._began = time.monotonic()
 
     def tell(self, line: Told) -> None:
         """Write one line and flush it; a parent that is gone ends this process (exit code 1)."""
@@ -64,7 +68,7 @@ class Channel:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the channel was opened."""
+        """Seconds since the attempt began here."""
         return time.monotonic() - self._began
 
 

@@ -1,6 +1,7 @@
 """What the runner tells a training child, and what the child tells back.
 
-The spec is a JSON file named on the child's command line. The child answers with one JSON object a line on the
+The spec is a JSON file named on the child's command line, or, for one started ahead of its attempt (``warm``), on its
+standard input, which ends there. The child answers with one JSON object a line on the
 standard output it was born with; ``SIGTERM`` asks it to save at the end of the step and go (``Stopped``, exit 0).
 Exit codes: 0 after ``Finished`` or ``Stopped``, 1 after ``Failed``; anything else is a loss. No torch here.
 """
@@ -28,6 +29,13 @@ FailureKind = Literal[
 ]
 
 
+class Shelf(Struct, frozen=True, kw_only=True):
+    """Where prepared data is kept between attempts (``prepared``), and how many bytes of it at most."""
+
+    folder: str
+    most_bytes: Annotated[int, Meta(ge=0)]
+
+
 class AttemptSpec(Struct, frozen=True, kw_only=True):
     """One attempt. Paths are absolute; ``resume_from`` is a committed checkpoint's folder.
 
@@ -36,7 +44,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     ``model_revision``, when given, must be that of ``model_dir``.
     ``seconds_left`` until training ends early with what it has, for ``limit``; 0: it takes the time it takes.
     ``processes`` above 1 train together, each with ``threads``; ``device`` then names their GPUs (``cuda:0,1``).
-    ``workers`` are processes that prepare batches ahead; their number changes no byte.
+    ``workers`` are processes that prepare batches ahead; their number changes no byte. Nor does ``shelf``.
     """
 
     run_id: str
@@ -58,6 +66,7 @@ class AttemptSpec(Struct, frozen=True, kw_only=True):
     limit: str = "time_limit"
     processes: Annotated[int, Meta(ge=1)] = 1
     workers: Annotated[int, Meta(ge=0)] = 0
+    shelf: Shelf | None = None
 
 
 class Told(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -103,6 +112,12 @@ class Alive(Told, frozen=True, kw_only=True, tag="alive"):
 
     Who hears nothing for far longer than this takes the child for hung.
     """
+
+
+class Waiting(Told, frozen=True, kw_only=True, tag="waiting"):
+    """A child that was started ahead of its attempt has imported everything; ``memory_bytes`` is what it takes up."""
+
+    memory_bytes: int
 
 
 class Saved(Told, frozen=True, kw_only=True, tag="saved"):
@@ -162,7 +177,7 @@ class Failed(Told, frozen=True, kw_only=True, tag="failed"):
     traceback: str
 
 
-Line = Staged | Progressed | Alive | Saved | Remarked | Finished | Stopped | Failed
+Line = Staged | Progressed | Alive | Waiting | Saved | Remarked | Finished | Stopped | Failed
 
 
 def read_line(line: bytes) -> Line:

@@ -49,7 +49,11 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.stopped = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Start the attempt's clock where the run stands; make up for an evaluation that a stop left out."""
+        """Start the attempt's clock where the run stands; make up for an evaluation that a stop left out.
+
+        Everything is in place now: what comes next is a step's computing.
+        """
+        self._channel.stage("training")
         self._began = time.monotonic()
         self._from = (state.global_step, self._tuner.tokens)
         plan = self._plan

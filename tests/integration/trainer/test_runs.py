@@ -34,7 +34,7 @@ from contracts.runs import (
 from libs.db.database import now
 from libs.embedded.supervisor import die_with_parent
 from libs.storage import Storage
-from libs.testing.family import descendants
+from libs.testing.family import trainings, waiting
 from libs.testing.models import tiny_model
 from libs.testing.platform import World
 from libs.testing.servers import PASSWORDS
@@ -73,7 +73,14 @@ class Bench:
 
     def children(self) -> list[psutil.Process]:
         assert self.runner
-        return descendants("services.trainer.training", self.runner.pid)
+        return trainings(self.runner.pid)
+
+    async def trains(self) -> list[psutil.Process]:
+        return self.children()
+
+    async def waiting(self) -> list[psutil.Process]:
+        assert self.runner
+        return waiting(self.runner.pid)
 
     async def stands_still(self) -> bool:
         """Suspend the children, unless one of them has saved what is not stored yet."""
@@ -191,8 +198,13 @@ async def store_dataset(storage: Storage, folder: Path) -> tuple[str, str]:
 
 
 async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: Bench) -> None:
-    """The first run is left alone and shows what the disturbed one must come to."""
+    """The first run is left alone and shows what the disturbed one must come to.
+
+    It is carried out by the process that waited for it; those of the disturbed one are started when it is there.
+    """
+    [warm] = await until(bench.waiting, timeout=120)
     undisturbed = await bench.dispatch(await bench.offer())
+    assert await until(bench.trains, timeout=60) == [warm]
     [reference] = await bench.world.told(RunFinished, timeout=150)
     assert (reference.job_id, reference.steps, reference.interruptions) == (undisturbed.job_id, STEPS, 0)
     weights = await bench.storage.get_bytes(f"{reference.adapter_uri}/adapter_model.safetensors")
