@@ -34,6 +34,7 @@ BENCHES = (
     Bench("chat", ("--rounds", "1", "--tokens", "24")),
     Bench("leases", ("--grants", "1000")),
     Bench("dispatch", ("--single", "100")),
+    Bench("start", ("--jobs", "1")),
     Bench("overhead", None),
     Bench("checkpoints", None),
     Bench("resume", None, ("--kills", "5")),

@@ -97,6 +97,7 @@ async def keep_attempt(home: Home, folder: Path) -> AttemptSpec:
         spec,
         train=str(folder / Path(spec.train).name),
         validation=str(folder / Path(str(spec.validation)).name),
+        shelf=None,
     )
 
 
