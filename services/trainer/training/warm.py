@@ -5,7 +5,9 @@ spec is its own. From then on it is that attempt's child as if it had been start
 without a spec ends it too. ``ps`` and tests tell the two states apart by the process's name.
 """
 
+import contextlib
 import ctypes
+import gc
 import os
 import re
 import select
@@ -25,7 +27,7 @@ def waited_for(channel: Channel) -> Path:
     """Return the spec that is given after everything heavy was imported; exit where none will come."""
     _import()
     if not _given():
-        rehearse()
+        _rehearse()
         channel.tell(Waiting(memory_bytes=own_bytes()))
         _be_called(WAITS)
     spec = sys.stdin.buffer.read()
@@ -47,11 +49,14 @@ def _import() -> None:
     import services.trainer.training.watching  # noqa: F401
 
 
-def rehearse() -> None:
-    """Take a step of a model of next to no size: what libraries import or prepare at their first use is then there."""
-    from services.trainer.training.rehearsal import step
+def _rehearse() -> None:
+    """Have the first use of libraries behind us, and what they made out of the garbage collector's way."""
+    from services.trainer.training.rehearsal import rehearse
 
-    step()
+    with contextlib.suppress(OSError):
+        rehearse()
+    gc.collect()
+    gc.freeze()
 
 
 def own_bytes() -> int:
