@@ -1,10 +1,11 @@
 """From submitting to the first step on an idle platform: ``python -m tests.bench.start [--jobs 5]``.
 
-One platform, the shipped model, jobs of a few conversations one after another, in turn with a training process that
-waits, all imported, and without one (it is killed before the submission). One job of either kind is thrown away before.
-Each job is cancelled after its first step. The job's facts give the parts; two figures count: when the first step
-begins to compute (the stage "training") and when it ends (the first progress). What the waiting process takes is read
-as proportional set size, beside the idle platform without it.
+One platform, the shipped model, jobs of a few conversations (the first exchange of each sample, so that steps are
+short) one after another, in turn with a training process that waits, all imported, and without one (it is killed before
+the submission). One job of either kind is thrown away before. Each job is cancelled after its first step. The job's
+facts give the parts; two figures count: when the first step begins to compute (the stage "training") and when it ends
+(the first progress). What the waiting process takes is read as proportional set size, beside the idle platform without
+it.
 """
 
 import argparse
@@ -22,11 +23,24 @@ from libs.embedded.home import Home
 from libs.testing.family import trainings, waiting
 from services.cli.access import Access
 from services.cli.client import Api
-from tests.bench.overhead import CONVERSATIONS, FAILED, idle_memory, parts, sample
+from tests.bench import figures
+from tests.bench.overhead import FAILED, idle_memory, parts
+from tests.bench.training import SAMPLE
 
+CONVERSATIONS = 48
 BEGUN, ENDED = "run.stage_reached.v1 training", "run.progressed.v1"
 SETTLE = 3.0
 """Seconds of rest before a submission, so that nothing of the job before is still being done."""
+
+
+def sample(folder: Path) -> Path:
+    """Write the first exchange of each of the first sample conversations to a file of their own."""
+    path = folder / "some.jsonl"
+    messages = [json.loads(line)["messages"] for line in SAMPLE.read_text().splitlines()[:CONVERSATIONS]]
+    first = [next(at for at, each in enumerate(talk) if each["role"] == "assistant") for talk in messages]
+    cut = [{"messages": talk[: end + 1]} for talk, end in zip(messages, first, strict=True)]
+    path.write_text("".join(json.dumps(each) + "\n" for each in cut))
+    return path
 
 
 async def first_step(api: Api, file: Path) -> dict[str, float]:
@@ -86,6 +100,9 @@ async def bench(jobs: int) -> None:
         for part in ways[0]:
             taken = [way[part] for way in ways if part in way]
             print(f"  {statistics.median(taken):7.3f} ({min(taken):.3f}, {max(taken):.3f})  {part}")
+    begun = {warm: [way[BEGUN] for way in ways] for warm, ways in found.items()}
+    figures.note("start", "submitted → first step begun, warm", begun[True], "s", goal=4.0, less_is_better=True)
+    figures.note("start", "submitted → first step begun, cold", begun[False], "s", less_is_better=True)
 
 
 def _figures(way: dict[str, float]) -> str:
@@ -96,6 +113,8 @@ def _say_memory(running: Running) -> None:
     memory = idle_memory(running)
     waits = memory.pop("waiting", 0.0)
     print(f"idle platform {sum(memory.values()):.0f} MB, the process that waits {waits:.0f} MB beside it")
+    figures.note("start", "idle platform's memory", [sum(memory.values())], "MB", goal=600.0, less_is_better=True)
+    figures.note("start", "memory of the process that waits", [waits], "MB", less_is_better=True)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from services.trainer.line import Broken, DeviceFound, Halted, Launch, Reached, 
 from services.trainer.runner.child import TAIL, Child, words_in
 from services.trainer.runner.delivering import Delivery
 from services.trainer.runner.fetching import Fetching
-from services.trainer.runner.launching import Command, command
+from services.trainer.runner.launching import Command, command, could_wait
 from services.trainer.runner.machine import memory_kills
 from services.trainer.runner.overdue import Overdue
 from services.trainer.runner.reporting import Reporter, Stale
@@ -157,7 +157,7 @@ class Attempt:
     async def _start(self, spec: Path) -> None:
         """Start the child, or let it be the one that waits."""
         command = self.command(spec, self.device)
-        if self.warm and (waiting := await self.warm.take(command)):
+        if self.warm and (waiting := await self.warm.take(usable=could_wait(command, self.device))):
             self._child.become(waiting, spec)
         else:
             await self._child.start(command)

@@ -17,7 +17,7 @@ from libs.storage import Storage
 from services.trainer.domain.hanging import Patience
 from services.trainer.line import DeviceFound, Held, Launch, mark_of
 from services.trainer.runner.attempt import Attempt
-from services.trainer.runner.launching import Command, alone, command
+from services.trainer.runner.launching import Command, command, could_wait
 from services.trainer.runner.reporting import Reporter
 from services.trainer.runner.warm import AFTER_A_RUN, GIGABYTE, Warm
 from services.trainer.settings import RunnerSettings
@@ -117,7 +117,7 @@ class Attempts:
 
     def rest(self, seconds: float = 0.0) -> None:
         """Start a child ahead of its attempt, if nothing is carried out ``seconds`` from now."""
-        if any(self.command(Path(), device)[:-1] == alone() for device in self.devices.values()):
+        if any(could_wait(self.command(Path(), device), device) for device in self.devices.values()):
             asyncio.get_running_loop().call_later(seconds, self._warm_up)
 
     def _warm_up(self) -> None:

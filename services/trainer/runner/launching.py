@@ -44,6 +44,14 @@ def ahead() -> list[str]:
     return [sys.executable, "-m", f"{CHILD}.warm"]
 
 
+def could_wait(command: list[str], device: DeviceFound) -> bool:
+    """Whether what a command starts for a device may have been started ahead: alone, and on a CPU.
+
+    What a GPU's child may see, and whether it trains in four bits, is decided before its imports.
+    """
+    return device.torch_device == "cpu" and command[:-1] == alone()
+
+
 def together(found: Sequence[DeviceFound], processes: int) -> tuple[DeviceFound, ...]:
     """Make one device of every ``processes`` GPUs, in order, or share a CPU's threads among so many; GPUs left over
     stay alone.

@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 
 from services.trainer.runner.child import Child
-from services.trainer.runner.launching import ahead, alone
-from services.trainer.runner.machine import free_memory
+from services.trainer.runner.launching import ahead
+from services.trainer.training.hardware import free_bytes
 from services.trainer.training.protocol import Waiting
 
 log = structlog.get_logger()
@@ -50,28 +50,26 @@ class Warm:
             self._watching = asyncio.create_task(_watch(child))
 
     def _affordable(self) -> bool:
-        free = free_memory()
-        if self.free_gb and free < self.free_gb * GIGABYTE:
-            log.info(
-                "no training process waits: memory is short", free_gb=round(free / GIGABYTE, 1), least=self.free_gb
-            )
-        return 0 < self.free_gb * GIGABYTE <= free
+        free_gb = free_bytes("cpu") / GIGABYTE
+        if self.free_gb and free_gb < self.free_gb:
+            log.info("no training process waits: memory is short", free_gb=round(free_gb, 1), least=self.free_gb)
+        return 0 < self.free_gb <= free_gb
 
-    async def take(self, command: list[str]) -> Child | None:
-        """Return the one that waits if it can be what ``command`` would start; one that cannot makes room for it."""
+    async def take(self, *, usable: bool) -> Child | None:
+        """Return the one that waits, if it lives and is ``usable`` for what begins; else it makes room for that."""
         async with self._lock:
             waiting, self._waiting = self._waiting, None
             if waiting is None:
                 return None
             await self._look_away()
-            if command[:-1] == alone() and waiting.lives and waiting.log_file.exists():
+            if usable and waiting.lives and waiting.log_file.exists():
                 return waiting
             await waiting.end()
             return None
 
     async def end(self) -> None:
         """Have none wait any more."""
-        await self.take([])
+        await self.take(usable=False)
 
     async def _look_away(self) -> None:
         if self._watching:

@@ -1,8 +1,9 @@
 """A training child before there is an attempt for it: ``python -m services.trainer.training.warm``.
 
 It imports what takes seconds, says that it waits and what it takes up (``Waiting``), and reads on standard input which
-spec is its own. From then on it is that attempt's child as if it had been started for it. Standard input that ends
-without a spec ends it too. ``ps`` and tests tell the two states apart by the process's name.
+spec is its own; it is started for a CPU only, as what a GPU's child may see is decided before imports. From then on it
+is that attempt's child as if it had been started for it. Standard input that ends without a spec ends it too. ``ps``
+and tests tell the two states apart by the process's name.
 """
 
 import contextlib

@@ -15,8 +15,7 @@ from services.trainer.line import Halted, What
 from services.trainer.runner import warm as module
 from services.trainer.runner.attempt import Attempt
 from services.trainer.runner.child import Child
-from services.trainer.runner.launching import alone, command
-from services.trainer.runner.machine import free_memory
+from services.trainer.runner.launching import alone, command, could_wait
 from services.trainer.runner.warm import Warm
 from services.trainer.training.protocol import AttemptSpec
 
@@ -38,8 +37,9 @@ print('{{"type":"stopped","step":3,"path":null}}', flush=True)
 SPEC = AttemptSpec(
     run_id="run-1", attempt=1, fence=1, recipe=Recipe(base_model="none"), model_dir="", train="", work_dir=""
 )
-ALONE: Any = type("Device", (), {"processes": 1})
-GANG: Any = type("Device", (), {"processes": 2, "threads": 1})
+ALONE: Any = type("Device", (), {"processes": 1, "torch_device": "cpu"})
+GANG: Any = type("Device", (), {"processes": 2, "torch_device": "cpu", "threads": 1})
+GPU: Any = type("Device", (), {"processes": 1, "torch_device": "cuda:0"})
 
 
 class Reporter:
@@ -61,7 +61,7 @@ def plays_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Warm]:
-    monkeypatch.setattr(module, "free_memory", lambda: 4_000_000_000)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 4_000_000_000)
     warm = Warm(tmp_path / "warm", "bench", free_gb=4.0)
     yield warm
     await warm.end()
@@ -97,7 +97,7 @@ async def test_an_attempt_goes_on_in_the_child_that_waits(tmp_path: Path, warm: 
     assert begun == f"ahead {process.pid} {tmp_path / 'run' / 'spec.json'}"
     assert told == [Halted(step=3, exit_code=0, stderr="born ahead\n")]
     assert not psutil.pid_exists(process.pid)
-    assert await warm.take(command(Path("spec"), ALONE)) is None, "there was one, and it is used"
+    assert await warm.take(usable=True) is None, "there was one, and it is used"
 
 
 async def test_a_child_that_still_imports_is_taken_as_well(tmp_path: Path, warm: Warm) -> None:
@@ -121,8 +121,16 @@ async def test_without_a_living_child_that_waits_an_attempt_starts_cold(tmp_path
 
 async def test_what_cannot_be_the_one_that_waits_ends_it(warm: Warm) -> None:
     process = await waits(warm)
-    assert await warm.take(command(Path("spec"), GANG)) is None
+    assert await warm.take(usable=False) is None
     assert not psutil.pid_exists(process.pid), "it takes no memory from who trains"
+
+
+def test_only_a_child_that_trains_alone_on_a_cpu_could_have_waited() -> None:
+    spec = Path("spec.json")
+    assert could_wait(command(spec, ALONE), ALONE)
+    assert not could_wait(command(spec, GANG), GANG)
+    assert not could_wait(command(spec, GPU), GPU), "it must not see other GPUs, and imports look"
+    assert not could_wait([sys.executable, "stand_in.py", str(spec)], ALONE)
 
 
 async def test_one_waits_at_most_and_none_after_the_end(warm: Warm) -> None:
@@ -150,21 +158,3 @@ async def test_a_child_that_ends_by_itself_is_as_good_as_none(tmp_path: Path, wa
             await asyncio.sleep(0.01)
     await process.end()
     assert process.exit_code == 1
-
-
-def test_the_least_of_the_machines_and_its_groups_memory_is_free(tmp_path: Path) -> None:
-    files = {
-        "proc/meminfo": "MemTotal: 9 kB\nMemAvailable:       4000 kB\n",
-        "proc/self/cgroup": "0::/pod\n",
-        "sys/fs/cgroup/memory.max": "max\n",
-        "sys/fs/cgroup/pod/memory.max": "2048000\n",
-        "sys/fs/cgroup/pod/memory.current": "1024000\n",
-        "sys/fs/cgroup/pod/memory.stat": "anon 1\ninactive_file 1000\n",
-    }
-    assert free_memory(tmp_path) == 0
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert free_memory(tmp_path) == 1_025_000
-    (tmp_path / "sys/fs/cgroup/pod/memory.max").write_text("max\n")
-    assert free_memory(tmp_path) == 4_096_000
