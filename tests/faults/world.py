@@ -337,6 +337,7 @@ class World:
             "WOODSHED_RUNNER_RUNNER_NAME": "second",
             "WOODSHED_DATA_DIR": str(self.work_folder(SECOND)),
             "WOODSHED_HEALTH_PORT": "0",
+            "WOODSHED_RUNNER_WARM_FREE_GB": "0",
             _over_wire("runner"): f"nats://127.0.0.1:{self.wires[SECOND].port}",
         }
         await self.supervisor.start(replace(first, name=SECOND, env=first.env | told, ready=self._online("second")))
