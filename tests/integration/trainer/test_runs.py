@@ -65,6 +65,7 @@ class Bench:
             "WOODSHED_MODELS_DIR": str(self.models.parent),
             "WOODSHED_RUNNER_NAME": "bench",
             "WOODSHED_BEAT_SECONDS": "0.3",
+            "WOODSHED_WARM_FREE_GB": "0.1",
         }
         self.runner = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.trainer.runner", env=os.environ | settings,
