@@ -66,8 +66,7 @@ class KeyAuth(AbstractAuthenticationMiddleware):
         return AuthenticationResult(user=caller, auth=None)
 
     async def _signed_in(self, connection: ASGIConnection[Any, Any, Any, Any], secret: str) -> Caller:
-        async with self._db.across_tenants() as tx:
-            row = await session_queries.session(tx, sessions.digest(self._pepper, "session", secret))
+        row = await session_queries.session(self._db, sessions.digest(self._pepper, "session", secret))
         if row is None:
             raise Unauthorized("You are not signed in any more.", code="session_over", fix="Sign in again.")
         sessions.check_intended(str(connection.scope.get("method")), connection.headers, self._pepper, secret)
@@ -82,8 +81,7 @@ class KeyAuth(AbstractAuthenticationMiddleware):
         )
 
     async def _holder(self, connection: ASGIConnection[Any, Any, Any, Any], key: keys.Key) -> Caller:
-        async with self._db.across_tenants() as tx:
-            row = await queries.key(tx, key.prefix)
+        row = await queries.key(self._db, key.prefix)
         if row is None or not keys.matches(self._pepper, key, row["digest"]):
             raise Unauthorized(
                 f"The API key wsk-{key.prefix}-… does not hold: it belongs to another installation, or is none.",

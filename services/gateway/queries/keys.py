@@ -4,14 +4,9 @@ from datetime import datetime
 
 from asyncpg import Record
 
-from libs.db import Transaction
+from libs.db import Database, Transaction
 
-KEY = """
-    SELECT k.tenant, k.digest, k.member_id, k.scopes, k.expires_at, k.revoked_at, m.role
-      FROM gateway.api_key k
-      JOIN gateway.member m USING (member_id)
-     WHERE k.prefix = $1
-"""
+KEY = "SELECT * FROM gateway.key_holder($1)"
 ANY_KEY = """
     SELECT EXISTS (
         SELECT FROM gateway.api_key
@@ -61,9 +56,9 @@ USED = """
 """
 
 
-async def key(tx: Transaction, prefix: str) -> Record | None:
+async def key(db: Database, prefix: str) -> Record | None:
     """Find a key by its public part, with the role of its member; whether it still holds is for the domain."""
-    return await tx.fetchrow(KEY, prefix)
+    return await db.ask(KEY, prefix)
 
 
 async def any_key(tx: Transaction) -> bool:

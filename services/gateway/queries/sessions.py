@@ -4,16 +4,9 @@ from datetime import datetime
 
 from asyncpg import Record
 
-from libs.db import Transaction
+from libs.db import Database, Transaction
 
-SESSION = """
-    SELECT s.tenant, s.session_id, s.member_id, s.expires_at, m.role
-      FROM gateway.session s
-      JOIN gateway.member m USING (member_id)
-     WHERE s.digest = $1
-       AND s.ended_at IS NULL
-       AND s.expires_at > now()
-"""
+SESSION = "SELECT * FROM gateway.session_holder($1)"
 ADD = """
     INSERT INTO gateway.session (session_id, tenant, member_id, digest, origin, program, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -74,9 +67,9 @@ COUNT = "UPDATE gateway.attempts SET count = $2, last_at = $3 WHERE who = $1"
 FORGIVE = "DELETE FROM gateway.attempts WHERE who = $1 OR last_at < now() - interval '1 day'"
 
 
-async def session(tx: Transaction, digest: bytes) -> Record | None:
+async def session(db: Database, digest: bytes) -> Record | None:
     """Find an open session, with the role of its member."""
-    return await tx.fetchrow(SESSION, digest)
+    return await db.ask(SESSION, digest)
 
 
 async def add(

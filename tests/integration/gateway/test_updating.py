@@ -47,8 +47,7 @@ async def test_a_key_from_before_there_were_members_goes_on_to_hold_as_an_owners
     await migrate(admin, "gateway", MIGRATIONS)
     db = await Database.connect(real_servers.database_url("gateway", "updated"), "gateway")
     try:
-        async with db.across_tenants() as tx:
-            row = await queries.key(tx, keys.parse(str(key)).prefix)
+        row = await queries.key(db, keys.parse(str(key)).prefix)
         assert row is not None
         assert (row["tenant"], row["role"], row["scopes"], row["expires_at"]) == ("studio", "owner", None, None)
         assert keys.matches(PEPPER, key, row["digest"])
