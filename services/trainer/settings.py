@@ -117,7 +117,7 @@ class RunnerSettings(ServiceSettings, frozen=True, kw_only=True):
         float,
         Meta(
             description="Gigabytes of free memory from which on an idle runner keeps one training process started and "
-            "its libraries imported (some 0.6 GB), so that the next job begins seconds sooner; 0: never.",
+            "its libraries imported (some 0.5 GB), so that the next job begins seconds sooner; 0: never.",
             ge=0,
         ),
     ] = 4.0
