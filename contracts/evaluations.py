@@ -56,8 +56,9 @@ class ServingCompared(Event, frozen=True, kw_only=True, tag="evaluation.serving_
     """The engine of the chats was held against the adapter as training left it; only the ``same`` is served.
 
     ``prompts`` were answered greedily by both, ``tokens`` in all; ``differing`` replies say something else, and
-    ``difference`` is the largest between two log-probabilities (natural), of which ``tolerance`` is allowed. Where they
-    are not the same, ``message`` says it to people and ``remedy`` what to do.
+    ``difference`` is the largest between two log-probabilities (natural), of which ``tolerance`` is allowed. ``engine``
+    is what speaks for the model: llama.cpp, vllm or transformers. Where they are not the same, ``message`` says it to
+    people and ``remedy`` what to do.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.evaluation.{evaluation_id}.serving_compared"
@@ -70,6 +71,7 @@ class ServingCompared(Event, frozen=True, kw_only=True, tag="evaluation.serving_
     differing: Count
     difference: Annotated[float, Meta(ge=0)]
     tolerance: Annotated[float, Meta(ge=0)]
+    engine: str = ""
     message: str = ""
     remedy: Remedy | None = None
 

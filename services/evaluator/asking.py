@@ -7,21 +7,26 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from contracts.chat import AskChat, ChatPiece, Turn
 from contracts.evaluations import ModelReplied
-from contracts.runs import RunFinished
-from libs.errors import BadRequest, Busy, NotFound, Rejected
+from libs.errors import Busy, NotFound
 from libs.lm.models import UnknownModel, resolve
 from libs.storage import Storage
 from services.evaluator import child, fetching
-from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop
-from services.evaluator.carrying_out import threads
-from services.evaluator.scoring.shapes import Failure
+from services.evaluator.answering.shapes import Begin, Said, Spec, Stop
+from services.evaluator.carrying_out import cache, remote, threads
+from services.evaluator.domain.engines import VLLM
+from services.evaluator.queries import Released
+from services.evaluator.scoring.failures import refused
 from services.evaluator.settings import Settings
+
+if TYPE_CHECKING:
+    from services.evaluator.vllm import Vllm
 
 log = structlog.get_logger()
 
@@ -48,44 +53,50 @@ class Asker:
         self._talks: dict[int, Words] = {}
         self._numbers = itertools.count(1)
         self._used = 0.0
+        self._vllm = self._server()
 
-    async def ask(self, run: RunFinished, prompt: str, max_tokens: int) -> ModelReplied:
+    async def ask(self, model: Released, prompt: str, max_tokens: int) -> ModelReplied:
         """Let base and tuned answer, greedily. ``Busy`` when it takes too long or too many are being answered."""
         question = AskChat(
-            tenant=run.tenant,
-            base_model=run.base_model,
+            tenant=model.run.tenant,
+            base_model=model.run.base_model,
             messages=(Turn("user", prompt),),
             max_tokens=max_tokens,
             temperature=0.0,
         )
         try:
             async with asyncio.timeout(DEADLINE):
-                return ModelReplied(base=await self._whole(question, None), tuned=await self._whole(question, run))
+                return ModelReplied(base=await self._whole(question, None), tuned=await self._whole(question, model))
         except TimeoutError:
             raise Busy(f"The models did not answer within {DEADLINE:.0f} s. Ask again, or for fewer tokens.") from None
 
-    async def chat(self, question: AskChat, run: RunFinished | None) -> AsyncGenerator[ChatPiece]:
+    async def chat(self, question: AskChat, model: Released | None) -> AsyncGenerator[ChatPiece]:
         """Yield the reply of a base, or of what a run made of it; closing this stops the reply.
 
         ``NotFound`` when a model is missing, ``BadRequest`` when the conversation does not fit it, ``Busy`` when too
         many are being answered or the process died.
         """
-        base = self._base(run.base_model if run else question.base_model)
+        base = self._base(model.run.base_model if model else question.base_model)
         folder = Path(self.settings.data_dir) / "evaluator" / "adapters"
-        adapter = str(await fetching.adapter(self.storage, run, folder)) if run else ""
-        async with aclosing(self.talk(question, base, adapter)) as pieces:
+        adapter = str(await fetching.adapter(self.storage, model.run, folder)) if model else ""
+        async with aclosing(self.talk(question, base, adapter, model.engine if model else "")) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def talk(self, question: AskChat, base: str, adapter: str) -> AsyncGenerator[ChatPiece]:
+    async def talk(self, question: AskChat, base: str, adapter: str, engine: str = "") -> AsyncGenerator[ChatPiece]:
         """Yield the reply of a base, or of an adapter on it, both of them folders of this machine."""
+        if self._vllm and engine in ("", VLLM):
+            async with aclosing(self._vllm.talk(question, base, adapter)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
         if len(self._talks) >= self.settings.conversations:
             raise Busy("The models are answering others right now. Ask again in a few seconds.", after=5.0)
         number, words = next(self._numbers), Words()
         self._talks[number] = words
         finish = ""
         try:
-            await self._begin(Begin(id=number, base=base, adapter=adapter, question=question))
+            await self._begin(Begin(id=number, base=base, adapter=adapter, question=question, engine=engine))
             while not finish:
                 piece = await self._heard(words)
                 finish = piece.finish
@@ -112,6 +123,16 @@ class Asker:
         finally:
             if self._child:
                 await self._leave(self._child)
+            if self._vllm:
+                await self._vllm.close()
+
+    def _server(self) -> "Vllm | None":
+        found = remote(self.settings)
+        if found is None:
+            return None
+        from services.evaluator.vllm import Vllm
+
+        return Vllm(found)
 
     def _base(self, name: str) -> str:
         try:
@@ -119,8 +140,8 @@ class Asker:
         except UnknownModel as error:
             raise NotFound(str(error), code="model_missing") from error
 
-    async def _whole(self, question: AskChat, run: RunFinished | None) -> str:
-        async with aclosing(self.chat(question, run)) as pieces:
+    async def _whole(self, question: AskChat, model: Released | None) -> str:
+        async with aclosing(self.chat(question, model)) as pieces:
             return "".join([piece.text async for piece in pieces]).strip()
 
     async def _heard(self, words: Words) -> ChatPiece:
@@ -139,7 +160,7 @@ class Asker:
             if said is None:
                 raise _died()
             if said.failure:
-                raise _refused(said.failure)
+                raise refused(said.failure)
             pieces.append(said.piece or ChatPiece())
         return merged(pieces)
 
@@ -165,6 +186,8 @@ class Asker:
             precision=self.settings.precision,
             kept=self.settings.kept_models,
             reply_limit=self.settings.reply_limit,
+            engine=self.settings.engine,
+            cache=str(cache(self.settings)),
             prompt_bytes=self.settings.prompt_memory * 2**20,
         )
 
@@ -217,12 +240,6 @@ async def with_signs_of_life(pieces: AsyncGenerator[ChatPiece]) -> AsyncGenerato
 
 async def _next(pieces: AsyncGenerator[ChatPiece]) -> ChatPiece | None:
     return await anext(pieces, None)
-
-
-def _refused(failure: Failure) -> Rejected:
-    if failure.reason in (TOO_LONG, "bad_data"):
-        return BadRequest(failure.message, code=failure.reason, field="messages")
-    return Rejected(failure.message, code=failure.reason)
 
 
 def _died() -> Busy:

@@ -15,6 +15,7 @@ from libs.errors import Rejected, WoodshedError
 from libs.lm.models import UnknownModel, resolve
 from libs.storage import Storage
 from services.evaluator import child, fetching
+from services.evaluator.domain.engines import TRANSFORMERS, Remote
 from services.evaluator.queries import Held
 from services.evaluator.report.build import ReportSpec
 from services.evaluator.report.data import ReportData
@@ -110,6 +111,9 @@ async def _prepare(held: Held, settings: Settings, storage: Storage, work: Path,
         seed=settings.seed,
         threads=threads(settings),
         precision=settings.precision,
+        engine=settings.engine if held.attempts == 1 else TRANSFORMERS,
+        cache=str(cache(settings)),
+        remote=remote(settings),
         examples=settings.examples,
         max_length=settings.max_length,
         replies=settings.replies,
@@ -137,6 +141,25 @@ def _said_why() -> Iterator[None]:
 def threads(settings: Settings) -> int:
     """Return how many threads a measurement uses: what is set, else every core this process may use."""
     return settings.threads or len(os.sched_getaffinity(0))
+
+
+def cache(settings: Settings) -> Path:
+    """Return the folder of what is made of base models for llama.cpp."""
+    return Path(settings.data_dir) / "evaluator" / "gguf"
+
+
+def remote(settings: Settings) -> Remote | None:
+    """Return the server with graphics cards that is set, if one is."""
+    if not settings.vllm_url:
+        return None
+    return Remote(
+        url=settings.vllm_url,
+        key=settings.vllm_key,
+        adapters=settings.vllm_adapters,
+        kept=settings.kept_models,
+        conversations=settings.conversations,
+        reply_limit=settings.reply_limit,
+    )
 
 
 async def _run(module: str, spec: Path, tell: Tell) -> None:

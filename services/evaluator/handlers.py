@@ -26,8 +26,8 @@ async def owe_proofs(run: RunFinished, tx: Transaction, wake: asyncio.Event) -> 
 @router.answers(AskModel, slow=True)
 async def reply(question: AskModel, database: Database, asker: Asker) -> ModelReplied:
     """Answer one prompt with both models of a finished job, once it is known to be served as trained."""
-    run = await releasing.released(database, question.tenant, question.job_id, patience=8.0)
-    return await asker.ask(run, question.prompt, question.max_tokens)
+    model = await releasing.released(database, question.tenant, question.job_id, patience=8.0)
+    return await asker.ask(model, question.prompt, question.max_tokens)
 
 
 @router.streams(AskChat)
@@ -39,7 +39,7 @@ async def speak(question: AskChat, database: Database, asker: Asker) -> AsyncGen
 
 
 async def _spoken(question: AskChat, database: Database, asker: Asker) -> AsyncGenerator[ChatPiece]:
-    run = await releasing.released(database, question.tenant, question.job_id) if question.job_id else None
-    async with aclosing(asker.chat(question, run)) as pieces:
+    model = await releasing.released(database, question.tenant, question.job_id) if question.job_id else None
+    async with aclosing(asker.chat(question, model)) as pieces:
         async for piece in pieces:
             yield piece

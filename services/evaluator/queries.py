@@ -56,7 +56,7 @@ FAIL = """
 """
 SET_SERVED = """
     UPDATE evaluator.evaluation
-       SET served = $3
+       SET served = $3, engine = $4
      WHERE id = $1 AND fence = $2 AND state = 'running' AND served IS NULL
  RETURNING id
 """
@@ -65,7 +65,7 @@ ADD_SCORE = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 RUN_OF_JOB = """
-    SELECT run, served, reason, message
+    SELECT run, served, engine, reason, message
       FROM evaluator.evaluation
      WHERE tenant = $1 AND job_id = $2
      ORDER BY queued_at DESC
@@ -84,13 +84,20 @@ class Held(Struct, frozen=True):
     run: RunFinished
 
 
+class Released(Struct, frozen=True):
+    """A run whose model may be spoken with, and the engine through which it was compared."""
+
+    run: RunFinished
+    engine: str
+
+
 class Made(Struct, frozen=True):
-    """A finished run and what the gate says of it: ``served`` is none as long as nobody has compared.
+    """A finished run, what speaks for it, and what the gate says: ``served`` is none as long as nobody has compared.
 
     ``failure`` is why its evaluation failed, if it did.
     """
 
-    run: RunFinished
+    model: Released
     served: str | None
     failure: Failure | None
 
@@ -131,9 +138,9 @@ async def fail(tx: Transaction, held: Held, reason: str, message: str, at: datet
     return await tx.fetchval(FAIL, held.id, held.fence, reason, message, at) is not None
 
 
-async def set_served(tx: Transaction, held: Held, served: str) -> bool:
+async def set_served(tx: Transaction, held: Held, served: str, engine: str) -> bool:
     """Note what came of the comparison. ``False``: it was noted before, or is no longer ours; tell nothing."""
-    return await tx.fetchval(SET_SERVED, held.id, held.fence, served) is not None
+    return await tx.fetchval(SET_SERVED, held.id, held.fence, served, engine) is not None
 
 
 async def add_score(tx: Transaction, held: Held, score: Score) -> None:
@@ -160,4 +167,5 @@ async def run_of_job(tx: Transaction, tenant: str, job_id: str) -> Made | None:
     if row is None:
         return None
     run = msgspec.json.decode(row["run"], type=RunFinished)
-    return Made(run, row["served"], Failure(row["reason"], row["message"]) if row["reason"] else None)
+    model = Released(run, row["engine"])
+    return Made(model, row["served"], Failure(row["reason"], row["message"]) if row["reason"] else None)

@@ -5,13 +5,12 @@ import asyncio
 import structlog
 
 from contracts.evaluations import ServingCompared
-from contracts.runs import RunFinished
 from libs.db import Database
 from libs.db.database import now
 from libs.errors import Busy, Conflict, NotFound
 from services.evaluator import queries
 from services.evaluator.domain.serving import REMEDY, Compared, objection
-from services.evaluator.queries import Held, Made
+from services.evaluator.queries import Held, Made, Released
 
 log = structlog.get_logger()
 
@@ -24,7 +23,7 @@ async def decide(db: Database, held: Held, found: Compared) -> None:
     """Release a model or withhold it, once; what later attempts find changes nothing."""
     message = objection(found)
     async with db.transaction(held.tenant) as tx:
-        if not await queries.set_served(tx, held, "differs" if message else "same"):
+        if not await queries.set_served(tx, held, "differs" if message else "same", found.engine):
             return
         await tx.tell(
             ServingCompared(
@@ -33,6 +32,7 @@ async def decide(db: Database, held: Held, found: Compared) -> None:
                 evaluation_id=held.id,
                 job_id=held.run.job_id,
                 same=found.same,
+                engine=found.engine,
                 prompts=found.prompts,
                 tokens=found.tokens,
                 differing=found.differing,
@@ -43,19 +43,19 @@ async def decide(db: Database, held: Held, found: Compared) -> None:
             )
         )
     tell = log.warning if message else log.info
-    tell("serving compared", same=found.same, difference=found.difference)
+    tell("serving compared", same=found.same, engine=found.engine, difference=found.difference)
 
 
-async def released(db: Database, tenant: str, job_id: str, patience: float = PATIENCE) -> RunFinished:
-    """Return the run of a model that is served as it was trained.
+async def released(db: Database, tenant: str, job_id: str, patience: float = PATIENCE) -> Released:
+    """Return a model that is served as it was trained.
 
     ``NotFound`` without one, ``Conflict`` when it is withheld, ``Busy`` when it is not known soon enough.
     """
     try:
         async with asyncio.timeout(patience):
-            while (run := _judged(await _made(db, tenant, job_id))) is None:
+            while (model := _judged(await _made(db, tenant, job_id))) is None:
                 await asyncio.sleep(LOOK)
-            return run
+            return model
     except TimeoutError:
         raise Busy(
             "The model waits for the evaluator, which makes sure that it is served as it was trained. Ask again later.",
@@ -71,8 +71,8 @@ async def _made(db: Database, tenant: str, job_id: str) -> Made:
     return made
 
 
-def _judged(made: Made) -> RunFinished | None:
-    """Return the run of a released model, and none as long as nothing is known."""
+def _judged(made: Made) -> Released | None:
+    """Return a released model, and none as long as nothing is known."""
     if made.served == "differs":
         raise Conflict(
             "The chat engine does not answer as this model did where it was trained, so it is not served.",
@@ -80,7 +80,7 @@ def _judged(made: Made) -> RunFinished | None:
             fix=REMEDY.sentence,
         )
     if made.served:
-        return made.run
+        return made.model
     if made.failure and made.failure.reason == "not_found":
         raise NotFound(made.failure.message)
     if made.failure:

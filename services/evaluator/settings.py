@@ -20,6 +20,30 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
             pattern="^(auto|float32|bfloat16)$",
         ),
     ] = "auto"
+    engine: Annotated[
+        str,
+        Meta(
+            description="What speaks in chats: auto (llama.cpp where it knows the architecture, answers as trained and "
+            "no graphics card is there; else transformers), llama.cpp or transformers.",
+            pattern="^(auto|llama.cpp|transformers)$",
+        ),
+    ] = "auto"
+    vllm_url: Annotated[
+        str,
+        Meta(
+            description="A vLLM server that speaks in chats, for example http://gpu:8000; it serves the base under the "
+            "name it has here, and loads adapters while it runs. Empty: none.",
+            pattern="^(https?://.+)?$",
+        ),
+    ] = ""
+    vllm_key: Annotated[str, Meta(description="The key that server asks for. Empty: none.")] = ""
+    vllm_adapters: Annotated[
+        str,
+        Meta(
+            description="Where that server sees the folder evaluator/adapters of WOODSHED_DATA_DIR. Empty: in the same "
+            "place."
+        ),
+    ] = ""
     threads: Annotated[int, Meta(description="CPU threads a measurement uses; 0: all cores granted.", ge=0)] = 0
     examples: Annotated[
         int, Meta(description="Most held-out conversations measured; more are drawn by the seed, to bound time.", ge=1)

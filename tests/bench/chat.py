@@ -3,13 +3,15 @@
     python -m tests.bench.chat [--tokens 64] [--rounds 5] [--threads 2]
 
 The shipped model with a LoRA of rank 16 answers greedily. Contenders take turns: transformers + PEFT as their
-documentation shows them (``generate`` with a streamer), our answering process with one conversation, and with eight at
-once, over one adapter and over three; then both with a session's next turn, whose first turn was answered before. No
-two sessions begin alike. Idle threads sleep in both processes. A round that is not counted warms everybody up.
+documentation shows them (``generate`` with a streamer), our answering process with transformers and with llama.cpp
+(what the evaluator chooses here), then llama.cpp with eight conversations at once, over one adapter and over three;
+then plain and llama.cpp with a session's next turn, whose first turn was answered before. No two sessions begin alike.
+Idle threads sleep in all processes. A round that is not counted warms everybody up.
 
 Prints one JSON line for each contender: medians with the least and the most; ``first_ms`` is from the question to the
 first text (of eight, their mean), ``tokens_per_second`` counts what comes after it, all conversations together.
-``first_of_plain`` and ``speed_of_plain`` are the rounds' ratios to transformers' figures.
+``first_of_plain`` and ``speed_of_plain`` are the rounds' ratios to transformers' figures, ``three_of_one`` that of
+eight sessions over three adapters to eight over one.
 """
 
 import argparse
@@ -42,6 +44,8 @@ CROWD = 8
 ADAPTERS = 3
 _asked = itertools.count(100)
 RANK = 16
+ONE, THREE = "llama.cpp, eight on one", "llama.cpp, eight on three"
+CONTENDERS = ("plain", "transformers", "llama.cpp", ONE, THREE, "plain, next turn", "llama.cpp, next turn")
 
 
 class Timed(NamedTuple):
@@ -128,8 +132,15 @@ class Plain:
 class Ours:
     """The answering process, asked as the evaluator asks it."""
 
-    def __init__(self, base: Path, folders: list[Path], threads: int) -> None:
-        settings = Settings(models_dir=str(base.parent), threads=threads, nats_password="-", database_url="-")
+    def __init__(self, base: Path, folders: list[Path], threads: int, engine: str) -> None:
+        settings = Settings(
+            models_dir=str(base.parent),
+            data_dir=str(folders[0].parent),
+            threads=threads,
+            engine=engine,
+            nats_password="-",
+            database_url="-",
+        )
         self.asker = Asker(settings, Storage.open(f"file://{base.parent}"))
         self.base = base
         self.folders = folders
@@ -161,17 +172,17 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
     base = Home.default().models / SHIPPED_MODEL
     with tempfile.TemporaryDirectory(prefix="woodshed-bench-") as name:
         folders = [adapter(base, Path(name) / f"coach-{seed}", seed) for seed in range(ADAPTERS)]
-        plain, ours = Plain(base, folders[0], threads), Ours(base, folders, threads)
-        leaving = asyncio.create_task(ours.asker.run())
-        found: dict[str, list[Timed]] = {
-            each: [] for each in ("plain", "ours", "eight on one", "eight on three", "plain, next turn", "next turn")
-        }
+        plain = Plain(base, folders[0], threads)
+        slow, ours = (Ours(base, folders, threads, each) for each in ("transformers", "llama.cpp"))
+        leaving = [asyncio.create_task(each.asker.run()) for each in (slow, ours)]
+        found: dict[str, list[Timed]] = {each: [] for each in CONTENDERS}
         try:
             for number in range(rounds + 1):
                 before, then = session()
                 await ours.reply(1, before, folders[0])
                 timed = (
                     plain.reply(tokens, opening()),
+                    await slow.reply(tokens, opening(), folders[0]),
                     await ours.reply(tokens, opening(), folders[0]),
                     await ours.crowd(tokens // 2, 1),
                     await ours.crowd(tokens // 2, ADAPTERS),
@@ -182,24 +193,28 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
                     for each, times in zip(timed, found.values(), strict=True):
                         times.append(each)
         finally:
-            leaving.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
+            for each in leaving:
+                each.cancel()
+            await asyncio.gather(*leaving, return_exceptions=True)
     for who, times in found.items():
         beside = found["plain, next turn" if "next" in who else "plain"]
         print(json.dumps({"who": who} | _figures(times, beside)))
+    ratios = [three.speed / one.speed for one, three in zip(found[ONE], found[THREE], strict=True)]
+    print(json.dumps({"three_of_one": _spread(ratios, 2)}))
     print(json.dumps({"tokens": tokens, "threads": threads, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
 
 
 def _figures(times: list[Timed], plain: list[Timed]) -> dict[str, list[float]]:
-    def spread(values: list[float], digits: int = 1) -> list[float]:
-        return [round(each, digits) for each in (statistics.median(values), min(values), max(values))]
-
     return {
-        "first_ms": spread([1000 * each.first for each in times]),
-        "tokens_per_second": spread([each.speed for each in times]),
-        "first_of_plain": spread([each.first / beside.first for each, beside in zip(times, plain, strict=True)], 2),
-        "speed_of_plain": spread([each.speed / beside.speed for each, beside in zip(times, plain, strict=True)], 2),
+        "first_ms": _spread([1000 * each.first for each in times]),
+        "tokens_per_second": _spread([each.speed for each in times]),
+        "first_of_plain": _spread([each.first / beside.first for each, beside in zip(times, plain, strict=True)], 2),
+        "speed_of_plain": _spread([each.speed / beside.speed for each, beside in zip(times, plain, strict=True)], 2),
     }
+
+
+def _spread(values: list[float], digits: int = 1) -> list[float]:
+    return [round(each, digits) for each in (statistics.median(values), min(values), max(values))]
 
 
 def main() -> None:

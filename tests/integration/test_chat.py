@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -34,6 +35,8 @@ HELLO = [{"role": "user", "content": "I owe 700 dollars. What is first?"}]
 GREEDY: dict[str, Any] = {"messages": HELLO, "temperature": 0, "max_tokens": 12}
 PATIENCE = 120.0
 CONTEXT = 100_000
+ALIKE = 0.002
+"""Log-probabilities this near to each other may change places where arithmetic is another."""
 ENDLESS: dict[str, Any] = {"max_tokens": CONTEXT}
 
 
@@ -91,7 +94,7 @@ async def until(true: Callable[[], object]) -> None:
 
 async def test_openais_client_talks_with_base_and_tuned(studio: Studio) -> None:
     await _known_to_the_evaluator(studio)
-    base, tuned = await studio.say(SHIPPED_MODEL), await studio.say(TUNED, logprobs=True, top_logprobs=1)
+    base, tuned = await studio.say(SHIPPED_MODEL), await studio.say(TUNED, logprobs=True, top_logprobs=2)
     assert (base.object, base.model, tuned.model) == ("chat.completion", SHIPPED_MODEL, TUNED)
     assert base.choices[0].message.content != tuned.choices[0].message.content
     assert (tuned.choices[0].finish_reason, tuned.usage.completion_tokens) == ("length", 12)
@@ -127,10 +130,18 @@ async def _runs_elsewhere_and_says_the_same(studio: Studio, tuned: Any) -> None:
     )
     said, went = await running.communicate()
     assert running.returncode == 0, went.decode()
-    assert said.decode().strip() == tuned.choices[0].message.content.strip()
+    assert (agreed := _agreed(tuned.choices[0].logprobs.content))
+    assert said.decode().strip().startswith(agreed.strip())
     (folder / "model" / WEIGHTS).write_bytes(b"others")
     altered = await asyncio.create_subprocess_exec(*program, stderr=PIPE, cwd=folder)
     assert b"is not what was delivered" in (await altered.communicate())[1]
+
+
+def _agreed(tokens: list[Any]) -> str:
+    """Return what was said up to the first token in whose place another was as good as equally likely."""
+    gaps = (each.top_logprobs[0].logprob - each.top_logprobs[1].logprob for each in tokens)
+    decided = itertools.takewhile(lambda pair: pair[1] > ALIKE, zip(tokens, gaps, strict=True))
+    return b"".join(bytes(each.bytes) for each, _ in decided).decode(errors="ignore")
 
 
 async def _known_to_the_evaluator(studio: Studio) -> None:
@@ -149,7 +160,7 @@ async def _code(studio: Studio) -> str | None:
 
 
 async def _streams_the_same(studio: Studio, whole: Any) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 1}
+    options = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 2}
     chunks = [chunk async for chunk in await studio.say(TUNED, **options)]
     opening, *middle, end, usage = chunks
     assert (opening.choices[0].delta.role, opening.object) == ("assistant", "chat.completion.chunk")

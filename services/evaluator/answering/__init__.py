@@ -1,1 +1,1 @@
-"""The process that answers questions to finished models; torch lives here, not in the service."""
+"""The process that answers questions to finished models; models live here, not in the service."""

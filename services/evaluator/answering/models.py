@@ -1,177 +1,126 @@
-"""The models that are in memory: bases, the adapters on them, and which of them is speaking.
+"""The models that are in memory, and the engine that each of them speaks through.
 
-A base is loaded once for all its adapters, and switching between these moves no weights. A model trained as a whole
-has weights of its own. Imports torch.
+llama.cpp speaks where it knows the architecture and the machine has no graphics card; what it cannot do, and what was
+released through transformers, is transformers'. An engine is imported when the first model needs it.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from transformers import AutoModelForCausalLM, DynamicCache
-
+from libs.lm import ggufs, llama
 from libs.lm.adapters import WHOLE
 from libs.lm.chat import ChatFormat
-from libs.lm.generate import attach, become
 from libs.lm.models import RECORD, record_of
+from libs.lm.sampling import Logits
 from services.evaluator.answering.shapes import Spec
+from services.evaluator.domain.engines import LLAMA, TRANSFORMERS
 from services.evaluator.domain.keeping import Shelf
-from services.evaluator.domain.recalling import Readings, whole
-from services.evaluator.scoring.machine import precision_for
+from services.evaluator.domain.recalling import Readings
+
+GRAPHICS = ("/dev/nvidiactl", "/dev/kfd")
+"""There where a graphics card's driver is: transformers speaks from the card, and faster than a processor."""
 
 
 class Key(NamedTuple):
-    """A model by its folders: a base, and the adapter on it, if any."""
+    """A model by its folders: a base, and the adapter on it, if any; and the engine it has to speak through, if any."""
 
     base: str
     adapter: str
+    engine: str = ""
 
 
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
-"""Keys and values of each layer, shape (1, heads, tokens, width)."""
+class Model(Protocol):
+    """A model that can speak: its format, its context in tokens, its fingerprint.
 
-
-class Weights:
-    """Weights in memory, with the adapters on them."""
-
-    def __init__(self, causal: Any) -> None:
-        self.causal = causal.eval()
-        self._adapted: Any = None
-        self._on: str | None = None
-
-    def add(self, adapter: str) -> None:
-        """Put an adapter on; ``BadAdapter`` when it does not fit."""
-        below = self.causal if self._adapted is None else self._adapted
-        self._adapted = attach(below, Path(adapter), _name(adapter)).eval()
-        self._on = None
-
-    def remove(self, adapter: str) -> None:
-        """Take an adapter off."""
-        self._adapted.delete_adapter(_name(adapter))
-        self._on = None
-
-    def use(self, adapter: str) -> None:
-        """Let the next tokens be those of this adapter, or of the base."""
-        if self._adapted is None or self._on == adapter:
-            return
-        if adapter:
-            self._adapted.base_model.enable_adapter_layers()
-            self._adapted.base_model.set_adapter(_name(adapter), inference_mode=True)
-        else:
-            self._adapted.base_model.disable_adapter_layers()
-        self._on = adapter
-
-
-class Model(NamedTuple):
-    """A model that can speak: its weights, the adapter on them, its format, its context, its fingerprint.
-
-    ``key`` is its own among those whose prompts ``readings`` keeps.
+    A memory holds what one conversation's model has read; it is the engine's own and goes when nobody holds it.
     """
 
-    key: Key
-    weights: Weights
-    adapter: str
     chat: ChatFormat
     context: int
     fingerprint: str
-    readings: Readings[Key, Layers]
 
-    def read(self, ids: list[int], cache: Any) -> torch.Tensor:
-        """Read tokens after those in ``cache``; return the logits of what follows, shape (vocabulary,)."""
-        self.weights.use(self.adapter)
-        causal = self.weights.causal
-        given = torch.tensor([ids], device=causal.device)
-        with torch.inference_mode():
-            said = causal(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = said.logits[0, -1]
-        return logits
+    def recall(self, ids: list[int]) -> tuple[Any, int]:
+        """Return a memory with what was read before of a prompt that begins so, and how many tokens that is."""
 
-    def recall(self, ids: list[int]) -> tuple[DynamicCache, int]:
-        """Return a cache with what was read before of a prompt that begins so, and how many tokens that is."""
-        cache = DynamicCache(config=self.weights.causal.config)
-        found = self.readings.recall(self.key, ids)
-        if found is None:
-            return cache, 0
-        for number, (keys, values) in enumerate(found.kept):
-            cache.update(keys[:, :, : found.tokens], values[:, :, : found.tokens], number)
-        return cache, found.tokens
+    def read(self, ids: list[int], memory: Any) -> Logits:
+        """Read tokens after those in a memory; return the scores of what follows."""
 
-    def remember(self, ids: list[int], cache: DynamicCache) -> None:
-        """Keep what was just read of a prompt, unless some layer of the model forgets as it reads.
+    def remember(self, ids: list[int], memory: Any) -> None:
+        """Keep what was just read of a prompt."""
 
-        A cache grows by making new tensors, so what is kept are those it has now, and nothing is copied.
-        """
-        if any(cache.is_sliding):
-            return
-        layers = [(layer.keys, layer.values) for layer in cache.layers]
-        size = sum(each.untyped_storage().nbytes() for pair in layers for each in pair)
-        self.readings.keep(self.key, ids[: whole(len(ids))], layers, size)
+
+class Engine(Protocol):
+    """Loads models; what it keeps of them goes with the last one that needs it."""
+
+    def load(self, key: Key) -> Model:
+        """Load a model; ``BadAdapter`` when its adapter does not fit."""
+
+    def drop(self, model: Any) -> None:
+        """Let a model go."""
 
 
 class Models:
-    """Up to ``kept`` models; bases stay as long as one of them needs them."""
+    """Up to ``kept`` models, whatever they speak through."""
 
     def __init__(self, spec: Spec) -> None:
-        torch.set_num_threads(spec.threads)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._precision = precision_for(spec.precision, self._device)
-        self._bases: dict[str, Weights] = {}
-        self._shelf: Shelf[Key, Model] = Shelf(spec.kept)
-        self._readings: Readings[Key, Layers] = Readings(spec.prompt_bytes)
+        self._spec = spec
+        self._readings: Readings[Key, Any] = Readings(spec.prompt_bytes)
+        self._engines: dict[str, Engine] = {}
+        self._shelf: Shelf[Key, tuple[Engine, Model]] = Shelf(spec.kept)
 
     def get(self, key: Key, speaking: set[Key]) -> Model:
         """Return a model, loaded if it is not there. ``Full`` when it has to wait for one of those ``speaking``."""
-        return self._shelf.get(key, lambda: self._load(key), self._drop, speaking)
+        return self._shelf.get(key, lambda: self._load(key), self._drop, speaking)[1]
 
     @property
     def kept(self) -> tuple[Key, ...]:
         """The models in memory, the one asked for last at the end."""
         return self._shelf.kept
 
-    @property
-    def bases(self) -> tuple[str, ...]:
-        """The base models in memory."""
-        return tuple(self._bases)
+    def _load(self, key: Key) -> tuple[Engine, Model]:
+        name = LLAMA if speaks_llama(self._spec.engine, key) else TRANSFORMERS
+        if name not in self._engines:
+            self._engines[name] = _MAKERS[name](self._spec, self._readings)
+        return self._engines[name], self._engines[name].load(key)
 
-    def _load(self, key: Key) -> Model:
-        whole = bool(key.adapter) and (Path(key.adapter) / WHOLE).is_file()
-        weights = Weights(become(self._read(key.base), Path(key.adapter))) if whole else self._on_base(key)
-        return Model(
-            key,
-            weights,
-            "" if whole else key.adapter,
-            ChatFormat.load(Path(key.base)),
-            weights.causal.config.max_position_embeddings,
-            self._fingerprint(key),
-            self._readings,
-        )
-
-    def _on_base(self, key: Key) -> Weights:
-        weights = self._bases.get(key.base) or Weights(self._read(key.base))
-        if key.adapter:
-            weights.add(key.adapter)
-        self._bases[key.base] = weights
-        return weights
-
-    def _read(self, base: str) -> Any:
-        dtype = getattr(torch, self._precision)
-        return AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(self._device)
-
-    def _drop(self, key: Key, model: Model) -> None:
+    def _drop(self, key: Key, loaded: tuple[Engine, Model]) -> None:
         self._readings.forget(key)
-        if model.adapter:
-            model.weights.remove(model.adapter)
-        if not any(each.base == key.base for each in self._shelf.kept):
-            self._bases.pop(key.base, None)
-
-    def _fingerprint(self, key: Key) -> str:
-        base = Path(key.base)
-        revision = record_of(base).revision if (base / RECORD).is_file() else key.base
-        made_of = (revision, _name(key.adapter), self._device, self._precision, torch.__version__)
-        return f"fp_{hashlib.sha256(' '.join(made_of).encode()).hexdigest()[:12]}"
+        engine, model = loaded
+        engine.drop(model)
 
 
-def _name(adapter: str) -> str:
-    """Return what an adapter is called among others: its folder is named after its weights' hash."""
-    return Path(adapter).name.replace(".", "_")
+def speaks_llama(wanted: str, key: Key) -> bool:
+    """Tell whether llama.cpp is to speak for a model, and can: ``wanted`` is the setting."""
+    return (
+        wanted != TRANSFORMERS
+        and key.engine in ("", LLAMA)
+        and (LLAMA in (wanted, key.engine) or not any(Path(each).exists() for each in GRAPHICS))
+        and llama.available()
+        and ggufs.shape_of(Path(key.base)) is not None
+        and not (Path(key.adapter) / WHOLE).is_file()
+    )
+
+
+def fingerprint(key: Key, *made_of: str) -> str:
+    """Return what is the same as long as equal seeds give equal replies."""
+    base = Path(key.base)
+    revision = record_of(base).revision if (base / RECORD).is_file() else key.base
+    parts = (revision, Path(key.adapter).name, *made_of)
+    return f"fp_{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+
+
+def _llama(spec: Spec, readings: Readings[Key, Any]) -> Engine:
+    from services.evaluator.answering.llama import Llama
+
+    return Llama(spec, readings)
+
+
+def _transformers(spec: Spec, readings: Readings[Key, Any]) -> Engine:
+    from services.evaluator.answering.transformer import Transformers
+
+    return Transformers(spec, readings)
+
+
+_MAKERS: dict[str, Callable[[Spec, Readings[Key, Any]], Engine]] = {LLAMA: _llama, TRANSFORMERS: _transformers}

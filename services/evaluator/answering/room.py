@@ -45,7 +45,7 @@ class Room:
 
     def _admit(self, each: int) -> None:
         begin = self._waiting[each]
-        key = Key(begin.base, begin.adapter)
+        key = Key(begin.base, begin.adapter, begin.engine)
         try:
             model = self._models.get(key, {speaking for speaking, _ in self._speaking.values()})
         except Full:
@@ -53,14 +53,14 @@ class Room:
         conversation = Conversation(begin.question, model, self._spec.reply_limit)
         del self._waiting[each]
         self._speaking[each] = key, conversation
-        self._say(Said(id=each, piece=conversation.accepted()))
+        self._say(Said(id=each, piece=conversation.reply.accepted()))
 
     def _turn(self, each: int) -> None:
         _, conversation = self._speaking[each]
         piece = conversation.turn()
         if piece is not None:
             self._say(Said(id=each, piece=piece))
-        if conversation.done:
+        if conversation.reply.done:
             del self._speaking[each]
 
     def _attempt(self, each: int, step: Callable[[int], None]) -> None:

@@ -9,23 +9,30 @@ from services.evaluator.scoring.shapes import Failure
 class Spec(Struct, frozen=True, kw_only=True):
     """How the process works, given when it starts: ``kept`` models in memory, ``reply_limit`` tokens unless asked.
 
-    ``prompt_bytes`` of memory are for what was read of prompts; 0 keeps nothing.
+    ``prompt_bytes`` of memory are for what was read of prompts; 0 keeps nothing. ``engine`` is the setting, and
+    ``cache`` the folder for what llama.cpp reads.
     """
 
     threads: int
     precision: str
     kept: int
     reply_limit: int
+    cache: str
+    engine: str = "auto"
     prompt_bytes: int = 0
 
 
 class Begin(Struct, frozen=True, kw_only=True, tag="begin"):
-    """Begin a conversation. ``base`` and ``adapter`` are folders of this machine; no adapter: the base answers."""
+    """Begin a conversation. ``base`` and ``adapter`` are folders of this machine; no adapter: the base answers.
+
+    ``engine`` is the one through which the model was released.
+    """
 
     id: int
     base: str
     adapter: str
     question: AskChat
+    engine: str = ""
 
 
 class Stop(Struct, frozen=True, kw_only=True, tag="stop"):

@@ -43,11 +43,18 @@ def score(spec: ScoringSpec) -> Measured:
     with clock.of("served"):
         conversations, there = ([], 0) if spec.hindrance else held_out.read(Path(spec.split), spec.examples, spec.seed)
         prompts = served.prompts(ChatFormat.load(Path(spec.base)), conversations, questions)
-        spoken = served.spoken(spec, prompts)
+        engine, *others = served.engines(spec)
+        spoken = served.spoken(spec, prompts, engine)
     with clock.of("load"):
         loaded, where = machine.load(spec.base, spec.adapter, threads=spec.threads, precision=spec.precision)
     with clock.of("compared"):
-        say(served.compared(loaded, spoken, where.precision))
+        found = served.compared(spec, loaded, where.precision, engine, spoken)
+        for engine in others:
+            if not found.same:
+                print(f"{found.engine} says something else than was trained: {found}", file=sys.stderr, flush=True)
+                spoken = served.spoken(spec, prompts, engine)
+                found = served.compared(spec, loaded, where.precision, engine, spoken)
+        say(found)
     if spec.hindrance:
         raise Failed(spec.hindrance)
     with clock.of(PERPLEXITY):

@@ -1,5 +1,7 @@
 """What can go wrong while models are loaded and measured, named for programs and for people."""
 
+from libs.errors import BadRequest, Rejected
+from services.evaluator.answering.shapes import TOO_LONG
 from services.evaluator.scoring.shapes import Failure
 
 OUT_OF_MEMORY = "out_of_memory"
@@ -35,3 +37,10 @@ def classified(error: Exception) -> Failure | None:
             "The evaluator ran out of memory. Free some on its machine, or lower WOODSHED_EVALUATOR_MAX_LENGTH.",
         )
     return None
+
+
+def refused(failure: Failure) -> Rejected:
+    """Return what somebody who asks is told of it."""
+    if failure.reason in (TOO_LONG, "bad_data"):
+        return BadRequest(failure.message, code=failure.reason, field="messages")
+    return Rejected(failure.message, code=failure.reason)

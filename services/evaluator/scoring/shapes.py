@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from services.evaluator.domain.engines import Remote
 from services.evaluator.domain.serving import Compared
 from services.evaluator.domain.statistics import Likelihood, Preference
 from services.evaluator.domain.verdicts import Answer
@@ -28,7 +29,8 @@ class ScoringSpec(Struct, frozen=True, kw_only=True):
     ``examples`` is the most conversations to measure, ``max_length`` the tokens read of each,
     ``replies`` and ``reply_tokens`` how many before/after pairs and how long. ``batch_tokens`` bounds what is in memory
     at once; both models read the same batches, so less of it moves no verdict. ``hindrance`` says why there is no
-    ``split``: then the engine of the chats is compared, and nothing measured.
+    ``split``: then the engine of the chats is compared, and nothing measured. ``engine`` is the setting of the chats,
+    ``cache`` the folder for what llama.cpp reads, ``remote`` the vLLM server, if there is one.
     """
 
     base: str
@@ -47,6 +49,9 @@ class ScoringSpec(Struct, frozen=True, kw_only=True):
     reply_tokens: int = 96
     batch_tokens: int = BATCH_TOKENS
     hindrance: Failure | None = None
+    engine: str = "auto"
+    cache: str = ""
+    remote: Remote | None = None
 
 
 class Progress(Struct, frozen=True, tag="progress"):

@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 
-from contracts.chat import AskChat, ChatPiece, Turn
+from contracts.chat import AskChat, ChatPiece, TokenSaid, Turn
 from contracts.recipes import SHIPPED_MODEL
+from libs.lm import llama
 from libs.lm.adapters import WEIGHTS, WHOLE
 from libs.lm.chat import ChatFormat
 from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop
+from services.evaluator.domain.engines import LLAMA, TRANSFORMERS
 from tests.integration.evaluator.conftest import adapter
 
 torch = pytest.importorskip("torch")
+ENGINES = [TRANSFORMERS, *([LLAMA] if llama.available() else [])]
+TOLERANCES = {TRANSFORMERS: 1e-4, LLAMA: 1e-3}
+"""Of the tiny model, whose scores differ by a tenth: llama.cpp's arithmetic has 16 bits."""
 HELLO = (Turn("user", "I owe 700 dollars. What is first?"),)
 
 
@@ -25,12 +30,21 @@ def asked(messages: tuple[Turn, ...] = HELLO, **changes: Any) -> AskChat:
 class Answering:
     """A room with its models, and everything that was said in it."""
 
-    def __init__(self, base: Path, *, precision: str = "float32", prompt_bytes: int = 2**20) -> None:
+    def __init__(self, base: Path, engine: str, *, precision: str = "float32", prompt_bytes: int = 2**22) -> None:
         from services.evaluator.answering.models import Models
         from services.evaluator.answering.room import Room
 
-        spec = Spec(threads=1, precision=precision, kept=3, reply_limit=16, prompt_bytes=prompt_bytes)
+        spec = Spec(
+            threads=1,
+            precision=precision,
+            kept=3,
+            reply_limit=16,
+            prompt_bytes=prompt_bytes,
+            engine=engine,
+            cache=str(base.parent / "gguf"),
+        )
         self.base = str(base)
+        self.engine = engine
         self.models = Models(spec)
         self.room = Room(spec, self.models, self._hear)
         self.said: list[Said] = []
@@ -70,13 +84,13 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [adapter(folder / str(number), strength) for number, strength in enumerate((0.2, 0.35, 0.5, 0.7))]
 
 
-@pytest.fixture
-def answering(base: Path) -> Answering:
-    return Answering(base)
+@pytest.fixture(params=ENGINES)
+def answering(base: Path, request: pytest.FixtureRequest) -> Answering:
+    return Answering(base, request.param)
 
 
-def _as_trained(base: Path, folder: Path, ids: list[int], count: int) -> tuple[list[int], list[float]]:
-    """Load an adapter the way Hugging Face does and decode greedily: the tokens, and their log-probabilities."""
+def _as_trained(base: Path, folder: Path, ids: list[int], count: int) -> tuple[list[int], Any]:
+    """Load an adapter the way Hugging Face does and decode greedily: the tokens, and log-probabilities for each."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -85,24 +99,35 @@ def _as_trained(base: Path, folder: Path, ids: list[int], count: int) -> tuple[l
     with torch.inference_mode():
         whole = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=count, do_sample=False)[0].tolist()
         logs = model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
-    said = whole[len(ids) :]
-    return said, [float(logs[len(ids) + at - 1, token]) for at, token in enumerate(said)]
+    return whole[len(ids) :], logs[len(ids) - 1 :]
+
+
+def _agreed(tokens: list[TokenSaid], chat: ChatFormat, expected: list[int], logs: Any, tolerance: float) -> int:
+    """Count the tokens that are as expected; where they end, another was as good as equally likely."""
+    same = [token.octets == chat.spelled(each) for token, each in zip(tokens, expected, strict=True)]
+    count = same.index(False) if False in same else len(same)
+    if count < len(same):
+        best, second = logs[count].topk(2).values.tolist()
+        assert best - second < 2 * tolerance
+    return count
 
 
 def test_served_equals_trained(answering: Answering, base: Path, adapters: list[Path]) -> None:
     """Greedy text and log-probabilities are those of the adapter as training left it, also among other adapters."""
     chat = ChatFormat.load(base)
     long = (Turn("user", "I owe 700 dollars and cannot sleep. " * 12),)
+    tolerance = TOLERANCES[answering.engine]
     for folder, said in ((adapters[0], HELLO), (adapters[1], HELLO), (adapters[0], long)):
         ids = chat.prompt([{"role": "user", "content": said[0].content}])
         expected, logs = _as_trained(base, folder, ids, 12)
         pieces = answering.reply(asked(said), folder)
         tokens = [token for piece in pieces for token in piece.tokens]
-        assert "".join(piece.text for piece in pieces) == chat.text(expected)
-        assert [token.octets for token in tokens] == [chat.spelled(each) for each in expected]
-        assert [token.logprob for token in tokens] == pytest.approx(logs, abs=1e-4)
+        agreed = _agreed(tokens, chat, expected, logs, tolerance)
+        assert agreed == 12 or (answering.engine == LLAMA and agreed > 0)
+        assert "".join(piece.text for piece in pieces).startswith(chat.text(expected[:agreed]))
+        figures = [float(logs[at, token]) for at, token in enumerate(expected[:agreed])]
+        assert [token.logprob for token in tokens[:agreed]] == pytest.approx(figures, abs=tolerance)
         assert all(token.top[0].logprob == pytest.approx(token.logprob) for token in tokens), "greedy is the likeliest"
-    assert answering.models.bases == (str(base),)
 
 
 def test_the_base_answers_as_itself_beside_its_adapters(answering: Answering, adapters: list[Path]) -> None:
@@ -168,13 +193,15 @@ def _session(turns: int) -> list[AskChat]:
     return found
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("engine", "precision"), [(TRANSFORMERS, "float32"), (TRANSFORMERS, "bfloat16"), (LLAMA, "float32")]
+)
 def test_what_was_read_before_is_not_read_again_and_changes_no_reply(
-    base: Path, adapters: list[Path], precision: str
+    base: Path, adapters: list[Path], engine: str, precision: str
 ) -> None:
     """Text and log-probabilities are equal to the last bit, also with other models' prompts in between."""
-    recalling = Answering(base, precision=precision)
-    forgetful = Answering(base, precision=precision, prompt_bytes=0)
+    recalling = Answering(base, engine, precision=precision)
+    forgetful = Answering(base, engine, precision=precision, prompt_bytes=0)
     for question in _session(3):
         for folder in (adapters[0], None, adapters[1]):
             again, anew = recalling.reply(question, folder), forgetful.reply(question, folder)

@@ -19,6 +19,7 @@ from contracts.evaluations import (
     SuiteScored,
 )
 from libs.errors import Conflict, NotFound
+from libs.lm import llama
 from libs.service import Platform
 from libs.storage import Storage
 from libs.testing.family import descendants
@@ -28,6 +29,8 @@ from services.evaluator.domain.owed import evaluation_id
 from services.evaluator.report.data import ReportData
 from tests.integration.evaluator.conftest import PATIENCE, Bench
 from tests.sabotage import spoiled
+
+ENGINE = "llama.cpp" if llama.available() else "transformers"
 
 
 async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
@@ -50,7 +53,7 @@ async def test_a_finished_run_gets_its_report_once_with_facts_that_agree(bench: 
         "perplexity", "retention", "replies"
     }  # fmt: skip
     (compared,) = await bench.world.all_told(ServingCompared)
-    assert (compared.same, compared.tokens, compared.remedy) == (True, 24, None)
+    assert (compared.same, compared.engine, compared.tokens, compared.remedy) == (True, ENGINE, 24, None)
     assert compared.difference <= compared.tolerance
     await _report_is_whole(bench.platform.storage, ready, scored)
 
@@ -138,10 +141,10 @@ def spoil(module):
 async def test_a_model_that_is_not_served_as_trained_keeps_its_report_and_is_withheld(
     bench: Bench, gateway: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planted = spoiled(tmp_path / "spoil", "services.evaluator.answering.models", BASE_IN_DISGUISE)
+    planted = spoiled(tmp_path / "spoil", "services.evaluator.answering.transformer", BASE_IN_DISGUISE)
     monkeypatch.setenv("PYTHONPATH", planted["PYTHONPATH"])
     run = await bench.finished.run(1.0)
-    async with bench.running(await bench.app()):
+    async with bench.running(await bench.app(engine="transformers")):
         await bench.world.tell(run)
         (compared,) = await bench.world.told(ServingCompared, timeout=PATIENCE)
         with pytest.raises(Conflict, match="Download the adapter") as refused:

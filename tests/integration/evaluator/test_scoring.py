@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from contracts.recipes import SHIPPED_MODEL
+from libs.lm import llama
 from libs.lm.adapters import WEIGHTS
 from libs.lm.sharing import SHARED_CORES
 from services.evaluator.domain.serving import Compared
@@ -31,6 +32,7 @@ def spec(tmp_path: Path, models: Path, folder: Path, **changes: object) -> Scori
     plain = ScoringSpec(
         base=str(models / SHIPPED_MODEL), adapter=str(folder), split=str(data), split_name="test", knowledge=str(SUITE),
         result=str(tmp_path / "measured.json"), suites=EVERY, seed=42, threads=1, precision="float32", reply_tokens=8,
+        cache=str(tmp_path / "gguf"),
     )  # fmt: skip
     return msgspec.structs.replace(plain, **changes)
 
@@ -90,11 +92,26 @@ def test_a_process_compares_the_chat_engine_first_tells_progress_to_its_end_and_
     compared, *progress = (msgspec.json.decode(line, type=Line) for line in done.stdout.splitlines())
     assert isinstance(compared, Compared)
     assert (compared.same, compared.prompts, compared.tokens) == (True, 3, 24)
+    assert compared.engine == ("llama.cpp" if llama.available() else "transformers")
     last = {each.suite: each for each in progress if isinstance(each, Progress)}
     assert tuple(last) == EVERY
     assert all(each.done == each.total for each in last.values())
     first, second = msgspec.json.decode(Path(asked.result).read_bytes(), type=Measured), measured(asked)
     assert (first.likelihoods, first.answers, first.pairs) == (second.likelihoods, second.answers, second.pairs)
+
+
+@pytest.mark.skipif(not llama.available(), reason="this machine has no llama.cpp")
+def test_where_llama_cpp_says_something_else_transformers_speaks(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = llama.Memory.__init__
+    monkeypatch.setattr(llama.Memory, "__init__", lambda self, weights, _, **how: begin(self, weights, None, **how))
+    measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 1.0), suites=("perplexity",)))
+    said = capsys.readouterr()
+    compared = msgspec.json.decode(said.out.splitlines()[0], type=Line)
+    assert isinstance(compared, Compared)
+    assert (compared.same, compared.engine, compared.difference < 0.001) == (True, "transformers", True)
+    assert "llama.cpp says something else" in said.err
 
 
 def test_an_adapter_that_holds_no_numbers_is_refused_with_a_reason(tmp_path: Path, models: Path) -> None:

@@ -1,0 +1,81 @@
+"""Models that speak through llama.cpp: a base mapped from its file once for all adapters on it. Imports no torch."""
+
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from libs.lm import ggufs, llama
+from libs.lm.adapters import BadAdapter
+from libs.lm.chat import ChatFormat
+from libs.lm.sampling import Logits
+from services.evaluator.answering.models import Key, fingerprint
+from services.evaluator.answering.shapes import Spec
+from services.evaluator.domain.engines import LLAMA
+from services.evaluator.domain.recalling import BLOCK, Readings, whole
+
+
+class LlamaModel:
+    """A base, or an adapter on it."""
+
+    def __init__(
+        self, key: Key, weights: llama.Weights, adapter: llama.Adapter | None, spec: Spec, readings: Readings[Key, Any]
+    ) -> None:
+        self.key = key
+        self.chat = ChatFormat.load(Path(key.base))
+        shape = ggufs.shape_of(Path(key.base))
+        assert shape
+        self.context = shape.max_position_embeddings
+        self.fingerprint = fingerprint(key, LLAMA, llama.VERSION, ggufs.FORMAT, platform.machine())
+        self._weights = weights
+        self._adapter = adapter
+        self._threads = spec.threads
+        self._readings = readings
+
+    def recall(self, ids: list[int]) -> tuple[llama.Memory, int]:
+        """Return a memory with what was read before of a prompt that begins so, and how many tokens that is."""
+        memory = llama.Memory(self._weights, self._adapter, threads=self._threads, block=BLOCK)
+        found = self._readings.recall(self.key, ids)
+        if found is None:
+            return memory, 0
+        memory.recall(found.kept, found.tokens)
+        return memory, found.tokens
+
+    def read(self, ids: list[int], memory: llama.Memory) -> Logits:
+        """Read tokens after those in a memory; return the scores of what follows."""
+        return memory.read(ids)
+
+    def remember(self, ids: list[int], memory: llama.Memory) -> None:
+        """Keep the whole blocks of a prompt that was just read."""
+        if read := whole(len(ids)):
+            state = memory.state()
+            self._readings.keep(self.key, ids[:read], state, len(state))
+
+
+class Llama:
+    """llama.cpp as an engine."""
+
+    def __init__(self, spec: Spec, readings: Readings[Key, Any]) -> None:
+        self._spec = spec
+        self._readings = readings
+        self._bases: WeakValueDictionary[str, llama.Weights] = WeakValueDictionary()
+
+    def load(self, key: Key) -> LlamaModel:
+        """Load a model, its base's file made first if need be; ``BadAdapter`` when its adapter does not fit."""
+        weights = self._bases.get(key.base) or llama.Weights(ggufs.base_file(Path(key.base), Path(self._spec.cache)))
+        self._bases[key.base] = weights
+        adapter = self._put_on(weights, key) if key.adapter else None
+        return LlamaModel(key, weights, adapter, self._spec, self._readings)
+
+    def drop(self, model: LlamaModel) -> None:
+        """Let a model go: memory is given back when nothing speaks from it."""
+
+    def _put_on(self, weights: llama.Weights, key: Key) -> llama.Adapter:
+        with tempfile.TemporaryDirectory(dir=self._spec.cache) as folder:
+            file = Path(folder) / "adapter.gguf"
+            ggufs.write_adapter(Path(key.adapter), Path(key.base), file)
+            try:
+                return llama.Adapter(weights, file)
+            except llama.NoLlama as error:
+                raise BadAdapter(str(error)) from error
