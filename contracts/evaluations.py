@@ -1,6 +1,6 @@
 """The proof: what a trained adapter changed, measured on words it never saw."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -52,12 +52,16 @@ class SuiteScored(Event, frozen=True, kw_only=True, tag="evaluation.suite_scored
     items: Count
 
 
+Engine = Literal["llama.cpp", "vllm", "transformers"]
+"""What speaks for a model in chats."""
+
+
 class ServingCompared(Event, frozen=True, kw_only=True, tag="evaluation.serving_compared.v1"):
     """The engine of the chats was held against the adapter as training left it; only the ``same`` is served.
 
     ``prompts`` were answered greedily by both, ``tokens`` in all; ``differing`` replies say something else, and
     ``difference`` is the largest between two log-probabilities (natural), of which ``tolerance`` is allowed. ``engine``
-    is what speaks for the model: llama.cpp, vllm or transformers. Where they are not the same, ``message`` says it to
+    is what speaks for the model. Where they are not the same, ``message`` says it to
     people and ``remedy`` what to do.
     """
 
@@ -71,7 +75,7 @@ class ServingCompared(Event, frozen=True, kw_only=True, tag="evaluation.serving_
     differing: Count
     difference: Annotated[float, Meta(ge=0)]
     tolerance: Annotated[float, Meta(ge=0)]
-    engine: str = ""
+    engine: Engine = "transformers"
     message: str = ""
     remedy: Remedy | None = None
 

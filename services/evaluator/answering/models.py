@@ -1,10 +1,12 @@
 """The models that are in memory, and the engine that each of them speaks through.
 
 llama.cpp speaks where it knows the architecture and the machine has no graphics card; what it cannot do, and what was
-released through transformers, is transformers'. An engine is imported when the first model needs it.
+released through transformers, is transformers'. An engine is imported when the first model needs it. What was released
+through llama.cpp never speaks through another unless the setting says transformers, which is what it was compared with.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -80,7 +82,17 @@ class Models:
         return self._shelf.kept
 
     def _load(self, key: Key) -> tuple[Engine, Model]:
-        name = LLAMA if speaks_llama(self._spec.engine, key) else TRANSFORMERS
+        if not speaks_llama(self._spec.engine, key):
+            return self._through(TRANSFORMERS, key)
+        try:
+            return self._through(LLAMA, key)
+        except (llama.NoLlama, OSError) as error:
+            if key.engine:
+                raise
+            print(f"transformers speaks for {Path(key.base).name}: {error}", file=sys.stderr, flush=True)
+            return self._through(TRANSFORMERS, key)
+
+    def _through(self, name: str, key: Key) -> tuple[Engine, Model]:
         if name not in self._engines:
             self._engines[name] = _MAKERS[name](self._spec, self._readings)
         return self._engines[name], self._engines[name].load(key)

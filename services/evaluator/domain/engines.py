@@ -1,10 +1,12 @@
 """What a model may speak through, by the names that settings, facts and rows have for it."""
 
+from typing import Final
+
 from msgspec import Struct
 
-LLAMA = "llama.cpp"
-TRANSFORMERS = "transformers"
-VLLM = "vllm"
+LLAMA: Final = "llama.cpp"
+TRANSFORMERS: Final = "transformers"
+VLLM: Final = "vllm"
 
 
 class Remote(Struct, frozen=True, kw_only=True):

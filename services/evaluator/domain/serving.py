@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from contracts.evaluations import Engine
 from contracts.jobs import Remedy
 from services.evaluator.domain.engines import LLAMA, TRANSFORMERS, VLLM
 
@@ -38,7 +39,7 @@ class Compared(Struct, frozen=True, kw_only=True, tag="compared"):
     differing: int
     difference: float
     tolerance: float
-    engine: str = TRANSFORMERS
+    engine: Engine = TRANSFORMERS
 
     @property
     def same(self) -> bool:
@@ -46,7 +47,7 @@ class Compared(Struct, frozen=True, kw_only=True, tag="compared"):
         return not self.differing and self.difference <= self.tolerance
 
 
-def compare(replies: Sequence[Sequence[Step]], precision: str, engine: str = TRANSFORMERS) -> Compared:
+def compare(replies: Sequence[Sequence[Step]], precision: str, engine: Engine = TRANSFORMERS) -> Compared:
     """Judge an engine's replies, each a sequence of steps; ``precision`` is that of transformers."""
     tolerance = TOLERANCES.get(engine) or TOLERANCES[precision]
     steps = [step for reply in replies for step in reply]

@@ -24,11 +24,14 @@ def classified(error: Exception) -> Failure | None:
     """Name what went wrong if it lies in the data or the machine; None for a bug."""
     from libs.lm.adapters import BadAdapter
     from libs.lm.chat import ChatError
+    from libs.lm.llama import NoLlama
 
     if isinstance(error, Failed):
         return error.failure
     if isinstance(error, BadAdapter):
         return Failure("bad_adapter", f"The adapter cannot be loaded. {error}")
+    if isinstance(error, NoLlama):
+        return Failure("engine_failed", f"What speaks for the model failed. {error} The evaluator's log says more.")
     if isinstance(error, ChatError):
         return Failure("bad_data", f"A conversation does not fit the model. {error}")
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in NO_MEMORY):

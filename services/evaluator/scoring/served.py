@@ -18,6 +18,7 @@ from msgspec import Struct
 from transformers import GenerationConfig
 
 from contracts.chat import AskChat, Turn
+from contracts.evaluations import Engine
 from libs.errors import WoodshedError
 from libs.lm.adapters import WHOLE
 from libs.lm.chat import ChatFormat
@@ -58,14 +59,15 @@ def prompts(chat: ChatFormat, conversations: Sequence[HeldOut], questions: Seque
     return [*islice(short, PROMPTS), *asked][:PROMPTS]
 
 
-def engines(spec: ScoringSpec) -> list[str]:
+def engines(spec: ScoringSpec) -> list[Engine]:
     """Return what may speak for the model, the fastest first; transformers may always."""
     server = spec.remote is not None and not (Path(spec.adapter) / WHOLE).is_file()
     llama = speaks_llama(spec.engine, Key(spec.base, spec.adapter))
-    return [VLLM] * server + [LLAMA] * llama + [TRANSFORMERS]
+    found: list[Engine] = [*([VLLM] if server else []), *([LLAMA] if llama else []), TRANSFORMERS]
+    return found
 
 
-def spoken(spec: ScoringSpec, given: Sequence[Prompt], engine: str) -> list[Served]:
+def spoken(spec: ScoringSpec, given: Sequence[Prompt], engine: Engine) -> list[Served]:
     """Let an engine answer each prompt as in a chat; nothing of it stays in memory.
 
     An engine that cannot answer says nothing, which no comparison takes for the trained model.
@@ -79,7 +81,7 @@ def spoken(spec: ScoringSpec, given: Sequence[Prompt], engine: str) -> list[Serv
         return [Served([], [], []) for _ in given]
 
 
-def compared(spec: ScoringSpec, loaded: Loaded, precision: str, engine: str, served: Sequence[Served]) -> Compared:
+def compared(spec: ScoringSpec, loaded: Loaded, precision: str, engine: Engine, served: Sequence[Served]) -> Compared:
     """Let the adapter, loaded as the evaluation loads it in ``precision``, answer the same prompts, and compare.
 
     Engines with an arithmetic of their own are held against float32.
@@ -90,7 +92,7 @@ def compared(spec: ScoringSpec, loaded: Loaded, precision: str, engine: str, ser
     return compare([_steps(each, _followed(exact, each)) for each in served], "float32", engine)
 
 
-def _spoken_here(spec: ScoringSpec, given: Sequence[Prompt], engine: str) -> list[Served]:
+def _spoken_here(spec: ScoringSpec, given: Sequence[Prompt], engine: Engine) -> list[Served]:
     """Let conversations take turns, as they do in the answering process."""
     settings = Spec(
         threads=spec.threads,

@@ -50,7 +50,7 @@ class ScoringSpec(Struct, frozen=True, kw_only=True):
     batch_tokens: int = BATCH_TOKENS
     hindrance: Failure | None = None
     engine: str = "auto"
-    cache: str = ""
+    cache: str
     remote: Remote | None = None
 
 
