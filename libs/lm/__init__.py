@@ -1,5 +1,6 @@
 """Language models: which there are, what they read, what they answer and how well they score.
 
-``models``, ``chat`` and ``adapters`` are light (no torch) and serve every service; ``llama``, ``ggufs`` and ``sampling``
-need numpy alone and serve the evaluator's process that answers; ``generate`` and ``score`` import torch and belong in the worker processes of the trainer and the evaluator.
+``models``, ``chat`` and ``adapters`` are light (no torch) and serve every service. ``llama``, ``ggufs`` and
+``sampling`` need numpy alone: with them the evaluator answers chats. ``generate`` and ``score`` import torch and belong
+in the worker processes of the trainer and the evaluator.
 """
