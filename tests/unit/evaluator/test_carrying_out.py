@@ -12,7 +12,7 @@ from services.evaluator.scoring.failures import OUT_OF_MEMORY
 from services.evaluator.scoring.shapes import Failure, Line, ScoringSpec
 
 SPEC = ScoringSpec(
-    base="", adapter="", split="", split_name="test", knowledge="", result="", suites=(), seed=42, threads=1
+    base="", adapter="", split="", split_name="test", knowledge="", result="", suites=(), seed=42, threads=1, cache=""
 )
 
 
