@@ -133,15 +133,17 @@ def _described(library: Any) -> Any:
     usual = library.llama_context_default_params()
     if (usual.n_ctx, usual.n_batch, usual.n_seq_max, usual.type_k, usual.type_v) != (512, 2048, 1, HALF, HALF):
         return None
-    library.llama_log_set(_on_log, None)
+    library.llama_log_set(_HEARD, None)
     library.llama_backend_init()
     return library
 
 
-@_Heard
 def _on_log(level: int, text: bytes, _data: object) -> None:
     if level == ERROR:
         sys.stderr.write(text.decode(errors="replace"))
+
+
+_HEARD = _Heard(_on_log)
 
 
 class Weights:
@@ -156,7 +158,7 @@ class Weights:
         self.size = file.stat().st_size
         self.handle = _made(lib.llama_model_load_from_file(str(file).encode(), settings), f"read {file.name}")
         self.vocabulary = int(lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self.handle)))
-        weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
+        _freed_with(self, lib.llama_model_free, self.handle)
 
 
 class Adapter:
@@ -166,7 +168,7 @@ class Adapter:
         lib = _library()
         self.weights = weights
         self.handle = _made(lib.llama_adapter_lora_init(weights.handle, str(file).encode()), "put the adapter on")
-        weakref.finalize(self, lib.llama_adapter_lora_free, self.handle).atexit = False
+        _freed_with(self, lib.llama_adapter_lora_free, self.handle, weights)
 
 
 class Memory:
@@ -238,10 +240,16 @@ class Memory:
         self._handle = lib.llama_init_from_model(self._weights.handle, settings)
         if not self._handle:
             raise MemoryError(f"llama.cpp found no memory for a conversation of {self._room} tokens.")
-        self._closing = closing = weakref.finalize(self, lib.llama_free, self._handle)
-        closing.atexit = False
+        self._closing = _freed_with(self, lib.llama_free, self._handle, self._weights, self._adapter)
         if self._adapter:
             lib.llama_set_adapters_lora(self._handle, (c_void_p * 1)(self._adapter.handle), 1, (c_float * 1)(1.0))
+
+
+def _freed_with(owner: object, free: Callable[[int], None], handle: int, *needs: object) -> Callable[[], object]:
+    """Free what llama.cpp made when its owner goes, and before anything that it needs, in whatever order all go."""
+    closing = weakref.finalize(owner, lambda handle, *_: free(handle), handle, *needs)
+    closing.atexit = False
+    return closing
 
 
 def _made(handle: int | None, what: str) -> int:

@@ -37,4 +37,5 @@ def likelihoods(logits: Logits, token: int, top: int) -> tuple[float, list[tuple
 def _logs(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Return log-probabilities (log-softmax)."""
     scores: NDArray[np.float64] = logits.astype(np.float64) - float(logits.max())
-    return scores - np.log(np.exp(scores).sum())
+    scores -= np.log(np.exp(scores).sum())
+    return scores

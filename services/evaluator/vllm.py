@@ -216,7 +216,7 @@ def _id(spelled: str) -> int:
     return int(spelled.removeprefix(_TOKEN))
 
 
-def _declined(status: int, said: str) -> Rejected:
+def _declined(status: int, said: str) -> Rejected | Busy:
     if status == httpx.codes.BAD_REQUEST and "context length" in said:
         return BadRequest(f"The conversation is too long for the model: {said}", code=TOO_LONG, field="messages")
     return _away(f"it answered {status} {said}")

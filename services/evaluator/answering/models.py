@@ -39,9 +39,14 @@ class Model(Protocol):
     A memory holds what one conversation's model has read; it is the engine's own and goes when nobody holds it.
     """
 
-    chat: ChatFormat
-    context: int
-    fingerprint: str
+    @property
+    def chat(self) -> ChatFormat: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def recall(self, ids: list[int]) -> tuple[Any, int]:
         """Return a memory with what was read before of a prompt that begins so, and how many tokens that is."""

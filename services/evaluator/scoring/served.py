@@ -63,8 +63,8 @@ def engines(spec: ScoringSpec) -> list[Engine]:
     """Return what may speak for the model, the fastest first; transformers may always."""
     server = spec.remote is not None and not (Path(spec.adapter) / WHOLE).is_file()
     llama = speaks_llama(spec.engine, Key(spec.base, spec.adapter))
-    found: list[Engine] = [*([VLLM] if server else []), *([LLAMA] if llama else []), TRANSFORMERS]
-    return found
+    able: dict[Engine, bool] = {VLLM: server, LLAMA: llama, TRANSFORMERS: True}
+    return [engine for engine, can in able.items() if can]
 
 
 def spoken(spec: ScoringSpec, given: Sequence[Prompt], engine: Engine) -> list[Served]:
