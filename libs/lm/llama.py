@@ -18,7 +18,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -171,6 +171,13 @@ class Adapter:
         _freed_with(self, lib.llama_adapter_lora_free, self.handle, weights)
 
 
+class State(NamedTuple):
+    """What a memory holds, and of how many tokens."""
+
+    octets: bytes
+    tokens: int
+
+
 class Memory:
     """What one conversation's model has read, in blocks of up to ``block`` tokens, and may go on from."""
 
@@ -195,31 +202,32 @@ class Memory:
         found = np.ctypeslib.as_array(lib.llama_get_logits_ith(self._handle, -1), (self._weights.vocabulary,))
         return found.copy()
 
-    def state(self) -> bytes:
+    def state(self) -> State:
         """Return what was read, for another memory of the same model."""
         lib = _library()
         size = lib.llama_state_seq_get_size(self._handle, 0)
         kept = (c_uint8 * size)()
-        return bytes(memoryview(kept)[: lib.llama_state_seq_get_data(self._handle, kept, size, 0)])
+        written = lib.llama_state_seq_get_data(self._handle, kept, size, 0)
+        return State(bytes(memoryview(kept)[:written]), self._used)
 
-    def recall(self, state: bytes, tokens: int) -> None:
+    def recall(self, state: State, tokens: int) -> None:
         """Begin with the first ``tokens`` of what another memory had read."""
-        self._hold(tokens)
+        self._hold(state.tokens)
         self._take(state)
         lib = _library()
         lib.llama_memory_seq_rm(lib.llama_get_memory(self._handle), 0, tokens, -1)
         self._used = tokens
 
-    def _take(self, state: bytes) -> None:
-        given = (c_uint8 * len(state)).from_buffer_copy(state)
-        if not _library().llama_state_seq_set_data(self._handle, given, len(state), 0):
+    def _take(self, state: State) -> None:
+        given = (c_uint8 * len(state.octets)).from_buffer_copy(state.octets)
+        if not _library().llama_state_seq_set_data(self._handle, given, len(state.octets), 0):
             raise NoLlama("llama.cpp could not recall what it had read.")
 
     def _hold(self, tokens: int) -> None:
         """Make room for so many tokens in all."""
         if tokens <= self._room:
             return
-        state = self.state() if self._used else b""
+        state = self.state() if self._used else None
         while self._room < tokens:
             self._room *= 2
         self._open()

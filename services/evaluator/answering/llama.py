@@ -50,7 +50,7 @@ class LlamaModel:
         """Keep the whole blocks of a prompt that was just read."""
         if read := whole(len(ids)):
             state = memory.state()
-            self._readings.keep(self.key, ids[:read], state, len(state))
+            self._readings.keep(self.key, ids[:read], state, len(state.octets))
 
 
 class Llama:
