@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import io
-import itertools
 import json
 import os
 import sys
@@ -35,8 +34,6 @@ HELLO = [{"role": "user", "content": "I owe 700 dollars. What is first?"}]
 GREEDY: dict[str, Any] = {"messages": HELLO, "temperature": 0, "max_tokens": 12}
 PATIENCE = 120.0
 CONTEXT = 100_000
-ALIKE = 0.002
-"""Log-probabilities this near to each other may change places where arithmetic is another."""
 ENDLESS: dict[str, Any] = {"max_tokens": CONTEXT}
 
 
@@ -94,14 +91,14 @@ async def until(true: Callable[[], object]) -> None:
 
 async def test_openais_client_talks_with_base_and_tuned(studio: Studio) -> None:
     await _known_to_the_evaluator(studio)
-    base, tuned = await studio.say(SHIPPED_MODEL), await studio.say(TUNED, logprobs=True, top_logprobs=2)
+    base, tuned = await studio.say(SHIPPED_MODEL), await studio.say(TUNED, logprobs=True, top_logprobs=1)
     assert (base.object, base.model, tuned.model) == ("chat.completion", SHIPPED_MODEL, TUNED)
     assert base.choices[0].message.content != tuned.choices[0].message.content
     assert (tuned.choices[0].finish_reason, tuned.usage.completion_tokens) == ("length", 12)
     assert tuned.usage.total_tokens == tuned.usage.prompt_tokens + 12
     assert base.system_fingerprint != tuned.system_fingerprint
 
-    await _runs_elsewhere_and_says_the_same(studio, tuned)
+    await _runs_elsewhere_and_says_what_was_trained(studio)
     await _streams_the_same(studio, tuned)
     await _takes_turns(studio)
     await _stops_when_the_client_leaves(studio)
@@ -110,7 +107,7 @@ async def test_openais_client_talks_with_base_and_tuned(studio: Studio) -> None:
     await _never_answers_for_a_missing_adapter(studio)
 
 
-async def _runs_elsewhere_and_says_the_same(studio: Studio, tuned: Any) -> None:
+async def _runs_elsewhere_and_says_what_was_trained(studio: Studio) -> None:
     """Download the deployment in two parts, unpack it, and run its program as somebody without Woodshed would."""
     http, path = studio.gateway.http, f"/v1/fine_tuning/jobs/{studio.story.job_id}/deployment.zip"
     first = await http.get(path, headers={"Range": "bytes=0-19999"})
@@ -130,18 +127,19 @@ async def _runs_elsewhere_and_says_the_same(studio: Studio, tuned: Any) -> None:
     )
     said, went = await running.communicate()
     assert running.returncode == 0, went.decode()
-    assert (agreed := _agreed(tuned.choices[0].logprobs.content))
-    assert said.decode().strip().startswith(agreed.strip())
+    adapter = Path(studio.asker.settings.data_dir) / "adapter"
+    trained = await asyncio.to_thread(_as_trained, base, adapter)
+    assert said.decode().strip() == trained
     (folder / "model" / WEIGHTS).write_bytes(b"others")
     altered = await asyncio.create_subprocess_exec(*program, stderr=PIPE, cwd=folder)
     assert b"is not what was delivered" in (await altered.communicate())[1]
 
 
-def _agreed(tokens: list[Any]) -> str:
-    """Return what was said up to the first token in whose place another was as good as equally likely."""
-    gaps = (each.top_logprobs[0].logprob - each.top_logprobs[1].logprob for each in tokens)
-    decided = itertools.takewhile(lambda pair: pair[1] > ALIKE, zip(tokens, gaps, strict=True))
-    return b"".join(bytes(each.bytes) for each, _ in decided).decode(errors="ignore")
+def _as_trained(base: Path, adapter: Path) -> str:
+    from libs.lm import generate
+
+    loaded = generate.load(base, adapter, dtype="float32")
+    return generate.replies(loaded, [HELLO], tuned=True, max_new_tokens=12)[0].text
 
 
 async def _known_to_the_evaluator(studio: Studio) -> None:
@@ -160,7 +158,7 @@ async def _code(studio: Studio) -> str | None:
 
 
 async def _streams_the_same(studio: Studio, whole: Any) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 2}
+    options = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 1}
     chunks = [chunk async for chunk in await studio.say(TUNED, **options)]
     opening, *middle, end, usage = chunks
     assert (opening.choices[0].delta.role, opening.object) == ("assistant", "chat.completion.chunk")

@@ -17,8 +17,8 @@ from tests.integration.evaluator.conftest import adapter
 
 torch = pytest.importorskip("torch")
 ENGINES = [TRANSFORMERS, *([LLAMA] if llama.available() else [])]
-TOLERANCES = {TRANSFORMERS: 1e-4, LLAMA: 1e-3}
-"""Of the tiny model, whose scores differ by a tenth: llama.cpp's arithmetic has 16 bits."""
+TOLERANCES = {TRANSFORMERS: 1e-4, LLAMA: 5e-3}
+"""Of the tiny model, whose scores are small: llama.cpp's arithmetic has 16 bits."""
 HELLO = (Turn("user", "I owe 700 dollars. What is first?"),)
 
 
