@@ -108,6 +108,7 @@ def spec(tmp_path: Path, run: RunFinished) -> ReportSpec:
         result="result.json",
         suites=("perplexity", "retention", "replies"),
         seed=42,
+        cache="",
         threads=2,
     )
     return ReportSpec(
