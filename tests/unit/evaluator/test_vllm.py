@@ -12,8 +12,11 @@ from contracts.chat import AskChat, ChatPiece, Turn
 from contracts.recipes import SHIPPED_MODEL
 from libs.errors import BadRequest, Busy
 from libs.lm.chat import ChatFormat
+from libs.storage import Storage
 from libs.testing.vllm import FakeVllm, Said
-from services.evaluator.domain.engines import Remote
+from services.evaluator.asking import Asker
+from services.evaluator.domain.engines import VLLM, Remote
+from services.evaluator.settings import Settings
 from services.evaluator.vllm import Vllm
 
 REPLY = "Breathe. Then pay the smallest one."
@@ -98,6 +101,17 @@ async def test_a_server_that_forgot_an_adapter_never_answers_as_the_base(server:
     with pytest.raises(Busy, match="does not exist"):
         await said(vllm, asked(), shipped_model, "/here/adapter-1")
     assert (await said(vllm, asked(), shipped_model, "/here/adapter-1"))[-1].finish == "stop"
+
+
+async def test_where_a_server_is_set_bases_speak_there_and_so_does_what_was_released_there(
+    server: FakeVllm, shipped_model: Path
+) -> None:
+    settings = Settings(models_dir=str(shipped_model.parent), vllm_url=server.url, nats_password="-", database_url="-")
+    asker = Asker(settings, Storage.open(f"file://{shipped_model.parent}"))
+    for adapter, engine in (("", ""), ("/here/adapter-1", VLLM)):
+        async with aclosing(asker.talk(asked(), str(shipped_model), adapter, engine)) as pieces:
+            assert "".join([piece.text async for piece in pieces]) == REPLY
+    assert [request["model"] for request in server.requests] == [SHIPPED_MODEL, "adapter-1"]
 
 
 async def test_what_cannot_be_answered_is_said_so(server: FakeVllm, shipped_model: Path) -> None:
