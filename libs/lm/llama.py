@@ -32,8 +32,8 @@ ALONE = 2**30
 """Bytes of weights up to which one thread speaks: for a token of a small model several wait for each other longer than
 they compute (the shipped model, 0.27 GB, on two busy cores: 43 tokens a second by one thread, 22 by two)."""
 ERROR = 4
-HALF, FULL = 1, 0
-"""Number formats of keys and values, by ggml's numbers: 16 and 32 bits."""
+HALF = 1
+"""The number format of keys and values, 16 bits, by ggml's numbers."""
 
 
 class NoLlama(RuntimeError):
