@@ -136,8 +136,11 @@ async def _runs_elsewhere_and_says_what_was_trained(studio: Studio) -> None:
 
 
 def _as_trained(base: Path, adapter: Path) -> str:
+    import torch
+
     from libs.lm import generate
 
+    torch.set_num_threads(1)
     loaded = generate.load(base, adapter, dtype="float32")
     return generate.replies(loaded, [HELLO], tuned=True, max_new_tokens=12)[0].text
 

@@ -12,13 +12,13 @@ from libs.lm import llama
 from libs.lm.adapters import WEIGHTS, WHOLE
 from libs.lm.chat import ChatFormat
 from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop
+from services.evaluator.domain import serving
 from services.evaluator.domain.engines import LLAMA, TRANSFORMERS
 from tests.integration.evaluator.conftest import adapter
 
 torch = pytest.importorskip("torch")
 ENGINES = [TRANSFORMERS, *([LLAMA] if llama.available() else [])]
-TOLERANCES = {TRANSFORMERS: 1e-4, LLAMA: 5e-3}
-"""Of the tiny model, whose scores are small: llama.cpp's arithmetic has 16 bits."""
+TOLERANCES = {TRANSFORMERS: 1e-4, LLAMA: serving.TOLERANCES[LLAMA]}
 HELLO = (Turn("user", "I owe 700 dollars. What is first?"),)
 
 

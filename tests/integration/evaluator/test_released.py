@@ -19,9 +19,12 @@ PROMPTS = [[{"role": "user", "content": said}] for said in ("I owe 700 dollars. 
 
 
 async def test_a_server_that_answers_as_trained_is_released_and_another_is_not(tmp_path: Path, models: Path) -> None:
+    import torch
+
     from libs.lm import generate
     from services.evaluator.scoring import served
 
+    torch.set_num_threads(1)
     folder = adapter(tmp_path / "adapter", 1.0)
     base = models / SHIPPED_MODEL
     loaded = generate.load(base, folder, dtype="float32")
