@@ -1,6 +1,7 @@
 """Fixtures everybody shares: real servers once a session, emptied for each test, and the shipped model."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +19,13 @@ from libs.testing.platform import World, empty
 from libs.testing.servers import PASSWORDS, Servers, servers
 
 os.environ.update(SHARED_CORES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collected() -> None:
+    """Keep what earlier modules left out of later collections: a trainer collects after each run, and all there is."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

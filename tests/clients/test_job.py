@@ -116,7 +116,7 @@ async def test_the_laravel_example_starts_a_job_follows_it_and_hands_out_its_ada
     async with both(world, tmp_path / "storage") as gateway:
         living = asyncio.create_task(_live(gateway))
         try:
-            seen = await _run(program, gateway, tmp_path)
+            seen = await _run(program, gateway, tmp_path, living)
         finally:
             living.cancel()
         [job] = (await gateway.http.get("/v1/fine_tuning/jobs")).json()["data"]
@@ -140,7 +140,7 @@ async def _seen_by(program: list[str], world: World, folder: Path) -> Any:
     ):
         living = asyncio.create_task(_live(gateway))
         try:
-            seen = await _run(program, gateway, folder)
+            seen = await _run(program, gateway, folder, living)
         finally:
             living.cancel()
     seen["events"] = _without_notices(seen["events"])
@@ -197,7 +197,7 @@ async def _heard_by_the_notifier(gateway: Gateway) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _run(command: list[str], gateway: Gateway, folder: Path) -> Any:
+async def _run(command: list[str], gateway: Gateway, folder: Path, living: asyncio.Task[None]) -> Any:
     (folder / "chats.jsonl").write_bytes(LINES)
     given = {
         "WOODSHED_URL": gateway.url,
@@ -214,6 +214,9 @@ async def _run(command: list[str], gateway: Gateway, folder: Path) -> Any:
     try:
         async with asyncio.timeout(PATIENCE):
             out, complaint = await process.communicate()
+    except TimeoutError:
+        jobs = (await gateway.http.get("/v1/fine_tuning/jobs")).text
+        raise AssertionError(f"The program still waits, its job's life is at {living}: {jobs}") from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -46,6 +46,17 @@ def live_all(seeds: list[int]) -> tuple[list[Outcome], Counter[str]]:
     return failed, counts
 
 
+def live_at_once(seeds: list[int], processes: int) -> tuple[list[Outcome], Counter[str]]:
+    """Do the same in several processes, each a fresh one."""
+    failed, counts = [], Counter[str]()
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for broken, bit in pool.imap(live_all, chunks):
+            failed += broken
+            counts.update(bit)
+    return failed, counts
+
+
 def told(seed: int) -> str:
     """Return the end of a world's story."""
     outcome = live(seed, trace=True)
@@ -65,12 +76,7 @@ def main() -> None:
         return
     began = time.perf_counter()
     seeds = [*kept(), *range(given.first, given.first + given.seeds)]
-    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    failed, counts = [], Counter[str]()
-    with multiprocessing.Pool(given.processes) as pool:
-        for broken, bit in pool.imap(live_all, chunks):
-            failed += broken
-            counts.update(bit)
+    failed, counts = live_at_once(seeds, given.processes)
     print(f"{len(seeds)} worlds in {time.perf_counter() - began:.1f} s on {given.processes} processes")
     print(", ".join(f"{what} {number}" for what, number in counts.most_common()))
     for outcome in failed[:SHOWN]:

@@ -6,7 +6,7 @@ from contracts.budgets import BudgetSet
 from contracts.catalogue import FACTS
 from contracts.jobs import JobPaused, JobQueued, ModelDeleted
 from contracts.runs import LeaseGranted, RunCancelled
-from tests.simulation.__main__ import kept, live_all, told
+from tests.simulation.__main__ import kept, live_all, live_at_once, told
 from tests.simulation.controlling import Control
 from tests.simulation.goodput import Parts, goodput
 from tests.simulation.scheduling import Scheduler
@@ -14,6 +14,7 @@ from tests.simulation.store import Guards
 from tests.simulation.worlds import live
 
 WORLDS = 20_000
+PROCESSES = 2
 LEFT_OUT = {BudgetSet, JobPaused, JobQueued, LeaseGranted, ModelDeleted, RunCancelled}
 """What here nothing depends on: machines that are rented when jobs wait, who makes way after a run has moved, and what
 is thrown away when everything is over; and money by the month."""
@@ -32,7 +33,7 @@ def test_worlds_that_failed_once_hold() -> None:
 
 
 def test_every_world_comes_to_rest_with_one_end_for_each_job_and_every_misfortune_bites() -> None:
-    failed, counts = live_all(list(range(WORLDS)))
+    failed, counts = live_at_once(list(range(WORLDS)), PROCESSES)
     assert not failed, told(failed[0].seed)
     assert [what for what in BITES if not counts[what]] == []
 
