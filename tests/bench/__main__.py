@@ -35,7 +35,7 @@ BENCHES = (
     Bench("leases", ("--grants", "1000")),
     Bench("dispatch", ("--single", "100")),
     Bench("start", ("--jobs", "1")),
-    Bench("overhead", None),
+    Bench("overhead", ("--minutes", "1")),
     Bench("checkpoints", None),
     Bench("resume", None, ("--kills", "5")),
     Bench("worlds", None),

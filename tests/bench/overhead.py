@@ -1,39 +1,49 @@
-"""What the platform itself costs: ``python -m tests.bench.overhead [--rounds 3]``.
+"""What the platform itself costs: ``python -m tests.bench.overhead [--minutes 12]``.
 
-A job under a freshly started platform, and the very same attempt (spec, data, threads) by the child process alone with
-nothing else running; which goes first changes from round to round, and one round is thrown away before, so that no
-side always finds the files in memory. Compared is the wall time of training; beside it stands the processor time that
-the platform's own processes took meanwhile, which the machine's moods touch less. The job's facts give the parts of the
-time from submitting to the first step. Before each job the idle platform's memory is read, as proportional set size, so
-that shared pages count once.
+One job trains under a freshly started platform, while all that is the platform's (servers, services, runner, the
+process that waits) is stopped by SIGSTOP and let go again by turns, some seconds each. While it stands still the
+training process has the machine to itself, as a plain script would; what piles up is worked off in the next turn, so
+the platform's work is counted whole. Turns that follow each other share the machine's moods, which from one whole run
+to the next move the wall time by more than the platform takes. A step counts for the turn that holds all of it; the
+speed of a turn is its tokens by its seconds. The interval is a bootstrap over neighbours.
+
+Before the job the idle platform's memory is read, as proportional set size, so that shared pages count once. Beside the
+speeds stands the processor time that the platform's own processes took.
 """
 
 import argparse
 import asyncio
 import json
-import shutil
+import random
+import signal
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import psutil
 
 from deploy.up import Running, platform_up
 from libs.embedded.home import Home
-from libs.testing.family import AHEAD, descendants
+from libs.testing.family import AHEAD, descendants, trainings
 from services.cli.access import Access
 from services.cli.client import Api
-from services.trainer.training.protocol import AttemptSpec, Finished, read_line, read_spec
-from tests.bench.training import ROOT, SAMPLE
+from tests.bench import figures
+from tests.bench.training import SAMPLE
 
 CONVERSATIONS = 48
 FAILED = ("job.failed.v1", "job.cancelled.v1")
+MEASURED = "run.progressed.v1"
+TURN = 6.0
+"""Seconds: several steps, and far less than the silence that costs a lease."""
+SETTLING = 20.0
+"""Seconds after the first step in which nothing is measured."""
+DRAWS = 10_000
 
 
 def idle_memory(running: Running) -> dict[str, float]:
@@ -68,6 +78,16 @@ def sample(folder: Path) -> Path:
     return path
 
 
+def first_exchanges(folder: Path) -> Path:
+    """Write the first exchange of each of the first sample conversations to a file of their own."""
+    path = folder / "some.jsonl"
+    messages = [json.loads(line)["messages"] for line in SAMPLE.read_text().splitlines()[:CONVERSATIONS]]
+    first = [next(at for at, each in enumerate(talk) if each["role"] == "assistant") for talk in messages]
+    cut = [{"messages": talk[: end + 1]} for talk, end in zip(messages, first, strict=True)]
+    path.write_text("".join(json.dumps(each) + "\n" for each in cut))
+    return path
+
+
 async def told(api: Api, file: Path, until: str) -> list[tuple[str, dict[str, Any]]]:
     """Submit a job and return its facts and measurements up to the first of the type ``until``."""
     uploaded = await api.upload(file, lambda _: None)
@@ -82,34 +102,6 @@ async def told(api: Api, file: Path, until: str) -> list[tuple[str, dict[str, An
         if event.type in FAILED:
             raise SystemExit(f"the job did not finish: {heard[-1]}")
     return heard
-
-
-async def keep_attempt(home: Home, folder: Path) -> AttemptSpec:
-    """Copy what the running attempt was given, so that it can be repeated alone."""
-    runs = home.folder / "work" / "runner" / "runs"
-    while not (found := [*runs.glob("**/spec.json")]):
-        await asyncio.sleep(0.2)
-    spec = read_spec(found[0].read_bytes())
-    folder.mkdir()
-    for path in (spec.train, str(spec.validation)):
-        shutil.copy(path, folder)
-    return msgspec.structs.replace(
-        spec,
-        train=str(folder / Path(spec.train).name),
-        validation=str(folder / Path(str(spec.validation)).name),
-        shelf=None,
-    )
-
-
-def alone(spec: AttemptSpec) -> float:
-    """Carry an attempt out by the child process alone; return its seconds."""
-    with tempfile.TemporaryDirectory() as work:
-        path = Path(work) / "spec.json"
-        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(spec, work_dir=work)))
-        command = [sys.executable, "-m", "services.trainer.training", str(path)]
-        done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
-    [finished] = [line for line in map(read_line, done.stdout.splitlines()) if isinstance(line, Finished)]
-    return finished.seconds
 
 
 def parts(heard: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, float]]:
@@ -127,16 +119,140 @@ def _since(began: datetime, fact: dict[str, Any]) -> float:
     return (datetime.fromisoformat(fact["at"]) - began).total_seconds()
 
 
-class Job(msgspec.Struct, frozen=True):
-    """A job under the platform: its training seconds, the platform's own processor seconds, its way to a first step."""
+class Look(NamedTuple):
+    """One measurement: ``tokens`` and ``seconds`` of training until it, and when it was told, by the wall clock."""
 
+    tokens: int
     seconds: float
-    own: float
-    way: list[tuple[str, float]]
+    at: float
 
 
-async def under_platform(spec_into: Path | None = None) -> tuple[Job, AttemptSpec | None]:
-    """Run a job on a fresh platform; keep its attempt in the folder ``spec_into``."""
+class Turn(NamedTuple):
+    """Some seconds by the wall clock, in which the platform worked or stood still."""
+
+    began: float
+    ended: float
+    alone: bool
+
+
+class Stretch(NamedTuple):
+    """What was trained within a turn."""
+
+    tokens: int
+    seconds: float
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+
+def platform_processes() -> list[psutil.Process]:
+    """Return every process below this one that is not the training."""
+    training = trainings()
+    apart = {each.pid for one in training for each in (one, *one.children(recursive=True))}
+    return [each for each in psutil.Process().children(recursive=True) if each.pid not in apart]
+
+
+def signal_all(processes: Sequence[psutil.Process], number: int) -> None:
+    """Send a signal to each that still lives."""
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(number)
+
+
+async def take_turns(minutes: float) -> list[Turn]:
+    """Stop the platform and let it go by turns until the time is over."""
+    turns: list[Turn] = []
+    end = time.time() + 60 * minutes
+    while time.time() < end:
+        turns.append(await _a_turn(alone=False))
+        processes = platform_processes()
+        signal_all(processes, signal.SIGSTOP)
+        try:
+            turns.append(await _a_turn(alone=True))
+        finally:
+            signal_all(processes, signal.SIGCONT)
+    return turns
+
+
+async def _a_turn(*, alone: bool) -> Turn:
+    began = time.time()
+    await asyncio.sleep(TURN)
+    return Turn(began, time.time(), alone)
+
+
+def stretches(turns: Sequence[Turn], looks: Sequence[Look]) -> list[Stretch | None]:
+    """Return what was trained within each turn; ``None`` where no step lies wholly in it.
+
+    Looks that say nothing new of training (an evaluation in between) end a step without being one. When training's own
+    clock began is known from the look that was told fastest.
+    """
+    origin = min(each.at - each.seconds for each in looks)
+    steps = [
+        (origin + one.seconds, origin + other.seconds, other.tokens - one.tokens)
+        for one, other in pairwise(looks)
+        if other.tokens > one.tokens
+    ]
+    found: list[Stretch | None] = []
+    for turn in turns:
+        within = [(end - begin, tokens) for begin, end, tokens in steps if turn.began <= begin and end <= turn.ended]
+        seconds, tokens = (sum(each) for each in zip(*within, strict=True)) if within else (0.0, 0)
+        found.append(Stretch(int(tokens), seconds) if within else None)
+    return found
+
+
+def slowdowns(turns: Sequence[Turn], trained: Sequence[Stretch | None]) -> list[float]:
+    """Return of each turn alone how much faster it was than the mean of the turns before and after it."""
+    found = []
+    for at in range(1, len(turns) - 1):
+        before, alone, after = trained[at - 1 : at + 2]
+        if turns[at].alone and before and alone and after:
+            found.append(alone.speed / statistics.mean((before.speed, after.speed)) - 1)
+    return found
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean."""
+    draw = random.Random(1)
+    means = sorted(statistics.mean(draw.choices(values, k=len(values))) for _ in range(DRAWS))
+    return means[int(0.025 * DRAWS)], means[int(0.975 * DRAWS)]
+
+
+async def live(api: Api, file: Path) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+    """Train on a file for as long as anybody listens, then cancel; yield the job's facts and measurements."""
+    uploaded = await api.upload(file, lambda _: None)
+    wish = {"training_file": uploaded["id"], "model": "SmolLM2-135M-Instruct", "preset": "balanced", "seed": 42}
+    wish |= {"hyperparameters": {"n_epochs": 50, "batch_size": 2}}
+    job = await api.post("/v1/fine_tuning/jobs", wish)
+    try:
+        async for event in api.live(f"/v1/fine_tuning/jobs/{job['id']}/stream", print):
+            if event.type in FAILED:
+                raise SystemExit(f"the job ended: {event.data!r}")
+            yield event.type, json.loads(event.data)
+    finally:
+        await api.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel", {})
+
+
+async def measured(running: Running, file: Path, minutes: float) -> tuple[list[Turn], list[Look]]:
+    """Train while the platform takes its turns."""
+    looks: list[Look] = []
+    turns: asyncio.Task[list[Turn]] | None = None
+    async with Api(Access(running.url, running.key)) as api, aclosing(live(api, file)) as heard:
+        async for kind, fact in heard:
+            if kind != MEASURED:
+                continue
+            seconds = fact["tokens"] / fact["tokens_per_second"]
+            looks.append(Look(fact["tokens"], seconds, datetime.fromisoformat(fact["at"]).timestamp()))
+            if turns is None and looks[-1].seconds - looks[0].seconds > SETTLING:
+                turns = asyncio.create_task(take_turns(minutes))
+            if turns and turns.done() and looks[-1].at > turns.result()[-1].ended:
+                return turns.result(), looks
+    raise SystemExit("the stream ended before the turns did")
+
+
+async def bench(minutes: float) -> None:
+    """Print what every turn trained and what the platform's work costs."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         folder.chmod(0o755)
@@ -145,45 +261,28 @@ async def under_platform(spec_into: Path | None = None) -> tuple[Job, AttemptSpe
             memory = idle_memory(running)
             print("idle memory, MB:", {name: round(size) for name, size in memory.items()}, end=" ")
             print("in all", round(sum(memory.values()) - memory["waiting"]), "and what waits")
-            began = own_seconds(running)
-            async with Api(Access(running.url, running.key)) as api:
-                keeping = asyncio.create_task(keep_attempt(running.home, spec_into)) if spec_into else None
-                heard = await told(api, sample(folder), until="run.finished.v1")
-                own = own_seconds(running) - began
-                spec = await keeping if keeping else None
-    return Job(heard[-1][1]["train_seconds"], own, parts(heard)), spec
-
-
-async def bench(rounds: int) -> None:
-    """Print the figures of every round, then the medians."""
-    under: list[Job] = []
-    bare: list[float] = []
-    with tempfile.TemporaryDirectory() as kept:
-        thrown_away, spec = await under_platform(Path(kept) / "attempt")
-        assert spec is not None
-        print(f"thrown away: platform {thrown_away.seconds:.1f} s, alone {alone(spec):.1f} s", flush=True)
-        for number in range(rounds):
-            if number % 2:
-                bare.append(alone(spec))
-            under.append((await under_platform())[0])
-            if not number % 2:
-                bare.append(alone(spec))
-            job = under[-1]
-            print(f"round {number + 1}: platform {job.seconds:.1f} s, alone {bare[-1]:.1f} s, own {job.own:.2f} s")
-            for what, after in job.way:
-                print(f"  {after:7.3f} s  {what}", flush=True)
-    ratios = [one.seconds / other for one, other in zip(under, bare, strict=True)]
-    print(f"training: platform {statistics.median(job.seconds for job in under):.1f} s, ", end="")
-    print(f"alone {statistics.median(bare):.1f} s")
-    print(f"overhead: median {statistics.median(ratios) - 1:+.1%} of {[f'{each - 1:+.1%}' for each in ratios]}")
-    print(f"the platform's own processes: median {statistics.median(job.own for job in under):.2f} s of processor time")
+            began, own = time.time(), own_seconds(running)
+            turns, looks = await measured(running, first_exchanges(folder), minutes)
+            own, took = own_seconds(running) - own, time.time() - began
+    trained = stretches(turns, looks)
+    if not (found := slowdowns(turns, trained)):
+        raise SystemExit(f"No step fits into turns of {TURN:g} s: this machine is too busy to measure anything.")
+    for alone in (False, True):
+        speeds = [each.speed for turn, each in zip(turns, trained, strict=True) if each and turn.alone is alone]
+        print(f"{'alone' if alone else 'platform'}: median {statistics.median(speeds):.1f} tokens/s", end=" ")
+        print(f"({min(speeds):.0f}–{max(speeds):.0f}) in {len(speeds)} turns")
+    low, high = interval(found)
+    print(f"overhead: mean {statistics.mean(found):+.2%}, 95 % interval {low:+.2%} to {high:+.2%}", end=", ")
+    print(f"median {statistics.median(found):+.2%} of {len(found)} turns alone between two others")
+    print(f"the platform's own processes: {own:.2f} s of processor time in {took:.0f} s")
+    figures.note("overhead", "the platform's share of training time", [100 * high], "%", goal=3.0, less_is_better=True)
 
 
 def main() -> None:
-    """Run with ``--rounds``."""
+    """Run with ``--minutes``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    asyncio.run(bench(parser.parse_args().rounds))
+    parser.add_argument("--minutes", type=float, default=12.0)
+    asyncio.run(bench(parser.parse_args().minutes))
 
 
 if __name__ == "__main__":

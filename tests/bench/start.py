@@ -24,23 +24,11 @@ from libs.testing.family import trainings, waiting
 from services.cli.access import Access
 from services.cli.client import Api
 from tests.bench import figures
-from tests.bench.overhead import FAILED, idle_memory, parts
-from tests.bench.training import SAMPLE
+from tests.bench.overhead import CONVERSATIONS, FAILED, first_exchanges, idle_memory, parts
 
-CONVERSATIONS = 48
 BEGUN, ENDED = "run.stage_reached.v1 training", "run.progressed.v1"
 SETTLE = 3.0
 """Seconds of rest before a submission, so that nothing of the job before is still being done."""
-
-
-def sample(folder: Path) -> Path:
-    """Write the first exchange of each of the first sample conversations to a file of their own."""
-    path = folder / "some.jsonl"
-    messages = [json.loads(line)["messages"] for line in SAMPLE.read_text().splitlines()[:CONVERSATIONS]]
-    first = [next(at for at, each in enumerate(talk) if each["role"] == "assistant") for talk in messages]
-    cut = [{"messages": talk[: end + 1]} for talk, end in zip(messages, first, strict=True)]
-    path.write_text("".join(json.dumps(each) + "\n" for each in cut))
-    return path
 
 
 async def first_step(api: Api, file: Path) -> dict[str, float]:
@@ -90,7 +78,7 @@ async def bench(jobs: int) -> None:
                     await idle(running, warm=warm)
                     if warm and not number:
                         _say_memory(running)
-                    way = await first_step(api, sample(folder))
+                    way = await first_step(api, first_exchanges(folder))
                     kept = "thrown away" if not number else f"{number}"
                     print(f"{'warm' if warm else 'cold'} {kept}: {_figures(way)}", flush=True)
                     if number:
