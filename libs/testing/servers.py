@@ -42,36 +42,42 @@ def servers() -> Iterator[Servers]:
     folder.chmod(0o755)
     cluster = Cluster(folder / "postgres", free_port(), PASSWORDS["postgres"])
     cluster.initialise()
-    nats_port = free_port()
-    commands: tuple[tuple[list[str], dict[str, Any]], ...] = (
-        ([*cluster.command(), "-c", "fsync=off"], as_unprivileged()),
-        (embedded_nats.configure(folder / "nats", nats_port, PASSWORDS), {}),
-    )
-    started = [
-        subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            preexec_fn=die_with_parent,
-            **options,
-        )
-        for command, options in commands
-    ]
     try:
-        _wait(cluster.port)
-        _wait(nats_port)
-        asyncio.run(_accepts(cluster.url))
-        yield Servers(f"nats://127.0.0.1:{nats_port}", cluster.url, cluster, folder)
+        postgres = _started([*cluster.command(), "-c", "fsync=off"], cluster.port, **as_unprivileged())
+        with postgres, broker(folder) as nats_url:
+            asyncio.run(_accepts(cluster.url))
+            yield Servers(nats_url, cluster.url, cluster, folder)
     finally:
-        for process in started:
-            process.send_signal(signal.SIGINT)
-        for process in started:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def broker(folder: Path) -> Iterator[str]:
+    """Start a NATS server on a free port, with its data below ``folder``; yields its address."""
+    port = free_port()
+    with _started(embedded_nats.configure(folder / "nats", port, PASSWORDS), port):
+        yield f"nats://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _started(command: list[str], port: int, **options: Any) -> Iterator[None]:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        preexec_fn=die_with_parent,
+        **options,
+    )
+    try:
+        _wait(port)
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _wait(port: int, seconds: float = 20.0) -> None:

@@ -97,7 +97,7 @@ class Mover:
         """Download a file and send it, unless it lies here already; return what it is here."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "content"
-            sha256 = await self._source.fetch(file["id"], path, advance)
+            sha256 = await self._source.fetch(file["id"], file["bytes"], path, advance)
             copy = Copy(file=self._twin(file, sha256))
             if not copy.file:
                 copy = await self._here_patiently(lambda: self._send(file, path))

@@ -60,8 +60,8 @@ class Source:
                 return
             after = str(found[-1]["id"])
 
-    async def fetch(self, file_id: str, target: Path, advance: Advance) -> str:
-        """Download a file and return its sha256; one that breaks off is begun again."""
+    async def fetch(self, file_id: str, size: int, target: Path, advance: Advance) -> str:
+        """Download a file of ``size`` bytes and return its sha256; one that breaks off is begun again."""
 
         async def once() -> str:
             digest, got = hashlib.sha256(), 0
@@ -74,6 +74,8 @@ class Source:
                             digest.update(chunk)
                             advance(len(chunk))
                             got += len(chunk)
+                if got != size:
+                    raise Later(Problem(status=200, detail=f"the other server sent {got} of its {size} bytes"), 0.0)
             except BaseException:
                 advance(-got)
                 raise

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ class Killed(BaseException):
 
 
 class Elsewhere(httpx.AsyncBaseTransport):
-    """A server of the wire with pages of two, which is now and then too busy or at fault."""
+    """A server of the wire with pages of two, which is now and then too busy or at fault.
+
+    ``bad`` are answers it gives first instead of a file's content.
+    """
 
     def __init__(self, files: list[Json], jobs: list[Json], *, hiccups: int = 0) -> None:
         self.lists = {"/v1/files": files, "/v1/fine_tuning/jobs": jobs}
         self.hiccups = hiccups
         self.asked = 0
+        self.bad: list[httpx.Response] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert request.method == "GET"
@@ -64,11 +69,26 @@ class Elsewhere(httpx.AsyncBaseTransport):
         if self.hiccups and self.asked % self.hiccups == 0:
             return httpx.Response([429, 500][self.asked // self.hiccups % 2], json={"error": {"message": "not now"}})
         if request.url.path.endswith("/content"):
+            if self.bad:
+                return self.bad.pop(0)
             content = CONTENTS.get(request.url.path.split("/")[3])
             return httpx.Response(200, content=content) if content else _no(400, "Not allowed to download")
         found, after = self.lists[request.url.path], request.url.params.get("after")
         start = next((index + 1 for index, each in enumerate(found) if each["id"] == after), 0)
         return httpx.Response(200, json={"data": found[start : start + 2], "has_more": start + 2 < len(found)})
+
+
+class BreaksOff(httpx.AsyncByteStream):
+    """A body of which the first bytes come; then the line breaks, or is closed as if that had been all."""
+
+    def __init__(self, first: bytes, error: httpx.TransportError | None = None) -> None:
+        self.first = first
+        self.error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.first
+        if self.error:
+            raise self.error
 
 
 class Here(httpx.AsyncBaseTransport):
@@ -233,6 +253,41 @@ async def test_a_server_that_stays_busy_or_says_no_ends_the_move_with_its_words(
     with pytest.raises(Refused, match="not now"):
         await move(busy, Here(), tmp_path / "state")
     assert busy.asked == TRIES
+
+
+async def test_a_download_that_breaks_off_or_has_to_wait_comes_whole_and_as_late_as_it_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("services.cli.moving.source.asyncio.sleep", wait)
+    source, came = Elsewhere([file("file-1")], []), [0]
+    source.bad = [
+        httpx.Response(429, headers={"retry-after": "7"}, json={"error": {"message": "slower"}}),
+        httpx.Response(200, stream=BreaksOff(b"cont", httpx.ReadError("reset by peer"))),
+        httpx.Response(200, stream=BreaksOff(b"content")),
+        httpx.Response(503, headers={"retry-after": "86400"}),
+        httpx.Response(503, headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+    ]
+    async with Source("https://there.example/v1", "theirs", source) as other:
+        sha256 = await other.fetch("file-1", 9, tmp_path / "content", lambda count: came.append(count))
+    assert (tmp_path / "content").read_bytes() == CONTENTS["file-1"]
+    assert sha256 == hashlib.sha256(CONTENTS["file-1"]).hexdigest()
+    assert sum(came) == 9
+    assert waits == [7.0, 2.0, 4.0, 60.0, 16.0]
+
+
+async def test_a_file_that_never_comes_whole_is_left_and_holds_nothing_up(tmp_path: Path) -> None:
+    target = Here()
+    report = await move(Elsewhere([file("file-0"), file("file-1", bytes=99)], []), target, tmp_path / "state")
+    assert list(report.files) == ["file-0"]
+    assert [(each.name, each.why) for each in report.left] == [
+        ("file-1 (file-1.jsonl)", "the other server sent 9 of its 99 bytes")
+    ]
+    assert len(target.files) == 1
 
 
 def test_a_state_of_another_move_is_not_gone_on_with(tmp_path: Path) -> None:
