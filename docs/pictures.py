@@ -1,6 +1,6 @@
-"""Draws the pictures of notices in docs/how-to/notices.md: ``python -m docs.pictures CHROMIUM``.
+"""Draws the pictures of notices and of the page for invitations: ``python -m docs.pictures CHROMIUM``.
 
-The mail is the HTML that is sent. Slack's own drawing is not ours to run: its picture shows the blocks of the message
+The mail and the page are the HTML that is sent. Slack's own drawing is not ours to run: its picture shows the blocks of the message
 that is posted, each by its kind and with nothing added. The jobs are examples, and so are their figures.
 """
 
@@ -14,6 +14,8 @@ from typing import Any
 
 from contracts.base import Event
 from contracts.jobs import JobFailed, JobSucceeded, Remedy
+from services.gateway.page import form
+from services.gateway.routes.health import STATIC
 from services.notifier.domain.blocks import message
 from services.notifier.domain.mail import page
 from services.notifier.domain.notice import Notice, Surroundings, notice_of
@@ -30,14 +32,16 @@ h3{font-size:18px;line-height:1.3;margin:10px 0 8px}.section{margin:6px 0}.field
 
 
 def main() -> None:
-    """Write both pictures."""
+    """Write every picture."""
     done, failed = notice_of(_finished(), HERE), notice_of(_failed(), HERE)
     FOLDER.mkdir(exist_ok=True)
     for name, html, size in (
         ("notice-by-mail.png", page(done), "640,530"),
         ("notice-in-slack.png", _slack(failed), "640,330"),
+        ("invitation.png", form(invitation="…"), "640,660"),
     ):
         with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "static").symlink_to(STATIC)
             file = Path(folder) / "page.html"
             file.write_text(html)
             options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}"]

@@ -35,7 +35,7 @@ final class WoodshedError extends RuntimeException
  *     $job = $woodshed->retrieveFineTuningJob('ftjob-…');
  *
  * @phpstan-type LiveEvent array{id: ?string, event: string, data: array<string, mixed>}
- * @phpstan-type Acceptance array{invitation: string, password: string}
+ * @phpstan-type Acceptance array{invitation: string, password: string, name?: string|null}
  * @phpstan-type AddUploadPartForm array{data: resource|StreamInterface|array{contents: resource|string|StreamInterface, filename: string}}
  * @phpstan-type ApiKey array{id: string, name: string, shown: string, member: string, role: 'owner'|'engineer'|'analyst'|'staff', scopes: list<string>|null, permissions: list<string>, created_at: int, expires_at: int|null, last_used_at: int|null, revoked_at: int|null, made_by: string|null, rotated_to: string|null, object: 'api_key'}
  * @phpstan-type ApiKeyPage array{data: list<ApiKey>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
@@ -1113,17 +1113,6 @@ final class Woodshed
     }
 
     /**
-     * Set a password with an invitation.
-     *
-     * @param Acceptance $body
-     * @return Member
-     */
-    public function acceptInvitation(array $body): array
-    {
-        return $this->json('POST', '/v1/invitations/accept', body: $body);
-    }
-
-    /**
      * Who am I?.
      *
      * @return Me
@@ -1152,6 +1141,17 @@ final class Woodshed
     public function signOut(string $session): array
     {
         return $this->json('DELETE', '/v1/sessions/' . rawurlencode($session));
+    }
+
+    /**
+     * Set a password with an invitation.
+     *
+     * @param Acceptance $body
+     * @return Member
+     */
+    public function acceptInvitation(array $body): array
+    {
+        return $this->json('POST', '/v1/invitations/accept', body: $body);
     }
 
     private function json(string $method, string $path, mixed ...$sent): array

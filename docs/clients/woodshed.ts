@@ -500,11 +500,6 @@ export class Woodshed {
     return this.json("DELETE", `/v1/sessions`);
   }
 
-  /** Set a password with an invitation. */
-  acceptInvitation(body: Acceptance): Promise<Member> {
-    return this.json("POST", `/v1/invitations/accept`, { body });
-  }
-
   /** Who am I?. */
   retrieveMe(): Promise<Me> {
     return this.json("GET", `/v1/me`);
@@ -518,6 +513,11 @@ export class Woodshed {
   /** Sign out. */
   signOut(session: string): Promise<Ended> {
     return this.json("DELETE", `/v1/sessions/${encodeURIComponent(session)}`);
+  }
+
+  /** Set a password with an invitation. */
+  acceptInvitation(body: Acceptance): Promise<Member> {
+    return this.json("POST", `/v1/invitations/accept`, { body });
   }
 
   private async json<T>(method: string, path: string, sent: Sent = {}): Promise<T> {
@@ -593,6 +593,7 @@ async function refusal(response: Response): Promise<WoodshedError> {
 export interface Acceptance {
   invitation: string;
   password: string;
+  name?: string | null;
 }
 
 export interface AddUploadPartForm {

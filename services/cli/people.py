@@ -103,6 +103,7 @@ async def invite(
         here.console.print("It is on its way. What became of the letter: woodshed members list")
         return
     here.console.print(f"{made['invitation']}  (holds until {_moment(made['expires_at'])})")
+    here.console.print(f"In a browser: {here.api.access.url}/invitation#{made['invitation']}", soft_wrap=True)
 
 
 @app.command

@@ -68,10 +68,11 @@ class PasswordWish(Wish, frozen=True, kw_only=True):
 
 
 class Acceptance(Wish, frozen=True, kw_only=True):
-    """An invitation, and the password that shall be the member's."""
+    """An invitation, the password that shall be the member's, and what they want to be called, if otherwise."""
 
     invitation: Annotated[str, Meta(min_length=20, max_length=100)]
     password: Password
+    name: Name | None = None
 
 
 class InvitationWish(Wish, frozen=True, kw_only=True):

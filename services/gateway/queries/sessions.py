@@ -49,7 +49,7 @@ SET_PASSWORD = """
      WHERE member_id = $1
 """
 INVITED = """
-    SELECT tenant, member_id, role
+    SELECT tenant, member_id, role, name, email
       FROM gateway.member
      WHERE invite_digest = $1
        AND invite_until > now()

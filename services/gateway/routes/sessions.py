@@ -1,27 +1,23 @@
 """Signing in and out, and who one is. Front ends use these; programs use keys."""
 
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from litestar import Request, Response, Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from libs.db import Transaction
-from libs.errors import Conflict, Forbidden, NotFound, Unauthorized
-from services.gateway.auth import Caller, address_of
+from libs.errors import Conflict, Forbidden, NotFound
+from services.gateway.auth import Caller
 from services.gateway.dependencies import Db, TheCaller, TheLimiter, TheSettings, TheSigning, Tx
 from services.gateway.domain import people, sessions
 from services.gateway.domain.paging import Page, page_of
-from services.gateway.limiting import Limiter, check
 from services.gateway.permitted import PUBLIC, needs
 from services.gateway.problems import documented
 from services.gateway.queries import sessions as queries
-from services.gateway.routes.found import the_member
-from services.gateway.signing import Signing, Visitor
+from services.gateway.signing import Signing
 from services.gateway.trail import hold, note
+from services.gateway.visiting import visitor, with_cookie
 
 SELF = needs("self")
-T = TypeVar("T")
 
 
 @post(
@@ -40,41 +36,9 @@ async def sign_in(
     signing: TheSigning,
 ) -> Response[people.Me]:
     """Open a session: the answer sets its cookie. Send ``csrf_token`` as X-CSRF-Token with every change."""
-    visitor = _visitor(request, limiter, data.organisation or settings.tenant, data.email)
-    secret, caller = await signing.sign_in(visitor, data.password)
-    return _with_cookie(request, _me(caller, settings.key_pepper), secret, settings.session_seconds)
-
-
-@post(
-    "/v1/invitations/accept",
-    operation_id="acceptInvitation",
-    opt=PUBLIC,
-    security=[{}],
-    summary="Set a password with an invitation",
-    status_code=200,
-    responses=documented(422),
-)
-async def accept_invitation(
-    data: JSONBody[people.Acceptance],
-    request: Request[Any, Any, Any],
-    db: Db,
-    settings: TheSettings,
-    limiter: TheLimiter,
-    signing: TheSigning,
-) -> people.Member:
-    """Set the password of the member whom an invitation is for. Sessions opened with an earlier password end."""
-    visitor = _visitor(request, limiter, "", "")
-    kept = await signing.stored(data.password)
-    digest = sessions.digest(settings.key_pepper, "invitation", data.invitation)
-    async with db.across_tenants() as tx:
-        found = await queries.invited(tx, digest)
-    if found is None:
-        raise Unauthorized(
-            "The invitation does not hold: it was used, replaced, or is older than a week.", code="bad_invitation",
-            fix="Ask an owner for another one.",
-        )  # fmt: skip
-    async with db.transaction(found["tenant"]) as tx:
-        return await _accept(tx, digest, kept, visitor)
+    knocking = visitor(request, limiter, data.organisation or settings.tenant, data.email)
+    secret, caller = await signing.sign_in(knocking, data.password)
+    return with_cookie(request, Response(_me(caller, settings.key_pepper)), secret, settings.session_seconds)
 
 
 @get("/v1/me", operation_id="retrieveMe", opt=SELF, summary="Who am I?", responses=documented())
@@ -126,7 +90,7 @@ async def sign_out_everywhere(request: Request[Any, Any, Any], caller: TheCaller
     await hold(tx)
     ended = await queries.end_of(tx, caller.member)
     await note(tx, caller, "session.ended", caller.member, ended=ended)
-    return _with_cookie(request, people.Ended(ended=ended), "", 0)
+    return with_cookie(request, Response(people.Ended(ended=ended)), "", 0)
 
 
 @delete(
@@ -146,15 +110,14 @@ async def sign_out(
     if not await queries.end(tx, wanted, caller.member):
         raise NotFound(f"There is no open session {session[:100]!r} of yours.", fix="GET /v1/sessions lists them.")
     await note(tx, caller, "session.ended", wanted)
-    ended = people.Ended(ended=[wanted])
-    return _with_cookie(request, ended, "", 0) if wanted == caller.prefix else Response(ended)
+    answer = Response(people.Ended(ended=[wanted]))
+    return with_cookie(request, answer, "", 0) if wanted == caller.prefix else answer
 
 
 router = Router(
     "/",
     route_handlers=[
         sign_in,
-        accept_invitation,
         retrieve_me,
         set_password,
         list_sessions,
@@ -163,34 +126,6 @@ router = Router(
     ],
     tags=["People"],
 )
-
-
-def _visitor(request: Request[Any, Any, Any], limiter: Limiter, tenant: str, email: str) -> Visitor:
-    """Return who knocks, unless another site sent them or too many came from their address."""
-    sessions.check_same_site(request.headers)
-    origin = address_of(request)
-    check(limiter.count(address=origin))
-    program = request.headers.get("user-agent", "")[:200]
-    return Visitor(
-        tenant=tenant,
-        email=email.strip().lower(),
-        origin=origin,
-        request_id=request.scope["state"]["request_id"],
-        program=program,
-    )
-
-
-async def _accept(tx: Transaction, digest: bytes, kept: str, visitor: Visitor) -> people.Member:
-    """Use the invitation up, unless somebody else just did."""
-    await hold(tx)
-    found = await queries.invited(tx, digest)
-    if found is None:
-        raise Conflict("The invitation was used a moment ago.", code="bad_invitation")
-    await queries.set_password(tx, found["member_id"], kept)
-    await queries.end_of(tx, found["member_id"])
-    caller = msgspec.structs.replace(visitor, tenant=tx.tenant).as_caller(found, "invitation")
-    await note(tx, caller, "password.set", found["member_id"])
-    return people.member_of(await the_member(tx, found["member_id"]))
 
 
 async def _check_may_set(signing: Signing, caller: Caller, current: str | None, before: str | None) -> None:
@@ -214,8 +149,3 @@ def _me(caller: Caller, pepper: str) -> people.Me:
         via=caller.prefix,
         csrf_token=sessions.csrf_token(pepper, caller.session) if caller.session else None,
     )
-
-
-def _with_cookie(request: Request[Any, Any, Any], answer: T, secret: str, seconds: int) -> Response[T]:
-    cookie = sessions.cookie(secret, request.headers.get("host", ""), seconds)
-    return Response(answer, headers={"Set-Cookie": cookie, "Cache-Control": "no-store"})

@@ -73,9 +73,9 @@ class Surroundings(Struct, frozen=True):
         """Return the address of the organisation's budget."""
         return f"{self.public_url.rstrip('/')}/v1/budget"
 
-    def accept(self) -> str:
-        """Return the address where an invitation is accepted."""
-        return f"{self.public_url.rstrip('/')}/v1/invitations/accept"
+    def accept(self, invitation: str) -> str:
+        """Return the address of the page that uses an invitation; browsers send what follows ``#`` to nobody."""
+        return f"{self.public_url.rstrip('/')}/invitation#{invitation}"
 
     def docs(self) -> str:
         """Return the address of the page that describes the API."""
@@ -234,8 +234,8 @@ def _month_spent(fact: BudgetThresholdReached, here: Surroundings) -> Notice:
 def _invited(fact: MemberInvited, here: Surroundings) -> Notice:
     return Notice(
         title="You are invited",
-        lead="Somebody made you a member of their organisation on Woodshed. With the invitation in this letter you set "
-        "a password, once; then you sign in with this address. If you do not know what this is about, do nothing.",
+        lead="Somebody made you a member of their organisation on Woodshed. With this letter you set a password, once; "
+        "then you sign in with this address. Pass it on to nobody. If you do not know what this is about, do nothing.",
         mood="plain",
         job_id=fact.member_id,
         link=here.docs(),
@@ -248,10 +248,11 @@ def with_invitation(notice: Notice, invitation: str, until: datetime, here: Surr
     figures = (
         ("Invitation", invitation),
         ("Holds until", f"{until:%d %B %Y, %H:%M} UTC"),
-        ("Set a password with", f"woodshed accept {here.public_url.rstrip('/')}"),
-        ("Or, from a program", f"POST {here.accept()} with invitation and password"),
+        ("Or, in a terminal", f"woodshed accept {here.public_url.rstrip('/')}"),
     )
-    return msgspec.structs.replace(notice, figures=figures)
+    return msgspec.structs.replace(
+        notice, figures=figures, link=here.accept(invitation), link_label="Set your password"
+    )
 
 
 def _cancelled(fact: JobCancelled, here: Surroundings) -> Notice:

@@ -1,7 +1,10 @@
 """Naming who is told over the API, and the letter that then comes to the address only the gateway knows."""
 
+import re
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from contracts.notices import NoticeDelivered, RecipientRemoved, RecipientSet
 from contracts.people import MemberInvited
@@ -12,6 +15,7 @@ from tests.integration.gateway.conftest import Gateway, Story, listening
 from tests.integration.notifier.mail_server import MailServer
 from tests.integration.notifier.slack_server import FakeSlack
 
+PASSWORD = "five words are quite enough"
 RECIPIENTS = "/v1/notice_recipients"
 ADA: dict[str, Any] = {
     "name": "Ada", "email": "ada@studio.example", "slack": True, "choices": {"cancelled": {"email": "off"}},
@@ -58,14 +62,46 @@ async def test_a_mailed_invitation_is_seen_by_the_member_alone_and_sets_their_pa
             assert made["invitation"] is None
             shown = await gateway.until(place, lambda found: found["invitation_mail"] == "delivered", 30)
             [letter] = mail.letters
-            invitation = letter.get_body(("plain",)).get_content().split("Invitation: ")[1].split()[0]
-            wish = {"invitation": invitation, "password": "five words are quite enough"}
-            accepted = await gateway.http.post("/v1/invitations/accept", json=wish)
-            assert (accepted.status_code, accepted.json()["signs_in"]) == (200, True)
-            assert (await gateway.http.post("/v1/invitations/accept", json=wish)).status_code == 401
+            text = letter.get_body(("plain",)).get_content()
+            path, _, invitation = text.split("Set your password: ")[1].split()[0].rpartition("#")
+            assert invitation == text.split("Invitation: ")[1].split()[0]
+            async with httpx.AsyncClient(base_url=gateway.url) as browser:
+                await _use_on_the_page(browser, "/" + path.rsplit("/", 1)[1], invitation)
+                assert (await browser.get("/v1/me")).json()["member"] == member["id"]
+            assert (await gateway.http.get(place)).json()["name"] == "Ana <b>Ruiz"
     assert mail.recipients == ["ana@studio.example"]
     assert shown["signs_in"] is False
     assert invitation not in str(await world.all_told(MemberInvited))
+
+
+async def _use_on_the_page(browser: httpx.AsyncClient, path: str, invitation: str) -> None:
+    """Set a password and sign in as a browser without scripts does, after all that a person can get wrong."""
+    page = await browser.get(path)
+    assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    for asset in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text):
+        assert (await browser.get(f"/{asset}")).status_code == 200
+    right = {"invitation": invitation, "password": PASSWORD, "again": PASSWORD, "name": "Ana <b>Ruiz"}
+    elsewhere = {"Origin": "https://evil.example"}
+    for change, headers, status, word in (
+        ({}, {"Sec-Fetch-Site": "cross-site"}, 403, "Another web site"),
+        ({}, elsewhere, 403, "Another web site"),
+        ({"again": "five words are quite enouhg"}, {}, 400, "not the same"),
+        ({"password": "short", "again": "short"}, {}, 422, "12 to 200 characters"),
+        ({"name": "A" * 101}, {}, 400, "at most 100"),
+        ({"invitation": "made up, and long enough"}, {}, 401, "Ask an owner for another one"),
+    ):
+        wrong = await browser.post(path, data=right | change, headers=headers)
+        assert (wrong.status_code, word in wrong.text, wrong.cookies) == (status, True, {}), wrong.text
+        assert f'value="{(right | change)["invitation"]}"' in wrong.text, "nobody writes it in again"
+        assert PASSWORD not in wrong.text
+    done = await browser.post(path, data=right, headers={"Origin": str(browser.base_url).rstrip("/")})
+    assert (done.status_code, "Ana &lt;b&gt;Ruiz, your password is set" in done.text) == (200, True), done.text
+    assert "HttpOnly" in done.headers["set-cookie"]
+    assert invitation not in done.text
+    again = await browser.post(path, data=right)
+    assert (again.status_code, "was used" in again.text) == (401, True)
 
 
 async def test_somebodys_own_slack_gets_the_notice_where_the_installation_has_none(

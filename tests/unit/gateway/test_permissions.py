@@ -12,7 +12,8 @@ from services.gateway.domain.permissions import MEANING, ROLES, WHO_MAY, Permiss
 from services.gateway.permitted import NEEDS
 from services.gateway.settings import Settings
 
-PUBLIC = {"live", "ready", "metrics", "docs", "static", "sign_in", "accept_invitation", "download"}
+PUBLIC = {"live", "ready", "metrics", "docs", "static", "sign_in", "download"}
+PUBLIC |= {"accept_invitation", "show_invitation", "use_invitation"}
 """What answers without a key: for operators, the page that shows the API, and a password, invitation or link."""
 
 
