@@ -1,7 +1,7 @@
 """Draws the pictures of notices and of the page for invitations: ``python -m docs.pictures CHROMIUM``.
 
-The mail and the page are the HTML that is sent. Slack's own drawing is not ours to run: its picture shows the blocks of the message
-that is posted, each by its kind and with nothing added. The jobs are examples, and so are their figures.
+The mail and the page are the HTML that is sent. Slack's own drawing is not ours to run: its picture shows the blocks of
+the message that is posted, each by its kind and with nothing added. The jobs are examples, and so are their figures.
 """
 
 import subprocess
