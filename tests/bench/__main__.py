@@ -31,6 +31,7 @@ BENCHES = (
     Bench("fact_latency", ("--seconds", "5", "--rounds", "1")),
     Bench("gateway", ("--seconds", "5", "--rounds", "1", "--only", "requests")),
     Bench("import_lessons", ("--segments", "160000"), ("--segments", "800000", "--rounds", "3")),
+    Bench("growth", None),
     Bench("chat", ("--rounds", "1", "--tokens", "24")),
     Bench("leases", ("--grants", "1000")),
     Bench("dispatch", ("--single", "100")),

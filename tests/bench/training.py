@@ -29,7 +29,7 @@ from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.embedded.home import Home
 from libs.lm.chat import ChatFormat
 from libs.lm.models import known
-from services.trainer.training.protocol import AttemptSpec, Progressed, read_line
+from services.trainer.training.protocol import AttemptSpec, Finished, Progressed, read_line
 from tests.bench import figures, limits, rivals
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -123,6 +123,16 @@ def ours(data: Data, folder: Path, steps: int, device: str) -> Figures:
         "taught_per_second": (last.trained_tokens - first.trained_tokens) / (ended - began),
         "peak_bytes": last.device_bytes or used.ru_maxrss * 1024,
     }
+
+
+def alone(asked: AttemptSpec) -> float:
+    """Carry an attempt out by our child process alone; return its seconds."""
+    path = Path(asked.work_dir) / "spec.json"
+    path.write_bytes(msgspec.json.encode(asked))
+    command = [sys.executable, "-m", "services.trainer.training", str(path)]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    [finished] = [line for line in map(read_line, done.stdout.splitlines()) if isinstance(line, Finished)]
+    return finished.seconds
 
 
 def plain(script: str, *options: str, python: Callable[[], Path] = lambda: Path(sys.executable)) -> "Contender":
