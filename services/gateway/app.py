@@ -48,6 +48,7 @@ from services.gateway.routes import (
     uploads,
     webhooks,
 )
+from services.gateway.sealing import seal_what_lies_open, slack_seal
 from services.gateway.serving import HttpServer
 from services.gateway.settings import Settings
 from services.gateway.signing import Signing
@@ -58,6 +59,7 @@ from services.gateway.usage import LastUse
 
 async def build(settings: Settings, platform: Platform) -> App:
     """Make the service: reactions, work loops, and the HTTP server as one of them."""
+    await seal_what_lies_open(platform.db, slack_seal(settings))
     collecting = asyncio.Event()
     hub = Hub(platform.bus, settings.stream_backlog)
     progress = Progress(platform.bus, platform.db, hub)

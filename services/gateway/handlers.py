@@ -25,6 +25,7 @@ from services.gateway.queries import recipients as recipient_queries
 from services.gateway.queries import results as result_queries
 from services.gateway.queries import story as story_queries
 from services.gateway.queries import webhooks as webhook_queries
+from services.gateway.sealing import slack_seal
 from services.gateway.settings import Settings
 
 router = Router("gateway")
@@ -259,12 +260,12 @@ async def notice_settled(fact: notices.NoticeDelivered | notices.NoticeFailed, t
 
 
 @router.answers(notices.WhereToReach)
-async def where_to_reach(asked: notices.WhereToReach, tx: Transaction) -> notices.Reached:
+async def where_to_reach(asked: notices.WhereToReach, tx: Transaction, settings: Settings) -> notices.Reached:
     """Somebody is to be told: only here is their address known."""
     row = await recipient_queries.get(tx, asked.recipient_id)
     if row is None:
         raise NotFound("Nobody knows this recipient's address any more.")
-    return reached_of(row)
+    return reached_of(row, slack_seal(settings))
 
 
 @router.answers(people.ReadInvitation)

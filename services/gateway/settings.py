@@ -27,9 +27,12 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     ] = 8192
     key_pepper: Annotated[
         str,
-        Meta(description="Secret mixed into stored API keys, at least 32 characters; changing it voids every key.",
-             min_length=32),
-    ]  # fmt: skip
+        Meta(
+            description="Secret mixed into stored API keys and that seals Slack addresses, at least 32 characters; "
+            "changing it voids every key and forgets every such address.",
+            min_length=32,
+        ),
+    ]
     public_url: Annotated[
         str, Meta(description="Address under which people reach this installation; empty: the one a request came to.")
     ] = ""

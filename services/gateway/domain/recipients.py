@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.notices import CHANNELS, NOTICES, WHENS, Choice, QuietHours, Reached, RecipientSet, TimeOfDay
 from libs.errors import Rejected
+from libs.sealing import Seal
 from services.gateway.domain.webhooks import checked_url
 from services.gateway.domain.wishes import Wish
 
@@ -129,7 +130,13 @@ def kept(wish: RecipientWish) -> str:
     return msgspec.json.encode(msgspec.structs.replace(wish, email=None, slack_address=UNSET)).decode()
 
 
-def recipient_of(row: Any) -> NoticeRecipient:
+def own_slack(row: Any, seal: Seal) -> str:
+    """Return somebody's own Slack address; empty: none, or none that this installation's secrets open."""
+    kept = row["slack_address"]
+    return (kept and seal.opened(kept, row["recipient_id"])) or ""
+
+
+def recipient_of(row: Any, seal: Seal) -> NoticeRecipient:
     """Show somebody who is told."""
     wish = msgspec.json.decode(row["wishes"], type=RecipientWish)
     quiet = wish.quiet_hours
@@ -138,7 +145,7 @@ def recipient_of(row: Any) -> NoticeRecipient:
         name=wish.name,
         email=row["email"] or None,
         slack=wish.slack,
-        slack_address=masked(row["slack_address"]) or None,
+        slack_address=masked(own_slack(row, seal)) or None,
         choices=wish.choices,
         time_zone=wish.time_zone,
         quiet_hours=QuietHours(begin=quiet.begin, end=quiet.end) if quiet else None,
@@ -157,10 +164,10 @@ def masked(address: str) -> str:
     return f"{scheme}://{host}/…{path[-4:] if len(path) > 12 else ''}"
 
 
-def reached_of(row: Any) -> Reached:
+def reached_of(row: Any, seal: Seal) -> Reached:
     """Return the addresses that the notifier may write to."""
     wish = msgspec.json.decode(row["wishes"], type=RecipientWish)
-    return Reached(email=row["email"], slack=row["slack_address"], shared_slack=wish.slack)
+    return Reached(email=row["email"], slack=own_slack(row, seal), shared_slack=wish.slack)
 
 
 def _check_known(word: str, known: tuple[str, ...]) -> None:

@@ -24,6 +24,14 @@ CHANGE = """
      WHERE recipient_id = $1
  RETURNING *
 """
+OPEN_ADDRESSES = """
+    SELECT recipient_id, slack_address
+      FROM gateway.recipient
+     WHERE slack_address <> ''
+       AND slack_address NOT LIKE 'sealed:%'
+       FOR UPDATE
+"""
+SEAL = "UPDATE gateway.recipient SET slack_address = $2 WHERE recipient_id = $1"
 REMOVE = "DELETE FROM gateway.recipient WHERE recipient_id = $1 RETURNING recipient_id"
 
 
@@ -52,6 +60,16 @@ async def newest_first(tx: Transaction, after: str | None, limit: int) -> list[R
 async def change(tx: Transaction, recipient_id: str, email: str, wishes: str, slack_address: str) -> Record | None:
     """Change somebody's wishes; ``None``: there is nobody of this id."""
     return await tx.fetchrow(CHANGE, recipient_id, email, wishes, slack_address)
+
+
+async def open_addresses(tx: Transaction) -> list[Record]:
+    """Find, and hold, whose Slack address is not sealed."""
+    return await tx.fetch(OPEN_ADDRESSES)
+
+
+async def seal(tx: Transaction, recipient_id: str, sealed: str) -> None:
+    """Keep the same address sealed."""
+    await tx.execute(SEAL, recipient_id, sealed)
 
 
 async def remove(tx: Transaction, recipient_id: str) -> bool:

@@ -15,6 +15,7 @@ from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import recipients as queries
+from services.gateway.sealing import slack_seal
 from services.gateway.trail import note
 
 
@@ -30,15 +31,16 @@ async def create_recipient(
     data: JSONBody[recipients.RecipientWish], caller: TheCaller, tx: Tx, settings: TheSettings
 ) -> recipients.NoticeRecipient:
     """Have somebody told. As soon as an organisation names anybody, notices go to those it named and nowhere else."""
-    slack = recipients.slack_of(data, "", private_allowed=settings.webhook_private_networks)
+    seal, slack = slack_seal(settings), recipients.slack_of(data, "", private_allowed=settings.webhook_private_networks)
     recipients.check(data, slack)
     if await queries.count(tx) >= recipients.MOST_RECIPIENTS:
         raise Rejected(f"There are {recipients.MOST_RECIPIENTS} recipients already.", code="too_many_recipients")
     recipient_id = new_id("recipient")
-    row = await queries.add(tx, recipient_id, data.email or "", recipients.kept(data), slack)
+    sealed = slack and seal.sealed(slack, recipient_id)
+    row = await queries.add(tx, recipient_id, data.email or "", recipients.kept(data), sealed)
     await tx.tell(recipients.set_fact(tx.tenant, recipient_id, data, datetime.now(UTC), slack))
     await note(tx, caller, "recipient.named", recipient_id)
-    return recipients.recipient_of(row)
+    return recipients.recipient_of(row, seal)
 
 
 @get(
@@ -49,12 +51,15 @@ async def create_recipient(
     responses=documented(422),
 )
 async def list_recipients(
-    tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(description="1 to 100")] = 20
+    tx: Tx,
+    settings: TheSettings,
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
 ) -> Page[recipients.NoticeRecipient]:
     """List everybody who is told, the latest first."""
     checked_limit(limit, 100)
-    rows = await queries.newest_first(tx, after, limit + 1)
-    return page_of([recipients.recipient_of(row) for row in rows], [row["recipient_id"] for row in rows], limit)
+    rows, seal = await queries.newest_first(tx, after, limit + 1), slack_seal(settings)
+    return page_of([recipients.recipient_of(row, seal) for row in rows], [row["recipient_id"] for row in rows], limit)
 
 
 @get(
@@ -64,12 +69,12 @@ async def list_recipients(
     summary="Describe one",
     responses=documented(404),
 )
-async def retrieve_recipient(recipient: FromPath[str], tx: Tx) -> recipients.NoticeRecipient:
+async def retrieve_recipient(recipient: FromPath[str], tx: Tx, settings: TheSettings) -> recipients.NoticeRecipient:
     """Describe how somebody is told."""
     row = await queries.get(tx, recipient)
     if row is None:
         raise _nobody(recipient)
-    return recipients.recipient_of(row)
+    return recipients.recipient_of(row, slack_seal(settings))
 
 
 @post(
@@ -87,14 +92,16 @@ async def update_recipient(
     known = await queries.get(tx, recipient)
     if known is None:
         raise _nobody(recipient)
-    slack = recipients.slack_of(data, known["slack_address"], private_allowed=settings.webhook_private_networks)
+    seal, private_allowed = slack_seal(settings), settings.webhook_private_networks
+    slack = recipients.slack_of(data, recipients.own_slack(known, seal), private_allowed=private_allowed)
     recipients.check(data, slack)
-    row = await queries.change(tx, recipient, data.email or "", recipients.kept(data), slack)
+    sealed = slack and seal.sealed(slack, recipient)
+    row = await queries.change(tx, recipient, data.email or "", recipients.kept(data), sealed)
     if row is None:
         raise _nobody(recipient)
     await tx.tell(recipients.set_fact(tx.tenant, recipient, data, datetime.now(UTC), slack))
     await note(tx, caller, "recipient.changed", recipient)
-    return recipients.recipient_of(row)
+    return recipients.recipient_of(row, seal)
 
 
 @delete(

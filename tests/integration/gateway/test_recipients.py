@@ -116,7 +116,11 @@ async def test_somebodys_own_slack_gets_the_notice_where_the_installation_has_no
             shown = (await gateway.http.get(f"{RECIPIENTS}/{made['id']}")).text
             kept = await gateway.http.post(f"{RECIPIENTS}/{made['id']}", json={"name": "Ada L."})
             assert ("…cret" in shown, "secret" in shown, "…cret" in kept.text) == (True, False, True)
-            await world.told(RecipientSet, count=2)
+            told = await world.told(RecipientSet, count=2)
+            assert slack.webhook.rpartition("/")[2] not in str(told)
+            async with gateway.platform.db.across_tenants() as tx:
+                [lies] = await tx.fetch("SELECT * FROM gateway.recipient")
+            assert lies["slack_address"].startswith("sealed:")
             async with world.service(await build(settings, platform), platform):
                 story = Story(await gateway.submit())
                 await world.tell(story.succeeded())
