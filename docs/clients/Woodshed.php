@@ -76,7 +76,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Dpo array{hyperparameters: PairingHyperparameters}
  * @phpstan-type Ended array{ended: list<string>, object: 'sessions.ended'}
  * @phpstan-type Estimate array{seconds: float, seconds_low: float, seconds_high: float, cost: float, currency: string, memory_bytes: int, steps: int, tokens: int, notes: list<string>}
- * @phpstan-type EstimateWish array{dataset: string, model?: string|null, preset?: string, hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'lora'|'full'|null, method?: WishedMethod|null}
+ * @phpstan-type EstimateWish array{dataset: string, model?: string|null, preset?: 'conservative'|'quick'|'balanced'|'standard'|'aggressive'|'deep', hyperparameters?: WishedHyperparameters|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'full'|'lora'|null, method?: WishedMethod|null}
  * @phpstan-type EventCredential array{id: string, name: string, member: string, made_by: string, created_at: int, expires_at: int|null, connected_at: int|null, revoked_at: int|null, object: 'event_credential'}
  * @phpstan-type EventCredentialPage array{data: list<EventCredential>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type EventTypeList array{data: list<string>, object: 'list'}
@@ -94,16 +94,16 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type JobEvent array{id: string, created_at: int, level: 'info'|'warn'|'error', message: string, type: 'message'|'metrics', data: array<string, float>, object: 'fine_tuning.job.event'}
  * @phpstan-type JobEventPage array{data: list<JobEvent>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type JobPage array{data: list<Job>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
- * @phpstan-type JobWish array{model: string, training_file: string, validation_file?: string|null, hyperparameters?: WishedHyperparameters|null, method?: WishedMethod|null, suffix?: string|null, seed?: int|null, metadata?: array<string, string>|null, integrations?: list<array<string, mixed>>|null, preset?: string, priority?: 'high'|'medium'|'low', dataset?: string|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'lora'|'full'|null}
- * @phpstan-type KeyWish array{name: string, scopes?: list<string>|null, expires_in?: float|null, member?: string|null}
- * @phpstan-type LinkWish array{file?: string|null, job?: string|null, artifact?: string|null, report?: 'pdf'|'html'|'json'|null, expires_in?: int}
+ * @phpstan-type JobWish array{model: string, training_file: string, validation_file?: string|null, hyperparameters?: WishedHyperparameters|null, method?: WishedMethod|null, suffix?: string|null, seed?: int|null, metadata?: array<string, string>|null, integrations?: list<array<string, mixed>>|null, preset?: 'conservative'|'quick'|'balanced'|'standard'|'aggressive'|'deep', priority?: 'high'|'low'|'medium', dataset?: string|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'full'|'lora'|null}
+ * @phpstan-type KeyWish array{name: string, scopes?: list<'self'|'files.read'|'files.write'|'datasets.read'|'datasets.write'|'jobs.read'|'jobs.write'|'models.read'|'models.download'|'models.write'|'models.use'|'keys.own'|'keys.all'|'members.read'|'members.write'|'webhooks.read'|'webhooks.write'|'notices.read'|'notices.write'|'events.read'|'events.write'|'budgets.read'|'budgets.write'|'machines.read'|'audit.read'>|null, expires_in?: float|null, member?: string|null}
+ * @phpstan-type LinkWish array{file?: string|null, job?: string|null, artifact?: string|null, report?: 'html'|'json'|'pdf'|null, expires_in?: int}
  * @phpstan-type Logprobs array{content: list<TokenLogprob>, refusal: null}
  * @phpstan-type MachineList array{data: list<Device>, coming: int, object: 'list'}
  * @phpstan-type Me array{organisation: string, member: string, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, via: string, csrf_token: string|null, object: 'me'}
  * @phpstan-type Member array{id: string, name: string, email: string|null, role: 'owner'|'engineer'|'analyst'|'staff', permissions: list<string>, created_at: int, signs_in: bool, invitation_mail: string|null, object: 'member'}
- * @phpstan-type MemberChange array{name?: string, email?: string, role?: 'owner'|'engineer'|'analyst'|'staff'}
+ * @phpstan-type MemberChange array{name?: string, email?: string, role?: 'analyst'|'engineer'|'owner'|'staff'}
  * @phpstan-type MemberPage array{data: list<Member>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
- * @phpstan-type MemberWish array{name: string, email?: string|null, role: 'owner'|'engineer'|'analyst'|'staff'}
+ * @phpstan-type MemberWish array{name: string, email?: string|null, role: 'analyst'|'engineer'|'owner'|'staff'}
  * @phpstan-type Message array{content: string, role: 'assistant', refusal: null, annotations: list<string>}
  * @phpstan-type Method array{type: 'supervised'|'dpo', supervised?: Supervised, dpo?: Dpo}
  * @phpstan-type Metric array{step: int, epoch: float, train_loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, memory_bytes: int, train_mean_token_accuracy: float|null, valid_loss: float|null, reward_margin: float|null, reward_accuracy: float|null}
@@ -136,30 +136,30 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Supervised array{hyperparameters: Hyperparameters}
  * @phpstan-type TokenLogprob array{token: string, logprob: float, bytes: list<int>, top_logprobs: list<TopLogprob>}
  * @phpstan-type TopLogprob array{token: string, logprob: float, bytes: list<int>}
- * @phpstan-type TrialWish array{event_type: string}
+ * @phpstan-type TrialWish array{event_type: 'fine_tuning.job.succeeded'|'fine_tuning.job.failed'|'fine_tuning.job.cancelled'|'woodshed.job.remarked'|'woodshed.report.ready'|'woodshed.report.failed'}
  * @phpstan-type Upload array{id: string, bytes: int, created_at: int, expires_at: int, filename: string, purpose: 'assistants'|'assistants_output'|'batch'|'batch_output'|'evals'|'fine-tune'|'fine-tune-results'|'user_data'|'vision', status: 'pending'|'completed'|'cancelled'|'expired', file: File|null, object: 'upload'}
  * @phpstan-type UploadPart array{id: string, created_at: int, upload_id: string, object: 'upload.part'}
- * @phpstan-type UploadWish array{filename: string, purpose: 'assistants'|'batch'|'fine-tune'|'vision'|'user_data'|'evals', bytes: int, mime_type: string, expires_after?: ExpiryWish|null}
+ * @phpstan-type UploadWish array{filename: string, purpose: 'assistants'|'batch'|'evals'|'fine-tune'|'user_data'|'vision', bytes: int, mime_type: string, expires_after?: ExpiryWish|null}
  * @phpstan-type Usage array{prompt_tokens: int, completion_tokens: int, total_tokens: int, prompt_tokens_details: PromptDetails, completion_tokens_details: CompletionDetails}
  * @phpstan-type Verification array{holds: bool, entries: int, head: string, broken_at: int|null, why: string|null, object: 'audit.verification'}
  * @phpstan-type WebhookAttempt array{at: int, status_code: int|null, milliseconds: int, error: string|null}
- * @phpstan-type WebhookChange array{name?: string, url?: string, event_types?: list<string>, laravel_signature?: bool, enabled?: bool}
+ * @phpstan-type WebhookChange array{name?: string, url?: string, event_types?: list<'fine_tuning.job.succeeded'|'fine_tuning.job.failed'|'fine_tuning.job.cancelled'|'woodshed.job.remarked'|'woodshed.report.ready'|'woodshed.report.failed'>, laravel_signature?: bool, enabled?: bool}
  * @phpstan-type WebhookDelivery array{id: string, event_id: string, event_type: string, job: string, status: string, created_at: int, next_try_at: int|null, attempts: list<WebhookAttempt>, object: 'webhook_endpoint.delivery'}
  * @phpstan-type WebhookDeliveryPage array{data: list<WebhookDelivery>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type WebhookEndpoint array{id: string, name: string, url: string, event_types: list<string>, created_at: int, updated_at: int, signing_secret_hint: string, woodshed: WebhookExtras, object: 'webhook_endpoint', signing_secret?: string}
  * @phpstan-type WebhookEndpointPage array{data: list<WebhookEndpoint>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type WebhookExtras array{enabled: bool, disabled_reason: string|null, laravel_signature: bool, old_secret_until: int|null}
  * @phpstan-type WebhookTestResult array{webhook_endpoint_id: string, event_type: string, status_code: int, success: true, object: 'webhook_endpoint.test'}
- * @phpstan-type WebhookWish array{name: string, url: string, event_types: list<string>, laravel_signature?: bool}
+ * @phpstan-type WebhookWish array{name: string, url: string, event_types: list<'fine_tuning.job.succeeded'|'fine_tuning.job.failed'|'fine_tuning.job.cancelled'|'woodshed.job.remarked'|'woodshed.report.ready'|'woodshed.report.failed'>, laravel_signature?: bool}
  * @phpstan-type WishedDpo array{hyperparameters?: WishedPairing|null}
  * @phpstan-type WishedHyperparameters array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null}
- * @phpstan-type WishedMethod array{type: string, supervised?: WishedSupervised|null, dpo?: WishedDpo|null, reinforcement?: array<string, mixed>|null}
+ * @phpstan-type WishedMethod array{type: 'supervised'|'dpo', supervised?: WishedSupervised|null, dpo?: WishedDpo|null, reinforcement?: array<string, mixed>|null}
  * @phpstan-type WishedPairing array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null, beta?: float|'auto'|null}
  * @phpstan-type WishedQuiet array{begin: string, end: string}
  * @phpstan-type WishedSplit array{by?: 'conversation'|'speaker', near_duplicates?: 'drop'|'keep', validation?: float, test?: float, seed?: int}
  * @phpstan-type WishedStream array{include_usage?: bool|null, include_obfuscation?: bool|null}
  * @phpstan-type WishedSupervised array{hyperparameters?: WishedHyperparameters|null}
- * @phpstan-type WishedTurn array{role: 'system'|'developer'|'user'|'assistant', content?: string|list<array<string, mixed>>|null, name?: null, refusal?: mixed, tool_calls?: null, tool_call_id?: null, function_call?: null, audio?: null, annotations?: mixed}
+ * @phpstan-type WishedTurn array{role: 'system'|'developer'|'user'|'assistant', content: string|list<array{type: 'text', text: string}>, name?: null, refusal?: mixed, tool_calls?: null, tool_call_id?: null, function_call?: null, audio?: null, annotations?: mixed}
  */
 final class Woodshed
 {
@@ -481,7 +481,7 @@ final class Woodshed
      * @param RetryWish $body
      * @return Job
      */
-    public function retryFineTuningJob(string $job, array $body): array
+    public function retryFineTuningJob(string $job, array $body = []): array
     {
         return $this->json('POST', '/v1/fine_tuning/jobs/' . rawurlencode($job) . '/retry', body: $body);
     }
@@ -540,7 +540,7 @@ final class Woodshed
     /**
      * The proof as figures.
      *
-     * @return string
+     * @return array<string, mixed>
      */
     public function retrieveFineTuningJobReport(string $job): array
     {
@@ -794,7 +794,7 @@ final class Woodshed
      * @param RotationWish $body
      * @return WebhookEndpoint
      */
-    public function rotateWebhookEndpointSecret(string $webhook, array $body): array
+    public function rotateWebhookEndpointSecret(string $webhook, array $body = []): array
     {
         return $this->json('POST', '/v1/webhook_endpoints/' . rawurlencode($webhook) . '/rotate_secret', body: $body);
     }
@@ -961,7 +961,7 @@ final class Woodshed
      * @param RotateWish $body
      * @return NewApiKey
      */
-    public function rotateKey(string $key, array $body): array
+    public function rotateKey(string $key, array $body = []): array
     {
         return $this->json('POST', '/v1/keys/' . rawurlencode($key) . '/rotate', body: $body);
     }
@@ -1024,7 +1024,7 @@ final class Woodshed
      * @param InvitationWish $body
      * @return Invitation
      */
-    public function inviteMember(string $member, array $body): array
+    public function inviteMember(string $member, array $body = []): array
     {
         return $this->json('POST', '/v1/members/' . rawurlencode($member) . '/invitation', body: $body);
     }

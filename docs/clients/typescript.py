@@ -21,7 +21,7 @@ def _type(schema: Schema) -> str:
     match schema:
         case {"$ref": reference}:
             return name_of(reference)
-        case {"oneOf": choices}:
+        case {"oneOf": choices} | {"anyOf": choices}:
             return " | ".join(dict.fromkeys(_type(each) for each in choices if each)) or "unknown"
         case {"const": value}:
             return json.dumps(value)

@@ -196,7 +196,7 @@ export class Woodshed {
   }
 
   /** Try a failed job again, with its fix. */
-  retryFineTuningJob(job: string, body: RetryWish): Promise<Job> {
+  retryFineTuningJob(job: string, body: RetryWish = {}): Promise<Job> {
     return this.json("POST", `/v1/fine_tuning/jobs/${encodeURIComponent(job)}/retry`, { body });
   }
 
@@ -226,7 +226,7 @@ export class Woodshed {
   }
 
   /** The proof as figures. */
-  retrieveFineTuningJobReport(job: string): Promise<string> {
+  retrieveFineTuningJobReport(job: string): Promise<Record<string, unknown>> {
     return this.json("GET", `/v1/fine_tuning/jobs/${encodeURIComponent(job)}/report`);
   }
 
@@ -346,7 +346,7 @@ export class Woodshed {
   }
 
   /** Give an endpoint a new secret. */
-  rotateWebhookEndpointSecret(webhook: string, body: RotationWish): Promise<WebhookEndpoint> {
+  rotateWebhookEndpointSecret(webhook: string, body: RotationWish = {}): Promise<WebhookEndpoint> {
     return this.json("POST", `/v1/webhook_endpoints/${encodeURIComponent(webhook)}/rotate_secret`, { body });
   }
 
@@ -426,7 +426,7 @@ export class Woodshed {
   }
 
   /** Replace an API key. */
-  rotateKey(key: string, body: RotateWish): Promise<NewApiKey> {
+  rotateKey(key: string, body: RotateWish = {}): Promise<NewApiKey> {
     return this.json("POST", `/v1/keys/${encodeURIComponent(key)}/rotate`, { body });
   }
 
@@ -456,7 +456,7 @@ export class Woodshed {
   }
 
   /** Invite a member to sign in. */
-  inviteMember(member: string, body: InvitationWish): Promise<Invitation> {
+  inviteMember(member: string, body: InvitationWish = {}): Promise<Invitation> {
     return this.json("POST", `/v1/members/${encodeURIComponent(member)}/invitation`, { body });
   }
 
@@ -590,6 +590,7 @@ async function refusal(response: Response): Promise<WoodshedError> {
   return new WoodshedError(text, response.status, code ?? "unknown", param ?? null, wait === null ? null : Number(wait));
 }
 
+/** An invitation, and the password that shall be the member's. */
 export interface Acceptance {
   invitation: string;
   password: string;
@@ -641,6 +642,7 @@ export interface ArtifactPage {
   last_id: string | null;
 }
 
+/** The body of ``POST …/ask``: one prompt for the base model and the trained one. */
 export interface AskWish {
   prompt: string;
   max_tokens?: number;
@@ -680,6 +682,7 @@ export interface Budget {
   object: "budget";
 }
 
+/** What a month may cost at most, in the installation's currency, and by whose clock a month begins. */
 export interface BudgetWish {
   monthly: number;
   time_zone?: string;
@@ -692,6 +695,7 @@ export interface Change {
   why: string;
 }
 
+/** The body of ``POST /v1/chat/completions``. From ``tools`` on it holds what cannot be done here, and last the hints that change no reply. */
 export interface ChatWish {
   model: string;
   messages: Array<WishedTurn>;
@@ -798,6 +802,7 @@ export interface CompletionDetails {
   rejected_prediction_tokens: number;
 }
 
+/** The body of ``POST …/complete``: the parts in the order of the file, and its MD5 sum to check them with. */
 export interface CompletionWish {
   part_ids: Array<string>;
   md5?: string | null;
@@ -809,6 +814,7 @@ export interface CreateFileForm {
   expires_after?: { anchor: "created_at"; seconds: number };
 }
 
+/** New credentials. Without ``expires_in`` they hold as long as the key they are made with. */
 export interface CredentialWish {
   name: string;
   expires_in?: number | null;
@@ -861,6 +867,7 @@ export interface DatasetPreview {
   type: "dataset.preview_answer.v1";
 }
 
+/** The body of ``POST /v1/datasets``. ``max_length`` is the longest example in tokens. */
 export interface DatasetWish {
   file: string;
   base_model?: string | null;
@@ -963,17 +970,18 @@ export interface Estimate {
   notes: Array<string>;
 }
 
+/** The body of ``POST /v1/estimates``: a job that is not submitted yet. */
 export interface EstimateWish {
   dataset: string;
   model?: string | null;
-  preset?: string;
+  preset?: "conservative" | "quick" | "balanced" | "standard" | "aggressive" | "deep";
   hyperparameters?: WishedHyperparameters | null;
   rank?: number | null;
   learning_rate?: number | null;
   time_limit?: number | null;
   budget?: number | null;
   max_length?: number | null;
-  training?: "lora" | "full" | null;
+  training?: "full" | "lora" | null;
   method?: WishedMethod | null;
 }
 
@@ -1002,6 +1010,7 @@ export interface EventTypeList {
   object: "list";
 }
 
+/** When a file goes by itself: ``seconds`` after it was made. */
 export interface ExpiryWish {
   anchor: "created_at";
   seconds: number;
@@ -1048,6 +1057,7 @@ export interface Invitation {
   object: "invitation";
 }
 
+/** How an invitation reaches the member: with ``send`` by mail, else by whoever asked for it. */
 export interface InvitationWish {
   send?: boolean;
 }
@@ -1136,6 +1146,7 @@ export interface JobPage {
   last_id: string | null;
 }
 
+/** The body of ``POST /v1/fine_tuning/jobs``. OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in tokens of a conversation, of which the rest is cut off. ``training`` is "lora" unless every weight is to be trained. ``budget`` is the most the job may cost, in the installation's currency: training ends before it is spent. */
 export interface JobWish {
   model: string;
   training_file: string;
@@ -1146,29 +1157,31 @@ export interface JobWish {
   seed?: number | null;
   metadata?: Record<string, string> | null;
   integrations?: Array<Record<string, unknown>> | null;
-  preset?: string;
-  priority?: "high" | "medium" | "low";
+  preset?: "conservative" | "quick" | "balanced" | "standard" | "aggressive" | "deep";
+  priority?: "high" | "low" | "medium";
   dataset?: string | null;
   rank?: number | null;
   learning_rate?: number | null;
   time_limit?: number | null;
   budget?: number | null;
   max_length?: number | null;
-  training?: "lora" | "full" | null;
+  training?: "full" | "lora" | null;
 }
 
+/** A new key. Without ``scopes`` and ``expires_in`` it reaches as far as whoever makes it. */
 export interface KeyWish {
   name: string;
-  scopes?: Array<string> | null;
+  scopes?: Array<"self" | "files.read" | "files.write" | "datasets.read" | "datasets.write" | "jobs.read" | "jobs.write" | "models.read" | "models.download" | "models.write" | "models.use" | "keys.own" | "keys.all" | "members.read" | "members.write" | "webhooks.read" | "webhooks.write" | "notices.read" | "notices.write" | "events.read" | "events.write" | "budgets.read" | "budgets.write" | "machines.read" | "audit.read"> | null;
   expires_in?: number | null;
   member?: string | null;
 }
 
+/** The body of ``POST /v1/download_links``: a ``file``, or of a ``job`` either an ``artifact`` or a ``report``. ``expires_in`` is in seconds, a minute to a week. */
 export interface LinkWish {
   file?: string | null;
   job?: string | null;
   artifact?: string | null;
-  report?: "pdf" | "html" | "json" | null;
+  report?: "html" | "json" | "pdf" | null;
   expires_in?: number;
 }
 
@@ -1205,10 +1218,11 @@ export interface Member {
   object: "member";
 }
 
+/** What is to be different about a member; what is left out stays. */
 export interface MemberChange {
   name?: string;
   email?: string;
-  role?: "owner" | "engineer" | "analyst" | "staff";
+  role?: "analyst" | "engineer" | "owner" | "staff";
 }
 
 export interface MemberPage {
@@ -1219,10 +1233,11 @@ export interface MemberPage {
   last_id: string | null;
 }
 
+/** A new member. */
 export interface MemberWish {
   name: string;
   email?: string | null;
-  role: "owner" | "engineer" | "analyst" | "staff";
+  role: "analyst" | "engineer" | "owner" | "staff";
 }
 
 export interface Message {
@@ -1331,11 +1346,13 @@ export interface PairingHyperparameters {
   beta: number | "auto";
 }
 
+/** Another password. ``current`` may be left out as long as none is set. */
 export interface PasswordWish {
   password: string;
   current?: string | null;
 }
 
+/** The body of ``POST …/permissions``: the projects that may use a checkpoint. */
 export interface PermissionWish {
   project_ids: Array<string>;
 }
@@ -1401,6 +1418,7 @@ export interface Recipe {
   beta: number;
 }
 
+/** Who is told, and how: the body of ``POST /v1/notice_recipients``, and of a change, which replaces the whole. ``slack`` means the channel this installation posts to; with a ``slack_address``, which is an incoming webhook of Slack, it is one's own. That is never shown again: a change that leaves it out keeps it, null forgets it. ``choices`` say for each thing (finished, failed, cancelled, report, remark, budget) and channel (email, slack) whether it comes ``now``, in the ``digest`` or is ``off``; what they leave out comes now. */
 export interface RecipientWish {
   name: string;
   email?: string | null;
@@ -1428,6 +1446,7 @@ export interface Retry {
   object: "fine_tuning.job.retry";
 }
 
+/** The body of ``POST …/retry``; an empty one applies the fix as ``GET …/retry`` shows it. Settings given here win over the fix; ``as_it_was`` leaves the fix out. ``training_file`` is a mended upload. ``force`` submits another retry although one is there already. */
 export interface RetryWish {
   training_file?: string | null;
   hyperparameters?: WishedHyperparameters | null;
@@ -1440,11 +1459,13 @@ export interface RetryWish {
   force?: boolean;
 }
 
+/** A key's successor: the same name, member and scopes. */
 export interface RotateWish {
   overlap?: number;
   expires_in?: number | null;
 }
 
+/** The body of ``POST …/rotate_secret``. While the old secret is active, every call carries both signatures. */
 export interface RotationWish {
   keep_old_secret_active_for_24_hours?: boolean;
 }
@@ -1467,6 +1488,7 @@ export interface SessionPage {
   last_id: string | null;
 }
 
+/** An address and its password; ``organisation`` is the installation's own if not given. */
 export interface SignIn {
   email: string;
   password: string;
@@ -1490,8 +1512,9 @@ export interface TopLogprob {
   bytes: Array<number>;
 }
 
+/** The body of ``POST …/test``. */
 export interface TrialWish {
-  event_type: string;
+  event_type: "fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "woodshed.job.remarked" | "woodshed.report.ready" | "woodshed.report.failed";
 }
 
 export interface Upload {
@@ -1513,9 +1536,10 @@ export interface UploadPart {
   object: "upload.part";
 }
 
+/** The body of ``POST /v1/uploads``: a file that will come in parts. ``mime_type`` is taken and not looked at. */
 export interface UploadWish {
   filename: string;
-  purpose: "assistants" | "batch" | "fine-tune" | "vision" | "user_data" | "evals";
+  purpose: "assistants" | "batch" | "evals" | "fine-tune" | "user_data" | "vision";
   bytes: number;
   mime_type: string;
   expires_after?: ExpiryWish | null;
@@ -1545,10 +1569,11 @@ export interface WebhookAttempt {
   error: string | null;
 }
 
+/** The body of ``POST /v1/webhook_endpoints/ID``: what is left out stays as it is. ``enabled`` is ours: false stops the calls, true starts them again, what waits first. */
 export interface WebhookChange {
   name?: string;
   url?: string;
-  event_types?: Array<string>;
+  event_types?: Array<"fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "woodshed.job.remarked" | "woodshed.report.ready" | "woodshed.report.failed">;
   laravel_signature?: boolean;
   enabled?: boolean;
 }
@@ -1609,30 +1634,35 @@ export interface WebhookTestResult {
   object: "webhook_endpoint.test";
 }
 
+/** The body of ``POST /v1/webhook_endpoints``; ``laravel_signature`` is ours: one more header, plainer. */
 export interface WebhookWish {
   name: string;
   url: string;
-  event_types: Array<string>;
+  event_types: Array<"fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "woodshed.job.remarked" | "woodshed.report.ready" | "woodshed.report.failed">;
   laravel_signature?: boolean;
 }
 
+/** Settings of direct preference optimisation. */
 export interface WishedDpo {
   hyperparameters?: WishedPairing | null;
 }
 
+/** OpenAI's three, each a number or ``auto``. */
 export interface WishedHyperparameters {
   n_epochs?: number | "auto" | null;
   batch_size?: number | "auto" | null;
   learning_rate_multiplier?: number | "auto" | null;
 }
 
+/** How to teach. ``reinforcement`` is a known name that this version cannot do. */
 export interface WishedMethod {
-  type: string;
+  type: "supervised" | "dpo";
   supervised?: WishedSupervised | null;
   dpo?: WishedDpo | null;
   reinforcement?: Record<string, unknown> | null;
 }
 
+/** The same three, and how strongly dpo holds the model to its base. */
 export interface WishedPairing {
   n_epochs?: number | "auto" | null;
   batch_size?: number | "auto" | null;
@@ -1640,11 +1670,13 @@ export interface WishedPairing {
   beta?: number | "auto" | null;
 }
 
+/** From when to when nothing comes at once, by the recipient's clock; it may go over midnight. */
 export interface WishedQuiet {
   begin: string;
   end: string;
 }
 
+/** How to divide the examples; ``validation`` and ``test`` are shares of all. Of examples that are nearly the same only the first one is used, unless ``near_duplicates`` is "keep": then they stand in one split together. */
 export interface WishedSplit {
   by?: "conversation" | "speaker";
   near_duplicates?: "drop" | "keep";
@@ -1653,18 +1685,21 @@ export interface WishedSplit {
   seed?: number;
 }
 
+/** How to stream. ``include_obfuscation`` pads chunks on OpenAI's side and is taken unread. */
 export interface WishedStream {
   include_usage?: boolean | null;
   include_obfuscation?: boolean | null;
 }
 
+/** Settings of supervised fine-tuning. */
 export interface WishedSupervised {
   hyperparameters?: WishedHyperparameters | null;
 }
 
+/** One message; its content is text, or parts of the type text. */
 export interface WishedTurn {
   role: "system" | "developer" | "user" | "assistant";
-  content?: string | Array<Record<string, unknown>> | null;
+  content: string | Array<{ type: "text"; text: string }>;
   name?: null;
   refusal?: unknown;
   tool_calls?: null;

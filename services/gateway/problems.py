@@ -32,6 +32,7 @@ EXPLAINED = {
     402: "It would cost more than the organisation may spend this month; the message says what to do.",
     403: "The caller's role or key lacks the permission this call needs.",
     404: "There is no such thing, or it belongs to somebody else.",
+    408: "The body came too slowly.",
     409: "It contradicts what already stands.",
     410: "It was there and is no more; the message says why.",
     413: "The body is larger than this installation accepts.",
@@ -95,6 +96,8 @@ def answer(
         trace_id=_trace_id(),
     )
     headers = {"x-should-retry": "false"} if status in (409, 507) or (status == 429 and after is None) else {}
+    if status == 408:
+        headers["Connection"] = "close"
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="woodshed"'
     if after is not None:

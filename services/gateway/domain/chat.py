@@ -42,6 +42,10 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 """What this version cannot do, and the values (beside null) with which it changes nothing."""
 
 
+MOST_STOPS = 4
+Stop = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
+
+
 class WishedTurn(Wish, frozen=True, kw_only=True):
     """One message; its content is text, or parts of the type text."""
 
@@ -77,7 +81,7 @@ class ChatWish(Wish, frozen=True, kw_only=True):
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    stop: str | list[str] | None = None
+    stop: Stop | Annotated[list[Stop], Meta(extra_json_schema={"maxItems": MOST_STOPS})] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -136,7 +140,7 @@ def question_of(wish: ChatWish, tenant: str, maker: Maker) -> AskChat:
 def _check(wish: ChatWish) -> None:
     for name, values in NEUTRAL.items():
         asked = getattr(wish, name)
-        if asked is not None and asked not in values:
+        if asked is not None and not any(_same(asked, each) for each in values):
             raise BadRequest(
                 f"{name} is not available here: the model answers with text alone, one reply at a time.",
                 code="unsupported_parameter",
@@ -149,6 +153,11 @@ def _check(wish: ChatWish) -> None:
         raise _contradiction("top_logprobs", "top_logprobs needs logprobs. Set logprobs to true.")
     if wish.stream_options is not None and not wish.stream:
         raise _contradiction("stream_options", "stream_options needs stream. Set stream to true.")
+
+
+def _same(asked: Any, value: Any) -> bool:
+    """Compare as JSON does, for which 0 is not false."""
+    return bool(asked == value) and isinstance(asked, bool) == isinstance(value, bool)
 
 
 def _turn(said: WishedTurn, index: int) -> Turn:
@@ -177,7 +186,7 @@ def _text(content: str | list[dict[str, Any]] | None, place: str) -> str:
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if len(stops) > 4 or not all(stops):
+    if len(stops) > MOST_STOPS or not all(stops):
         raise _refused("stop", "stop is one to four strings, none of them empty. Send fewer, or leave stop out.")
     return stops
 

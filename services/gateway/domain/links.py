@@ -33,15 +33,18 @@ LEADS_TO = (("file",), ("job", "artifact"), ("job", "report"))
 """The keys that together say what a link leads to."""
 
 
+SOMETHING = Meta(extra_json_schema={"minLength": 1})
+
+
 class LinkWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST /v1/download_links``: a ``file``, or of a ``job`` either an ``artifact`` or a ``report``.
 
     ``expires_in`` is in seconds, a minute to a week.
     """
 
-    file: FileId | None = None
-    job: str | None = None
-    artifact: str | None = None
+    file: Annotated[FileId, SOMETHING] | None = None
+    job: Annotated[str, SOMETHING] | None = None
+    artifact: Annotated[str, SOMETHING] | None = None
     report: ReportFormat | None = None
     expires_in: Annotated[int, Meta(ge=60, le=WEEK)] = DAY
 

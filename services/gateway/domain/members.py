@@ -6,7 +6,8 @@ from collections.abc import Collection
 from libs.errors import Conflict, Forbidden, Rejected
 from services.gateway.domain.permissions import Permission, Role, granted
 
-_ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s.]{2,63}")
+ADDRESS = r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,185}\.[^@\s\x00-\x1f\x7f.]{2,63}"
+_ADDRESS = re.compile(ADDRESS)
 
 
 def checked_email(text: str) -> str:

@@ -6,16 +6,25 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.base import TenantId
-from services.gateway.domain.permissions import Role, granted
+from services.gateway.domain import members
+from services.gateway.domain.passwords import SHORTEST
+from services.gateway.domain.permissions import WHO_MAY, Role, granted
 from services.gateway.domain.shapes import seconds
 from services.gateway.domain.statuses import Row
 from services.gateway.domain.wishes import Wish
 
 Password = Annotated[str, Meta(min_length=1, max_length=200, examples=["a sentence of a few words"])]
+NewPassword = Annotated[Password, Meta(extra_json_schema={"minLength": SHORTEST})]
 YEAR = 366 * 86_400.0
 
 Name = Annotated[str, Meta(min_length=1, max_length=100, examples=["nightly import"])]
-Email = Annotated[str, Meta(max_length=254, examples=["elena@studio.example"])]
+Email = Annotated[
+    str,
+    Meta(
+        max_length=254, examples=["elena@studio.example"], extra_json_schema={"pattern": rf"^\s*{members.ADDRESS}\s*$"}
+    ),
+]
+Scope = Annotated[str, Meta(extra_json_schema={"enum": list(WHO_MAY)})]
 Lifetime = Annotated[float, Meta(ge=1, le=5 * YEAR, description="Seconds until it expires.")]
 Overlap = Annotated[float, Meta(ge=0, le=YEAR / 12, description="Seconds the old key goes on to hold.")]
 
@@ -24,7 +33,7 @@ class KeyWish(Wish, frozen=True, kw_only=True):
     """A new key. Without ``scopes`` and ``expires_in`` it reaches as far as whoever makes it."""
 
     name: Name
-    scopes: Annotated[list[str], Meta(max_length=50, examples=[["jobs.read", "files.read"]])] | None = None
+    scopes: Annotated[list[Scope], Meta(max_length=50, examples=[["jobs.read", "files.read"]])] | None = None
     expires_in: Lifetime | None = None
     member: str | None = None
 
@@ -63,7 +72,7 @@ class SignIn(Wish, frozen=True, kw_only=True):
 class PasswordWish(Wish, frozen=True, kw_only=True):
     """Another password. ``current`` may be left out as long as none is set."""
 
-    password: Password
+    password: NewPassword
     current: Password | None = None
 
 
@@ -71,7 +80,7 @@ class Acceptance(Wish, frozen=True, kw_only=True):
     """An invitation, the password that shall be the member's, and what they want to be called, if otherwise."""
 
     invitation: Annotated[str, Meta(min_length=20, max_length=100)]
-    password: Password
+    password: NewPassword
     name: Name | None = None
 
 

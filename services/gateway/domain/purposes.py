@@ -3,6 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
+import msgspec
+from msgspec import Struct
+
 from libs.errors import Rejected
 from services.gateway.domain.statuses import Row
 
@@ -14,8 +17,16 @@ SHORTEST, LONGEST = 3600, 30 * 86_400
 BATCH_LIFETIME = LONGEST
 """Seconds: a file of purpose ``batch`` goes after 30 days unless it says otherwise."""
 
-ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+WHOLE = "expires_after"
+ANCHOR, SECONDS = f"{WHOLE}[anchor]", f"{WHOLE}[seconds]"
 """How a form spells the two fields of ``expires_after``."""
+
+
+class Expiry(Struct, forbid_unknown_fields=True):
+    """``expires_after`` as JSON."""
+
+    anchor: str
+    seconds: int
 
 
 def chosen_purpose(name: str | None) -> str:
@@ -29,7 +40,7 @@ def chosen_purpose(name: str | None) -> str:
 
 def lifetime_of(fields: dict[str, str]) -> int | None:
     """Take ``expires_after`` out of a form's fields; return its seconds, ``None`` where it is not there."""
-    anchor, seconds = fields.pop(ANCHOR, None), fields.pop(SECONDS, None)
+    anchor, seconds = _spelled(fields)
     if anchor is None and seconds is None:
         return None
     if anchor != "created_at":
@@ -37,6 +48,18 @@ def lifetime_of(fields: dict[str, str]) -> int | None:
     if seconds is None or not seconds.isdecimal():
         raise Rejected("expires_after needs seconds, a whole number.", code="bad_expiry", field=SECONDS)
     return checked_lifetime(int(seconds))
+
+
+def _spelled(fields: dict[str, str]) -> tuple[str | None, str | None]:
+    """Return anchor and seconds: two fields as OpenAI's clients send them, or one of JSON as OpenAPI has it."""
+    whole = fields.pop(WHOLE, None)
+    if whole is None:
+        return fields.pop(ANCHOR, None), fields.pop(SECONDS, None)
+    try:
+        said = msgspec.json.decode(whole, type=Expiry)
+    except msgspec.MsgspecError as error:
+        raise Rejected(f"expires_after cannot be read: {error}.", code="bad_expiry", field=WHOLE) from error
+    return said.anchor, str(said.seconds)
 
 
 def checked_lifetime(seconds: int) -> int:

@@ -15,10 +15,22 @@ from services.gateway.domain.webhooks import checked_url
 from services.gateway.domain.wishes import Wish
 
 MOST_RECIPIENTS = 200
-ADDRESS = re.compile(r"[^@\s,;<>\"()\[\]\\:]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
+ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f,;<>\"()\[\]\\:]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 
 When = Annotated[str, Meta(examples=["digest"])]
-Choices = Annotated[dict[str, dict[str, When]], Meta(max_length=20, examples=[{"finished": {"email": "digest"}}])]
+BY_CHANNEL = {
+    "type": "object",
+    "propertyNames": {"enum": list(CHANNELS)},
+    "additionalProperties": {"type": "string", "enum": list(WHENS)},
+}
+Choices = Annotated[
+    dict[str, dict[str, When]],
+    Meta(
+        max_length=20,
+        examples=[{"finished": {"email": "digest"}}],
+        extra_json_schema={"propertyNames": {"enum": list(NOTICES)}, "additionalProperties": BY_CHANNEL},
+    ),
+]
 SlackAddress = Annotated[
     str, Meta(min_length=1, max_length=500, examples=["https://hooks.slack.com/services/T000/B000/secret"])
 ]
@@ -42,7 +54,17 @@ class RecipientWish(Wish, frozen=True, kw_only=True):
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=200, examples=["Ada"])]
-    email: Annotated[str, Meta(max_length=254, examples=["ada@studio.example"])] | None = None
+    email: (
+        Annotated[
+            str,
+            Meta(
+                max_length=254,
+                examples=["ada@studio.example"],
+                extra_json_schema={"pattern": f"^({ADDRESS.pattern})?$"},
+            ),
+        ]
+        | None
+    ) = None
     slack: bool = False
     slack_address: SlackAddress | UnsetType | None = UNSET
     choices: Choices = msgspec.field(default_factory=dict)

@@ -18,7 +18,8 @@ MOST_ENDPOINTS = 50
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, examples=["our site"])]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://hooks.example/woodshed"])]
-EventTypes = Annotated[list[str], Meta(min_length=1, max_length=40, examples=[["fine_tuning.job.succeeded"]])]
+EventType = Annotated[str, Meta(extra_json_schema={"enum": list(EVENT_TYPES)})]
+EventTypes = Annotated[list[EventType], Meta(min_length=1, max_length=40, examples=[["fine_tuning.job.succeeded"]])]
 
 
 class WebhookWish(Wish, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class RotationWish(Wish, frozen=True, kw_only=True):
 class TrialWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST …/test``."""
 
-    event_type: str
+    event_type: EventType
 
 
 class WebhookExtras(Struct, kw_only=True):

@@ -25,7 +25,10 @@ MaxLength = Annotated[int, Meta(ge=16, le=131_072)]
 ModelName = Annotated[str, Meta(examples=[SHIPPED_MODEL])]
 FileId = Annotated[str, Meta(examples=["file-06gzsbkh3hz75mwzyzn81d7h"])]
 DatasetId = Annotated[str, Meta(examples=["ds-2ff0c8m9v6q1x4y7t3w5k8na"])]
-PresetName = Annotated[str, Meta(examples=["balanced"])]
+PRESET_NAMES = [name for preset in PRESETS for name in (preset.name, preset.staff_name)]
+PresetName = Annotated[str, Meta(examples=["balanced"], extra_json_schema={"enum": PRESET_NAMES})]
+MethodName = Annotated[str, Meta(extra_json_schema={"enum": list(OBJECTIVES)})]
+Md5 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9A-Fa-f]{32}$"})]
 MetadataValue = Annotated[str, Meta(max_length=512)]
 Metadata = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], MetadataValue], Meta(max_length=16)]
 
@@ -63,7 +66,7 @@ class WishedDpo(Wish, frozen=True, kw_only=True):
 class WishedMethod(Wish, frozen=True, kw_only=True):
     """How to teach. ``reinforcement`` is a known name that this version cannot do."""
 
-    type: str
+    type: MethodName
     supervised: WishedSupervised | None = None
     dpo: WishedDpo | None = None
     reinforcement: dict[str, Any] | None = None
@@ -121,7 +124,7 @@ class CompletionWish(Wish, frozen=True, kw_only=True):
     """The body of ``POST …/complete``: the parts in the order of the file, and its MD5 sum to check them with."""
 
     part_ids: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(min_length=1, max_length=10_000)]
-    md5: str | None = None
+    md5: Md5 | None = None
 
 
 class PermissionWish(Wish, frozen=True, kw_only=True):

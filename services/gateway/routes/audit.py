@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from litestar import Router, get
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery
 
 from libs.db import Transaction
 from services.gateway.dependencies import Tx
 from services.gateway.domain import people
 from services.gateway.domain.chain import Walk
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import audit as queries
@@ -21,7 +22,7 @@ BATCH = 1000
 async def list_audit(
     tx: Tx,
     after: FromQuery[int | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 1,000")] = 100,
+    limit: Annotated[int, up_to(1000)] = 100,
 ) -> Page[people.AuditEntry]:
     """List who changed what, the latest first; ``after`` a number come the entries before it."""
     checked_limit(limit, 1000)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from asyncpg import Record
 from litestar import Router, delete, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from libs.db import Transaction
 from libs.errors import NotFound
@@ -12,6 +12,7 @@ from services.gateway.dependencies import TheCaller, Tx
 from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain.checkpoints import checkpoint_name, named
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import permissions as queries
@@ -30,7 +31,7 @@ async def list_permissions(
     tx: Tx,
     project_id: FromQuery[str | None] = None,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 10,
+    limit: Annotated[int, up_to(100)] = 10,
     order: FromQuery[Literal["ascending", "descending"]] = "descending",
 ) -> Page[wire.CheckpointPermission]:
     """List the projects that were given a checkpoint, the latest first unless ``order`` is ``ascending``."""

@@ -5,13 +5,14 @@ from typing import Annotated
 
 from asyncpg import Record
 from litestar import Router, delete, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from contracts.base import new_id
 from libs.errors import Conflict, NotFound
 from services.gateway.dependencies import TheCaller, TheDoorkeeper, TheSettings, Tx
 from services.gateway.domain import credentials, keys, sessions
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import credentials as queries
@@ -54,7 +55,7 @@ async def create_credential(
 async def list_credentials(
     tx: Tx,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
+    limit: Annotated[int, up_to(100)] = 20,
 ) -> Page[credentials.EventCredential]:
     """List credentials, the latest first; revoked and expired ones too."""
     checked_limit(limit, 100)

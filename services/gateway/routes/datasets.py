@@ -14,6 +14,7 @@ from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import dataset_id
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.wishes import DatasetWish, chosen_model, split_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import datasets as queries
@@ -43,7 +44,7 @@ async def create_dataset(data: JSONBody[DatasetWish], caller: TheCaller, tx: Tx,
 
 @get("/", operation_id="listDatasets", opt=needs("datasets.read"), summary="List datasets", responses=documented(422))
 async def list_datasets(
-    tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(description="1 to 100")] = 20
+    tx: Tx, after: FromQuery[str | None] = None, limit: Annotated[int, up_to(100)] = 20
 ) -> Page[wire.Dataset]:
     """List datasets, the latest first."""
     checked_limit(limit, 100)

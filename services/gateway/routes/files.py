@@ -8,7 +8,7 @@ from asyncpg import Record
 from litestar import Request, Response, Router, delete, get, post
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery
 
 from contracts.base import new_id
 from contracts.files import FileUploaded
@@ -22,6 +22,7 @@ from services.gateway.domain import shapes, wire
 from services.gateway.domain.naming import CONTENT, shown_filename
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.purposes import LONGEST, PURPOSES, SHORTEST, chosen_purpose, expiry_of, lifetime_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import files as queries
@@ -44,12 +45,14 @@ class UploadOperation(Operation):
             type=OpenAPIType.OBJECT,
             properties={"anchor": anchor, "seconds": seconds},
             required=["anchor", "seconds"],
+            additional_properties=False,
             description="Sent as the fields expires_after[anchor] and expires_after[seconds].",
         )
         form = Schema(
             type=OpenAPIType.OBJECT,
             properties={"purpose": text, "file": binary, "expires_after": expiry},
             required=["purpose", "file"],
+            additional_properties=False,
         )
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
 
@@ -90,7 +93,7 @@ async def list_files(
     tx: Tx,
     purpose: FromQuery[str | None] = None,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 10,000")] = 10_000,
+    limit: Annotated[int, up_to(10_000)] = 10_000,
     order: FromQuery[Literal["asc", "desc"]] = "desc",
 ) -> Page[wire.File]:
     """List files, the latest first unless ``order`` is ``asc``."""

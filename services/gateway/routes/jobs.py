@@ -1,6 +1,5 @@
 """Fine-tuning jobs on OpenAI's wire. A job is accepted with its facts in one transaction, whoever else is down."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -8,9 +7,10 @@ from typing import Annotated, Any
 
 from asyncpg import Record
 from litestar import Request, Router, get, post
+from litestar.datastructures import MultiDict
 from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from contracts.base import new_id
 from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobSubmitted
@@ -22,6 +22,7 @@ from services.gateway.domain import shapes, wire, wishes
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.repeats import claim_of
 from services.gateway.domain.statuses import is_final
+from services.gateway.listing import up_to
 from services.gateway.once import once
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
@@ -86,7 +87,7 @@ async def list_jobs(
     request: Request[Any, Any, Any],
     tx: Tx,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
+    limit: Annotated[int, up_to(100)] = 20,
 ) -> Page[wire.Job]:
     """List jobs, the latest first; ``metadata[key]=value`` keeps those that carry it, ``metadata=null`` bare ones."""
     checked_limit(limit, 100)
@@ -170,7 +171,7 @@ async def list_events(
     job: FromPath[str],
     tx: Tx,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 1,000")] = 20,
+    limit: Annotated[int, up_to(1000)] = 20,
 ) -> Page[wire.JobEvent]:
     """List what happened to a job in sentences, the latest first."""
     checked_limit(limit, 1000)
@@ -190,7 +191,7 @@ async def list_checkpoints(
     job: FromPath[str],
     tx: Tx,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 1,000")] = 10,
+    limit: Annotated[int, up_to(1000)] = 10,
 ) -> Page[wire.Checkpoint]:
     """List the states a run can go on from, the latest first."""
     checked_limit(limit, 1000)
@@ -267,10 +268,17 @@ async def _dataset(
     return wish.dataset
 
 
-def _metadata(query: Mapping[str, str]) -> dict[str, str]:
-    """Read OpenAI's ``metadata[key]=value``."""
-    return {
-        name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in query.items()
-        if name.startswith("metadata[") and name.endswith("]")
-    }
+def _metadata(query: MultiDict[str]) -> dict[str, str]:
+    """Read OpenAI's ``metadata[key]=value``; a key that is asked for twice is refused by name."""
+    found: dict[str, str] = {}
+    for name, value in query.multi_items():
+        if name.startswith("metadata[") and name.endswith("]"):
+            key = name.removeprefix("metadata[").removesuffix("]")
+            if key in found:
+                raise Rejected(
+                    f"{name[:100]!r} is given twice. A job carries one value for a key: give one.",
+                    code="contradiction",
+                    field=name,
+                )
+            found[key] = value
+    return found

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from asyncpg import Record
 from litestar import Request, Response, Router, delete, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from contracts.base import new_id
@@ -15,6 +15,7 @@ from services.gateway import downloads
 from services.gateway.dependencies import Db, TheCaller, TheSettings, TheStorage, Tx
 from services.gateway.domain import links
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import files as file_queries
@@ -70,7 +71,7 @@ async def list_links(
     tx: Tx,
     settings: TheSettings,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
+    limit: Annotated[int, up_to(100)] = 20,
 ) -> Page[links.DownloadLink]:
     """List the links, the latest first, with how often each was used."""
     checked_limit(limit, 100)

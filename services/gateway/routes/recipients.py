@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from litestar import Router, delete, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from contracts.base import new_id
 from contracts.notices import RecipientRemoved
@@ -12,6 +12,7 @@ from libs.errors import NotFound, Rejected
 from services.gateway.dependencies import TheCaller, TheSettings, Tx
 from services.gateway.domain import recipients
 from services.gateway.domain.paging import Page, checked_limit, page_of
+from services.gateway.listing import up_to
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import recipients as queries
@@ -54,7 +55,7 @@ async def list_recipients(
     tx: Tx,
     settings: TheSettings,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
+    limit: Annotated[int, up_to(100)] = 20,
 ) -> Page[recipients.NoticeRecipient]:
     """List everybody who is told, the latest first."""
     checked_limit(limit, 100)

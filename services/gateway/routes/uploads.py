@@ -51,7 +51,9 @@ class PartOperation(Operation):
 
     def __post_init__(self) -> None:
         binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        form = Schema(type=OpenAPIType.OBJECT, properties={"data": binary}, required=["data"])
+        form = Schema(
+            type=OpenAPIType.OBJECT, properties={"data": binary}, required=["data"], additional_properties=False
+        )
         self.request_body = RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
 
 

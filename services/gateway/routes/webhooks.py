@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from asyncpg import Record
 from litestar import Request, Router, delete, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Struct
 
 from contracts.base import new_id
@@ -29,6 +29,7 @@ from services.gateway.dependencies import Db, TheBus, TheCaller, TheSettings, Tx
 from services.gateway.domain import webhooks
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.repeats import claim_of
+from services.gateway.listing import up_to
 from services.gateway.once import once
 from services.gateway.permitted import needs
 from services.gateway.problems import documented
@@ -79,7 +80,7 @@ async def list_endpoints(
     tx: Tx,
     settings: TheSettings,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
+    limit: Annotated[int, up_to(100)] = 20,
 ) -> Page[webhooks.WebhookEndpoint]:
     """List the endpoints, the latest first."""
     checked_limit(limit, 100)
@@ -206,7 +207,7 @@ async def list_deliveries(
     db: Db,
     bus: TheBus,
     after: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(description="1 to 100")] = 20,
+    limit: Annotated[int, up_to(100)] = 20,
 ) -> Page[webhooks.WebhookDelivery]:
     """List the events sent to an endpoint with every call they took, the latest event first."""
     checked_limit(limit, 100)
