@@ -85,6 +85,13 @@ class TooLarge(Rejected):
     code = "too_large"
 
 
+class TooSlow(WoodshedError):
+    """The body came more slowly than it may."""
+
+    status = 408
+    code = "body_too_slow"
+
+
 class OverQuota(Rejected):
     """It would be more than the organisation may have."""
 

@@ -21,6 +21,7 @@ from services.gateway.handlers import router
 from services.gateway.limiting import Limiter
 from services.gateway.live import Hub
 from services.gateway.missed import Recaller
+from services.gateway.pacing import paced
 from services.gateway.permitted import permitted
 from services.gateway.progress import Progress
 from services.gateway.routes import (
@@ -114,7 +115,11 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
             health.router,
         ],
         dependencies=provided(settings, platform, hub, limiter, signing, doorkeeper),
-        middleware=[traced, DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper, last_use=last_use)],
+        middleware=[
+            traced,
+            DefineMiddleware(paced, least=settings.body_bytes_per_second, patience=settings.body_patience_seconds),
+            DefineMiddleware(KeyAuth, db=platform.db, pepper=settings.key_pepper, last_use=last_use),
+        ],
         before_request=strictly,
         before_send=[stamped],
         guards=[limiter.limited, permitted],

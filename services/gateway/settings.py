@@ -22,6 +22,12 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     header_timeout_ms: Annotated[
         int, Meta(description="Milliseconds a client may take to send its headers; slow ones are cut off.", ge=1)
     ] = 5000
+    body_bytes_per_second: Annotated[
+        float, Meta(description="Least rate at which a client has to send a body; slower ones are cut off.", gt=0)
+    ] = 1000.0
+    body_patience_seconds: Annotated[
+        float, Meta(description="Seconds for which a client may stop while it sends a body.", gt=0)
+    ] = 20.0
     connections_at_once: Annotated[
         int, Meta(description="Requests and live streams that are open at once; further ones wait at the door.", ge=1)
     ] = 8192

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +66,45 @@ async def test_parts_in_any_order_become_the_file_their_owner_means(gateway: Gat
     await Expirer(gateway.platform.db, gateway.platform.storage).look(datetime.now(UTC))
     await _until_left(gateway, ["content"])
     assert (await gateway.http.get(f"/v1/files/{done['file']['id']}/content")).content == content
+
+
+async def test_a_body_that_comes_too_slowly_is_cut_off_and_nothing_of_it_stays(world: World, tmp_path: Path) -> None:
+    slow = {"body_patience_seconds": 1.0, "body_bytes_per_second": 1e9}
+    async with listening(world, tmp_path, **slow) as gateway:
+        upload = await _begin(gateway, 1000)
+        kept = await _send(gateway, upload, b"x" * 1000)
+        form = b'--b\r\nContent-Disposition: form-data; name="%b"; filename="f"\r\n\r\n'
+        answers = await asyncio.gather(
+            _dribble(gateway, "/v1/files", form % b"file", b"x"),
+            _dribble(gateway, f"{UPLOADS}/{upload}/parts", form % b"data", b"x"),
+            _dribble(gateway, UPLOADS, b"{", b" "),
+            _dribble(gateway, "/v1/sessions", b"", b""),
+        )
+        for status, problem in answers:
+            assert (status, problem["code"]) == (408, "body_too_slow")
+            assert {problem["error"]["type"], problem["error"]["code"]} == {"invalid_request_error", "body_too_slow"}
+        await _until_left(gateway, [kept])
+        done = await gateway.http.post(f"{UPLOADS}/{upload}/complete", json={"part_ids": [kept]})
+        assert done.json()["file"]["bytes"] == 1000
+
+
+async def _dribble(gateway: Gateway, path: str, begin: bytes, more: bytes) -> tuple[int, Any]:
+    """Send a body a byte at a time until it is answered and hung up on."""
+    kind = "multipart/form-data; boundary=b" if begin.startswith(b"--b") else "application/json"
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.settings.port)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n"
+    writer.write(f"{head}Authorization: Bearer {gateway.key}\r\n\r\n".encode() + begin)
+    answered = asyncio.create_task(reader.read())
+    with contextlib.suppress(ConnectionError):
+        while not answered.done():
+            writer.write(more)
+            await writer.drain()
+            await asyncio.wait({answered}, timeout=0.05)
+    async with asyncio.timeout(30):
+        said = await answered
+    writer.close()
+    top, _, body = said.partition(b"\r\n\r\n")
+    return int(top.split()[1]), json.loads(body)
 
 
 async def test_two_completions_at_once_make_one_file_that_reads_back_as_told(gateway: Gateway) -> None:
