@@ -35,6 +35,8 @@ TOLD = {
     "WOODSHED_GATEWAY_WEBHOOK_PRIVATE_NETWORKS": "true",
     "WOODSHED_NOTIFIER_WEBHOOK_PRIVATE_NETWORKS": "true",
 }
+FEW = 30
+"""Conversations to train on: there is no more to learn here than that something was."""
 PATIENCE = 600.0
 
 
@@ -57,9 +59,9 @@ async def trained(running: Running, hook: str) -> Ids:
         base_url=running.url, headers={"Authorization": f"Bearer {running.key}"}, timeout=60, trust_env=False
     ) as http:
         endpoint = await _post(http, "/v1/webhook_endpoints", {"name": "ours", "url": hook, "event_types": [EVENT]})
-        form = {"file": ("conversations.jsonl", SAMPLE.read_bytes())}
+        form = {"file": ("conversations.jsonl", b"".join(SAMPLE.read_bytes().splitlines(keepends=True)[:FEW]))}
         uploaded = await http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
-        wish = {"model": SHIPPED_MODEL, "training_file": uploaded.json()["id"], "preset": "quick", "time_limit": 10}
+        wish = {"model": SHIPPED_MODEL, "training_file": uploaded.json()["id"], "time_limit": 10, "max_length": 256}
         kept, spare, failed = [await _post(http, JOBS, wish | {"suffix": each}) for each in ("kept", "spare", "no")]
         await _post(http, f"{JOBS}/{failed['id']}/cancel", None)
         await _until(http, f"{JOBS}/{failed['id']}", lambda job: job["status"] == "cancelled")
