@@ -590,7 +590,7 @@ async function refusal(response: Response): Promise<WoodshedError> {
   return new WoodshedError(text, response.status, code ?? "unknown", param ?? null, wait === null ? null : Number(wait));
 }
 
-/** An invitation, and the password that shall be the member's. */
+/** An invitation, the password that shall be the member's, and what they want to be called, if otherwise. */
 export interface Acceptance {
   invitation: string;
   password: string;

@@ -40,3 +40,37 @@ async def test_a_value_of_another_type_is_refused_by_name_and_not_converted(gate
         assert answer.json()["error"]["param"] == field
     accepted = {"seed": 3, "hyperparameters": {"n_epochs": "auto"}, "learning_rate": 1, "metadata": {"round": "2"}}
     assert (await gateway.http.post(JOBS, json=job | accepted)).status_code == 200
+
+
+async def test_a_whole_number_may_be_written_as_a_fraction(gateway: Gateway) -> None:
+    file = await gateway.upload()
+    job = {"model": "SmolLM2-135M-Instruct", "training_file": file["id"], "seed": 3.0, "max_length": 64.0}
+    answer = await gateway.http.post(JOBS, json=job)
+    assert (answer.status_code, answer.json()["seed"]) == (200, 3)
+    half = await gateway.http.post(JOBS, json=job | {"seed": 3.5})
+    assert (half.status_code, half.json()["error"]["param"]) == (400, "seed")
+
+
+async def test_what_only_the_framework_knows_is_not_there(gateway: Gateway) -> None:
+    answer = await gateway.http.get("/nothing")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_key_of_metadata_that_is_asked_for_twice_is_refused_by_name(gateway: Gateway) -> None:
+    answer = await gateway.http.get(f"{JOBS}?metadata[a]=1&metadata[a]=2")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "metadata[a]")
+
+
+async def test_zero_is_not_false(gateway: Gateway) -> None:
+    chat = {"model": "SmolLM2-135M-Instruct", "messages": [{"role": "user", "content": "Hi"}], "store": 0}
+    answer = await gateway.http.post("/v1/chat/completions", json=chat)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "store")
+
+
+async def test_when_a_file_goes_may_be_said_as_json(gateway: Gateway) -> None:
+    form = {"purpose": "fine-tune", "expires_after": '{"anchor": "created_at", "seconds": 7200}'}
+    kept = (await gateway.http.post("/v1/files", data=form, files={"file": b"{}"})).json()
+    assert kept["expires_at"] == kept["created_at"] + 7200
+    for wrong in ("{", "[]", '{"anchor": "created_at"}', '{"anchor": "created_at", "seconds": 1}'):
+        refused = await gateway.http.post("/v1/files", data=form | {"expires_after": wrong}, files={"file": b"{}"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_expiry"), wrong
