@@ -54,7 +54,7 @@ bench-full: setup ## every benchmark with its rivals and repetitions; hours
 faults: setup ## break a running platform hundreds of times and see it mend itself (an hour; RUNS=200 SEED=1)
 	@$(PYTHON) -m tests.faults --runs $(or $(RUNS),200) --seed $(or $(SEED),1)
 
-fuzz: setup ## send thousands of odd requests to every route of a running platform (SEED=1)
+fuzz: setup ## send thousands of odd requests about real things to every route of a running platform (SEED=1)
 	@$(PYTHON) -m tests.fuzz --seed $(or $(SEED),1)
 
 docs: setup ## write the generated references again

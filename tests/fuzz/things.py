@@ -12,6 +12,7 @@ import httpx
 
 MODEL = "SmolLM2-135M-Instruct"
 LINES = b'{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}\n' * 20
+MANY = 40
 PASSWORD = "five words are quite enough"
 JOBS = "/v1/fine_tuning/jobs"
 EVENT = "fine_tuning.job.succeeded"
@@ -78,14 +79,20 @@ class Api:
         """Make event credentials."""
         return str(self.post("/v1/event_credentials", {"name": "spare"})["user"])
 
-    def recipient(self) -> str:
+    def recipient(self, keep: str = "") -> str:
         """Let somebody be told."""
-        return str(self.post("/v1/notice_recipients", {"name": "Ada", "slack": True})["id"])
+        return self._one("/v1/notice_recipients", {"name": "Ada", "slack": True}, keep)
 
-    def webhook(self) -> str:
+    def webhook(self, keep: str = "") -> str:
         """Make an endpoint."""
-        wish = {"name": "spare", "url": self.hook, "event_types": [EVENT]}
-        return str(self.post("/v1/webhook_endpoints", wish)["id"])
+        return self._one("/v1/webhook_endpoints", {"name": "spare", "url": self.hook, "event_types": [EVENT]}, keep)
+
+    def _one(self, path: str, wish: Any, keep: str) -> str:
+        """Make one more of what there may be few of; where there are many already, take another than ``keep``."""
+        there = self.call("GET", path, params={"limit": 100})["data"]
+        if len(there) < MANY:
+            return str(self.post(path, wish)["id"])
+        return next(str(each["id"]) for each in there if each["id"] != keep)
 
     def link(self, file: str) -> Any:
         """Make a link to a file."""
@@ -145,9 +152,9 @@ PATHS: dict[str, PathOf] = {
     "retryFineTuningJob": lambda _, ids: {"job": ids["failed"]},
     "deleteModel": lambda _, ids: {"model": ids["spare_model"]},
     "deleteFineTuningCheckpointPermission": lambda api, ids: {"permission": api.permission(ids["checkpoint"])},
-    "deleteNoticeRecipient": lambda api, _: {"recipient": api.recipient()},
+    "deleteNoticeRecipient": lambda api, ids: {"recipient": api.recipient(ids["recipient"])},
     "revokeDownloadLink": lambda api, ids: {"link": api.link(ids["file_id"])["id"]},
-    "deleteWebhookEndpoint": lambda api, _: {"webhook": api.webhook()},
+    "deleteWebhookEndpoint": lambda api, ids: {"webhook": api.webhook(ids["webhook"])},
     "revokeEventCredential": lambda api, _: {"credential": api.credential()},
     "revokeKey": lambda api, _: {"key": api.key()},
     "rotateKey": lambda api, _: {"key": api.key()},
