@@ -49,7 +49,7 @@ async def fuzz(
         sys.executable, "-m", "schemathesis.cli", *(("--config-file", str(HERE / config)) if config else ()),
         "run", f"{url}/openapi.json",
         "--header", f"Authorization: Bearer {key}", "--exclude-path-regex", LEFT_OUT, "--no-color",
-        "--suppress-health-check", "all", "--warnings", "off", *options,
+        "--suppress-health-check", "all", "--request-timeout", "120", "--workers", "1", "--warnings", "off", *options,
     ]  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=_environment(folder), stdout=None if shown else asyncio.subprocess.PIPE
@@ -76,6 +76,7 @@ def table(verdict: Verdict) -> str:
 def _environment(folder: Path) -> dict[str, Any]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return os.environ | {
+        "PYTHONHASHSEED": "0",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
         "WOODSHED_FUZZ": str(folder),
