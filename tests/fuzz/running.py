@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ ROOT = HERE.parents[1]
 
 
 class Verdict(Struct, kw_only=True):
-    """What a run found. ``never`` names operations that worked no single time, ``wrong`` what that list should say."""
+    """What a run found: whether schemathesis failed, what it said, and how often each operation gave which status."""
 
     failed: bool
     report: str
@@ -42,7 +43,9 @@ async def fuzz(
     ``job`` has the ids of what a finished job left, and of a failed one; webhooks are sent to ``hook``. ``config`` is a
     file beside this one.
     """
-    ids = await asyncio.to_thread(made, Api(url, key, hook), job)
+    api = Api(url, key, hook)
+    described = await asyncio.to_thread(_described, api)
+    ids = await asyncio.to_thread(made, api, job)
     given = {"url": url, "key": key, "hook": hook, "ids": ids}
     (folder / "things.json").write_text(json.dumps(given))
     command = [
@@ -59,7 +62,8 @@ async def fuzz(
     finally:
         if process.returncode is None:
             process.kill()
-    seen = json.loads((folder / "seen.json").read_text())
+    told = folder / "seen.json"
+    seen = {name: {} for name in described} | (json.loads(told.read_text()) if told.exists() else {})
     return Verdict(failed=process.returncode != 0, report=(said or b"").decode(), seen=seen)
 
 
@@ -71,6 +75,14 @@ def table(verdict: Verdict) -> str:
         f"  {name}: {NEVER.get(name, 'no reason is known')} {verdict.seen[name]}" for name in sorted(verdict.never)
     ]
     return "\n".join(lines)
+
+
+def _described(api: Api) -> list[str]:
+    """Name the operations there are, less those that are left out."""
+    paths = api.call("GET", "/openapi.json")["paths"]
+    return [
+        each["operationId"] for path, them in paths.items() for each in them.values() if not re.search(LEFT_OUT, path)
+    ]
 
 
 def _environment(folder: Path) -> dict[str, Any]:
