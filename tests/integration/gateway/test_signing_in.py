@@ -145,6 +145,7 @@ async def test_an_organisation_has_no_more_than_its_quotas_however_fast_it_asks(
         assert refused.json()["code"] == "insufficient_quota"
         assert refused.headers["x-should-retry"] == "false"
         assert len((await gateway.http.get("/v1/fine_tuning/jobs")).json()["data"]) == 2
+        await world.told(JobSubmitted, count=2)
         assert len(await world.all_told(JobSubmitted)) == 2
         form = {"data": {"purpose": "fine-tune"}, "files": {"file": ("more.jsonl", LINES * 2)}}
         over = await gateway.http.post("/v1/files", **form)
