@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from libs.errors import TooSlow
 from services.gateway.domain.pace import Pace
@@ -29,7 +29,7 @@ def listening(receive: Receive, pace: Pace, clock: Callable[[], float] = time.mo
     """Return a ``receive`` that loses patience."""
     coming = True
 
-    async def heard() -> HTTPReceiveMessage:
+    async def heard() -> ReceiveMessage:
         nonlocal coming
         if not coming:
             return await receive()
@@ -39,8 +39,10 @@ def listening(receive: Receive, pace: Pace, clock: Callable[[], float] = time.mo
                 message = await receive()
         except TimeoutError:
             raise _too_slow() from None
-        coming = bool(message["type"] == "http.request" and message.get("more_body"))
-        pace.heard(len(message.get("body", b"")), clock() - began)
+        coming = False
+        if message["type"] == "http.request":
+            coming = message["more_body"]
+            pace.heard(len(message["body"]), clock() - began)
         if coming and pace.left <= 0:
             raise _too_slow()
         return message
