@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from contracts.base import Question, encode, subject_of
 from contracts.chat import AskChat, ChatPiece
@@ -23,6 +24,8 @@ from tests.fuzz.running import fuzz, table
 from tests.fuzz.things import Ids
 from tests.integration.gateway.conftest import ESTIMATE, RECIPE, Gateway, Story, listening, now
 from tests.integration.gateway.test_retries import HALVE, JOBS, fail
+
+pytest.importorskip("schemathesis", reason="this environment is older than `make setup`")
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 CALL = Attempt(at=AT, status_code=200, milliseconds=3)
