@@ -6,19 +6,22 @@ what a configuration names, is never called, and no remote code is trusted.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from msgspec import Struct
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from libs.lm.adapters import WEIGHTS, WHOLE, AdapterConfig, BadAdapter, check
 from libs.lm.chat import ChatFormat, Message
+
+Found = TypeVar("Found")
 
 
 class Reply(Struct, frozen=True):
@@ -30,31 +33,40 @@ class Reply(Struct, frozen=True):
 
 
 class Loaded:
-    """A base model in memory, with or without an adapter, and its chat format. Not for several threads at once.
+    """A base model in memory, with or without what was trained on it, and its chat format.
 
-    Where the base was trained as a whole, ``base`` is the model it was and ``model`` what became of it.
+    ``model`` is the tuned one, ``base`` the one it was: two trees of modules that share the base's weights, unless it
+    was trained as a whole. So both may be asked at once, each by one thread.
     """
 
-    def __init__(self, model: Any, chat: ChatFormat, has_adapter: bool, base: Any = None) -> None:
-        """Take the model, or both, in evaluation mode."""
+    def __init__(self, model: Any, chat: ChatFormat, base: Any = None) -> None:
+        """Take the base alone, or the tuned model and its base, in evaluation mode."""
         self.model = model
         self.chat = chat
-        self.has_adapter = has_adapter
-        self.base = base
+        self.base = model if base is None else base
 
     @contextmanager
     def tuned(self, wanted: bool) -> Iterator[Any]:
-        """Give the model with its adapter, or the base alone; ``BadAdapter`` when there is none to use."""
-        if wanted and not self.has_adapter:
+        """Give the tuned model, or the base alone; ``BadAdapter`` when there is none to use."""
+        if wanted and self.base is self.model:
             raise BadAdapter("The model was loaded without an adapter: there is nothing tuned to ask.")
         with torch.inference_mode():
-            if wanted or not self.has_adapter:
-                yield self.model
-            elif self.base is not None:
-                yield self.base
-            else:
-                with self.model.disable_adapter():
-                    yield self.model
+            yield self.model if wanted else self.base
+
+    def both(self, measure: Callable[[bool], Found]) -> tuple[Found, Found]:
+        """Return what ``measure`` finds of the base and of the tuned model (it is told which).
+
+        On a processor of several cores both are measured at once, each on half of them: the many small steps between
+        products gain nothing from a second core. Both halves are alike, so equal models find the same.
+        """
+        threads = torch.get_num_threads()
+        if threads < 2 or self.model.device.type != "cpu":
+            return measure(False), measure(True)
+        half = threads // 2
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(half,)) as pool:
+            base, tuned = pool.submit(measure, False), pool.submit(measure, True)
+        torch.set_num_threads(threads)
+        return base.result(), tuned.result()
 
 
 def load(model_dir: Path, adapter_dir: Path | None = None, *, dtype: str = "bfloat16", device: str = "cpu") -> Loaded:
@@ -63,12 +75,20 @@ def load(model_dir: Path, adapter_dir: Path | None = None, *, dtype: str = "bflo
     ``dtype`` is torch's name of the weights' format. ``BadAdapter`` when the adapter is not of our shape, does not fit
     the model, or holds numbers that are none.
     """
-    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=getattr(torch, dtype)).to(device)
+    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=getattr(torch, dtype)).to(device).eval()
     base.get_output_embeddings().register_forward_pre_hook(_contiguous)
-    if adapter_dir is not None and (adapter_dir / WHOLE).is_file():
-        return Loaded(become(copy.deepcopy(base), adapter_dir).eval(), ChatFormat.load(model_dir), True, base.eval())
-    model = base if adapter_dir is None else attach(base, adapter_dir)
-    return Loaded(model.eval(), ChatFormat.load(model_dir), adapter_dir is not None)
+    chat = ChatFormat.load(model_dir)
+    if adapter_dir is None:
+        return Loaded(base, chat)
+    if (adapter_dir / WHOLE).is_file():
+        return Loaded(become(copy.deepcopy(base), adapter_dir).eval(), chat, base)
+    return Loaded(attach(_beside(base), adapter_dir).eval(), chat, base)
+
+
+def _beside(model: Any) -> Any:
+    """Return the same model once more, its modules new and its weights the same ones."""
+    weights = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(each): each for each in weights})
 
 
 def _contiguous(head: Any, given: tuple[Tensor]) -> tuple[Tensor]:
@@ -89,11 +109,12 @@ def replies(
     temperature: float = 0.0,
     seed: int = 0,
     batch: int = 8,
+    report: Callable[[float], None] = lambda _: None,
 ) -> list[Reply]:
     """Continue each conversation with one reply, in the order given.
 
     Greedy at ``temperature`` 0, else sampled with ``seed`` (the caller's random state is left as it was). Batches of
-    ``batch`` conversations of similar length, padded on the left.
+    ``batch`` conversations of similar length, padded on the left. ``report`` hears after each token what part is made.
     """
     prompts = [loaded.chat.prompt(each) for each in conversations]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
@@ -102,13 +123,28 @@ def replies(
         torch.manual_seed(seed)
         for at in range(0, len(order), batch):
             part = order[at : at + batch]
-            ids = _generate(model, loaded.chat, [prompts[index] for index in part], max_new_tokens, temperature)
+            heard = _Heard(report, at / len(order), len(part) / len(order) / max_new_tokens)
+            ids = _generate(model, loaded.chat, [prompts[index] for index in part], max_new_tokens, temperature, heard)
             said.update(zip(part, (_reply(loaded.chat, each) for each in ids), strict=True))
     return [said[index] for index in range(len(prompts))]
 
 
+class _Heard(StoppingCriteria):  # type: ignore[no-any-unimported,misc,unused-ignore]
+    """Counts the tokens of a batch of replies, and stops nothing."""
+
+    def __init__(self, report: Callable[[float], None], done: float, token: float) -> None:
+        self._report = report
+        self._done = done
+        self._token = token
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        self._done += self._token
+        self._report(self._done)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
 def _generate(
-    model: Any, chat: ChatFormat, prompts: list[list[int]], max_new_tokens: int, temperature: float
+    model: Any, chat: ChatFormat, prompts: list[list[int]], max_new_tokens: int, temperature: float, heard: _Heard
 ) -> list[list[int]]:
     width = max(len(each) for each in prompts)
     ids = torch.tensor([[chat.end_token] * (width - len(each)) + each for each in prompts], device=model.device)
@@ -117,7 +153,9 @@ def _generate(
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens, eos_token_id=chat.end_token, pad_token_id=chat.end_token, **sampling
     )
-    generated: Tensor = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    generated: Tensor = model.generate(
+        input_ids=ids, attention_mask=mask, generation_config=settings, stopping_criteria=StoppingCriteriaList([heard])
+    )
     return [list(map(int, each)) for each in generated[:, width:].tolist()]
 
 

@@ -5,11 +5,12 @@ Base and tuned come from one load and read identical batches: in bfloat16 the ba
 """
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 from libs.lm.chat import Encoded
 from libs.lm.choose import Choice, choice_scores
 from libs.lm.generate import Loaded, replies
-from libs.lm.score import batches, token_losses
+from libs.lm.score import Losses, batches, token_losses
 from services.evaluator.domain.owed import opening
 from services.evaluator.domain.statistics import Likelihood, Preference
 from services.evaluator.domain.verdicts import Answer
@@ -58,7 +59,7 @@ def preferences(
 
 
 def _both(loaded: Loaded, encoded: list[Encoded], batch_tokens: int) -> list[tuple[int, float, float]]:
-    base, tuned = (token_losses(loaded, encoded, tuned=each, batch_tokens=batch_tokens) for each in (False, True))
+    base, tuned = loaded.both(lambda each: token_losses(loaded, encoded, tuned=each, batch_tokens=batch_tokens))
     return [
         (len(before), float(before.sum(dtype="float64")), float(after.sum(dtype="float64")))
         for before, after in zip(base, tuned, strict=True)
@@ -71,13 +72,16 @@ def knowledge(loaded: Loaded, questions: Sequence[Question], batch_tokens: int, 
     for start in range(0, len(questions), QUESTIONS_AT_A_TIME):
         asked = questions[start : start + QUESTIONS_AT_A_TIME]
         put = [Choice([{"role": "user", "content": each.question}], list(each.choices)) for each in asked]
-        base, tuned = (choice_scores(loaded, put, tuned=each, batch_tokens=batch_tokens) for each in (False, True))
         found += [
             Answer(each.id, each.topic, each.answer, int(before.argmax()), int(after.argmax()))
-            for each, before, after in zip(asked, base, tuned, strict=True)
+            for each, before, after in zip(asked, *_answered(loaded, put, batch_tokens), strict=True)
         ]
         report(len(found), len(questions))
     return found
+
+
+def _answered(loaded: Loaded, put: list[Choice], batch_tokens: int) -> tuple[list[Losses], list[Losses]]:
+    return loaded.both(lambda each: choice_scores(loaded, put, tuned=each, batch_tokens=batch_tokens))
 
 
 def pairs(
@@ -93,11 +97,44 @@ def pairs(
     asked = [(each, prompt, written) for each, prompt, written in openings if prompt][:wanted]
     prompts = [prompt for _, prompt, _ in asked]
     batch = max(1, REPLIES_AT_A_TIME * batch_tokens // BATCH_TOKENS)
-    said = []
-    for tuned in (False, True):
-        said.append(replies(loaded, prompts, tuned=tuned, max_new_tokens=max_tokens, batch=batch))
-        report(len(said) * len(asked), 2 * len(asked))
+    count = _Count(2 * len(asked), report)
+    said = loaded.both(
+        lambda tuned: replies(
+            loaded, prompts, tuned=tuned, max_new_tokens=max_tokens, batch=batch, report=count.of(tuned)
+        )
+    )
+    count.all()
     return [
         Pair(each.id, tuple(Turn(turn["role"], turn["content"]) for turn in prompt), written, base.text, tuned.text)
         for (each, prompt, written), base, tuned in zip(asked, *said, strict=True)
     ]
+
+
+class _Count:
+    """Adds up what two sides, each in its thread, have done of ``total`` items, half of them each."""
+
+    def __init__(self, total: int, report: Report) -> None:
+        self._total = total
+        self._report = report
+        self._parts = {False: 0.0, True: 0.0}
+        self._said = 0
+        self._one_at_a_time = Lock()
+
+    def of(self, side: bool) -> Callable[[float], None]:
+        """Return a function that hears what part of its half a side has done."""
+
+        def hear(part: float) -> None:
+            with self._one_at_a_time:
+                self._parts[side] = part
+                self._say(int(self._total * sum(self._parts.values()) / 2))
+
+        return hear
+
+    def all(self) -> None:
+        """Say that everything is done, which replies that end early never do."""
+        self._say(self._total)
+
+    def _say(self, done: int) -> None:
+        if done > self._said:
+            self._said = done
+            self._report(done, self._total)

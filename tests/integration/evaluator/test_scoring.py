@@ -45,9 +45,12 @@ def worker(spec: ScoringSpec) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(command, capture_output=True, env=os.environ | SHARED_CORES)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_model_against_itself_shows_exactly_no_difference(tmp_path: Path, models: Path, precision: str) -> None:
-    found = measured(spec(tmp_path, models, adapter(tmp_path / "adapter", 0.0), precision=precision))
+@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("bfloat16", 2)])
+def test_a_model_against_itself_shows_exactly_no_difference(
+    tmp_path: Path, models: Path, precision: str, threads: int
+) -> None:
+    folder = adapter(tmp_path / "adapter", 0.0)
+    found = measured(spec(tmp_path, models, folder, precision=precision, threads=threads))
     score = judge_perplexity(found.likelihoods, seed=42)
     assert (score.verdict, score.change.value, score.change.low, score.change.high) == ("no_difference", 0.0, 0.0, 0.0)
     assert judge_retention(found.answers, 4, seed=42).change.value == 0.0
@@ -93,8 +96,10 @@ def test_a_process_compares_the_chat_engine_first_tells_progress_to_its_end_and_
     assert isinstance(compared, Compared)
     assert (compared.same, compared.prompts, compared.tokens) == (True, 3, 24)
     assert compared.engine == ("llama.cpp" if llama.available() else "transformers")
-    last = {each.suite: each for each in progress if isinstance(each, Progress)}
+    told = [each for each in progress if isinstance(each, Progress)]
+    last = {each.suite: each for each in told}
     assert tuple(last) == EVERY
+    assert len([each for each in told if each.suite == "replies"]) > 2
     assert all(each.done == each.total for each in last.values())
     first, second = msgspec.json.decode(Path(asked.result).read_bytes(), type=Measured), measured(asked)
     assert (first.likelihoods, first.answers, first.pairs) == (second.likelihoods, second.answers, second.pairs)

@@ -54,6 +54,26 @@ def test_the_adapter_makes_a_difference(loaded: Loaded) -> None:
     assert tuned.mean() < base.mean()
 
 
+def test_both_asked_at_once_say_what_each_says_alone(loaded: Loaded) -> None:
+    encoded = [loaded.chat.encode(each) for each in talks(5)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    together = loaded.both(lambda tuned: token_losses(loaded, encoded, tuned=tuned))
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    for tuned, found in enumerate(together):
+        for ours, alone in zip(found, token_losses(loaded, encoded, tuned=bool(tuned)), strict=True):
+            np.testing.assert_array_equal(ours, alone)
+    torch.set_num_threads(threads)
+
+
+def test_base_and_tuned_share_the_weights_of_the_base(loaded: Loaded) -> None:
+    base = {each.data_ptr() for each in loaded.base.parameters()}
+    own = [name for name, each in loaded.model.named_parameters() if each.data_ptr() not in base]
+    assert own
+    assert all("lora_" in name for name in own)
+
+
 def test_replies_come_in_order_whatever_the_batch(loaded: Loaded) -> None:
     together = replies(loaded, ASKED, tuned=True, max_new_tokens=8)
     alone = [replies(loaded, [each], tuned=True, max_new_tokens=8)[0] for each in ASKED]
