@@ -2,7 +2,7 @@
 
 Serves the evaluator's knowledge suite. What the questions begin with (a template's system message) is read once, the
 answers of one question share it, and questions are batched; in float32 the scores are those of each answer read alone
-after its question. Imports torch.
+after its question. An architecture that is not known (``families``) reads them so. Imports torch.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from libs.lm.chat import ChatFormat, Message
 from libs.lm.generate import Loaded
-from libs.lm.score import Losses, batches, hidden_states, logs
+from libs.lm.score import Losses, batches, hidden_states, known, logs, plain_logs
 
 KeysAndValues = list[tuple[Tensor, Tensor]]
 """Of each layer, shape (1, heads, tokens, width)."""
@@ -42,6 +42,8 @@ def choice_scores(
     shared = _shared([row.asked for row in rows])
     found: list[Losses] = [np.zeros(0, np.float32)] * len(rows)
     with loaded.tuned(tuned) as model:
+        if not known(model, max((len(row.ids) for row in rows), default=0)):
+            return [_plainly(model, row) for row in rows]
         beginning = _read(model, rows[0].ids[:shared]) if shared else []
         for part in batches([len(row.ids) - shared for row in rows], batch_tokens):
             for index, scores in zip(part, _choose(model, beginning, [rows[index] for index in part]), strict=True):
@@ -71,6 +73,12 @@ def _row(chat: ChatFormat, question: Choice) -> _Row:
         ids += chat.plain(each)
         spans.append((start, len(ids)))
     return _Row(asked, ids, spans)
+
+
+def _plainly(model: Any, row: _Row) -> Losses:
+    """Read each answer alone after its question, as the model itself does."""
+    answers = (row.ids[start:end] for start, end in row.spans)
+    return np.array([float(plain_logs(model, row.asked + each, len(row.asked)).mean()) for each in answers], np.float32)
 
 
 def _shared(prompts: list[list[int]]) -> int:

@@ -10,7 +10,7 @@ from threading import Lock
 from libs.lm.chat import Encoded
 from libs.lm.choose import Choice, choice_scores
 from libs.lm.generate import Loaded, replies
-from libs.lm.score import Losses, batches, token_losses
+from libs.lm.score import Losses, batches, room, token_losses
 from services.evaluator.domain.owed import opening
 from services.evaluator.domain.statistics import Likelihood, Preference
 from services.evaluator.domain.verdicts import Answer
@@ -28,7 +28,8 @@ def likelihoods(
     loaded: Loaded, conversations: Sequence[Conversation], max_length: int, batch_tokens: int, report: Report
 ) -> list[Likelihood]:
     """Score the taught tokens of each conversation with both models; those with none are left out."""
-    encoded = [loaded.chat.encode(each.messages, max_length) for each in conversations]
+    longest = room(loaded.base, max_length)
+    encoded = [loaded.chat.encode(each.messages, longest) for each in conversations]
     kept = [index for index, each in enumerate(encoded) if any(each.trained[1:])]
     found: dict[int, Likelihood] = {}
     for part in batches([len(encoded[index].ids) for index in kept], batch_tokens):

@@ -1,9 +1,8 @@
 """Which architectures take the fast path, and why another one does not: decided from a model's ``config.json`` alone.
 
 The fast path packs conversations into one row, reads hidden states and multiplies them with a head that is nothing but
-a matrix. That holds for the families below, each held by a test to transformers' own loss. Of any other architecture
-nothing is assumed (scaled or capped logits, a bias on the head, experts, layers that mix neighbours): it is trained
-through its own forward, one conversation at a time, which is exact for all of them and slower. No torch here.
+a matrix. That holds for the families of ``libs.lm.families``. Any other architecture is trained through its own
+forward, one conversation at a time, which is exact for all of them and slower. No torch here.
 """
 
 from pathlib import Path
@@ -12,25 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from libs.lm.adapters import TARGETS, Target
+from libs.lm.families import FAMILIES, Family, room, window_of
 
-
-class Family(Struct, frozen=True):
-    """What the loop knows of an architecture: its linear layers, and whether its positions are learned and so end."""
-
-    name: str
-    targets: tuple[Target, ...] = TARGETS
-    positions_end: bool = False
-
-
-FAMILIES: dict[str, Family] = {
-    "LlamaForCausalLM": Family("Llama"),
-    "MistralForCausalLM": Family("Mistral"),
-    "Qwen2ForCausalLM": Family("Qwen"),
-    "Qwen3ForCausalLM": Family("Qwen"),
-    "GPT2LMHeadModel": Family("GPT-2", ("c_attn", "c_fc", "c_proj"), positions_end=True),
-}
-"""By the name of transformers' class; SmolLM2 is a Llama."""
 WINDOWED = "Only a model that sees the whole conversation is packed; this one looks back over {window} tokens."
 
 
@@ -62,18 +44,11 @@ def way_of(model_dir: Path, longest: int) -> Way:
     """Decide how the model in a folder is trained on conversations of at most ``longest`` tokens."""
     config: dict[str, Any] = msgspec.json.decode((model_dir / "config.json").read_bytes())
     architecture = (config.get("architectures") or ["an architecture without a name"])[0]
-    family = FAMILIES.get(architecture)
+    family, most = FAMILIES.get(architecture), room(architecture, config, longest)
     if family is None:
         known = ", ".join(dict.fromkeys(each.name for each in FAMILIES.values()))
-        end = config.get("max_position_embeddings") or longest
-        return Way(None, f"The fast path knows {known}; this base model is {architecture}.", min(longest, end))
-    window = _window(config)
+        return Way(None, f"The fast path knows {known}; this base model is {architecture}.", most)
+    window = window_of(config)
     if window and window < longest:
-        return Way(None, WINDOWED.format(window=window), longest)
-    return Way(family, "", min(longest, config["n_positions"]) if family.positions_end else longest)
-
-
-def _window(config: dict[str, Any]) -> int:
-    """Return over how many tokens a model looks back; 0 for all. Qwen names a window and then does not use it."""
-    used = config.get("use_sliding_window", True)
-    return int(config.get("sliding_window") or 0) if used else 0
+        return Way(None, WINDOWED.format(window=window), most)
+    return Way(family, "", most)

@@ -23,9 +23,10 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from libs.lm.families import FAMILIES
 from services.trainer.training import attention, plain
 from services.trainer.training.data import Example, Row, pack
-from services.trainer.training.families import FAMILIES, Way, way_of
+from services.trainer.training.families import Way, way_of
 from services.trainer.training.loss import row_loss
 from services.trainer.training.model import targets_in
 from services.trainer.training.preferring import pair_loss
