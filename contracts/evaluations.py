@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from contracts.base import Count, Event, Question, Sha256, Token
+from contracts.base import Count, Event, Question, Seconds, Sha256, Token
 from contracts.jobs import Remedy
 
 
@@ -20,7 +20,11 @@ class EvaluationStarted(Event, frozen=True, kw_only=True, tag="evaluation.starte
 
 
 class EvaluationProgressed(Event, frozen=True, kw_only=True, tag="evaluation.progressed.v1"):
-    """How far an evaluation is; lossy, at most twice a second."""
+    """How far an evaluation is; lossy, at most twice a second.
+
+    ``done`` of ``total`` items of a suite; ``share`` of all suites together, from 0 to 1, and the seconds that the rest
+    takes at this pace.
+    """
 
     subject: ClassVar[str] = "tel.{tenant}.evaluation.{evaluation_id}.progressed"
 
@@ -29,6 +33,8 @@ class EvaluationProgressed(Event, frozen=True, kw_only=True, tag="evaluation.pro
     suite: str
     done: Count
     total: Count
+    share: float = 0.0
+    eta_seconds: Seconds | None = None
 
 
 class SuiteScored(Event, frozen=True, kw_only=True, tag="evaluation.suite_scored.v1"):

@@ -62,10 +62,9 @@ class Bar:
             case RunProgressed() as run:
                 self._show("training", run.step, run.total_steps, figures_of(run))
             case EvaluationProgressed() as proof:
-                done = f"{proof.done}/{proof.total}"
-                self._show(f"measuring {show.clean(proof.suite)}", proof.done, proof.total, done)
+                self._show(f"measuring {show.clean(proof.suite)}", proof.share, 1.0, figures_of_proof(proof))
 
-    def _show(self, what: str, done: int, total: int, figures: str) -> None:
+    def _show(self, what: str, done: float, total: float, figures: str) -> None:
         if self._task is None:
             self._task = self.progress.add_task("", figures="")
         self.progress.update(self._task, description=what, completed=done, total=total, figures=figures)
@@ -89,6 +88,12 @@ def figures_of(run: RunProgressed) -> str:
         f"step {run.step}/{run.total_steps}  loss {run.loss:.3f}{validation}{rewards}  "
         f"{run.tokens_per_second:,.0f} tokens/s  {show.duration(run.eta_seconds)} left"
     )
+
+
+def figures_of_proof(proof: EvaluationProgressed) -> str:
+    """Say where an evaluation stands in one line."""
+    left = "" if proof.eta_seconds is None else f"  {show.duration(proof.eta_seconds)} left"
+    return f"{proof.done}/{proof.total}  {proof.share:.0%} of the evaluation{left}"
 
 
 async def watch(api: Api, job_id: str, console: Console, over: Callable[[Json], bool] = is_over) -> Json:

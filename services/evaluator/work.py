@@ -182,6 +182,8 @@ class Teller:
                 suite=line.suite,
                 done=line.done,
                 total=line.total,
+                share=line.share,
+                eta_seconds=line.left,
             )
         )
 

@@ -55,11 +55,13 @@ class ScoringSpec(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, tag="progress"):
-    """``done`` of ``total`` items of a suite."""
+    """``done`` of ``total`` items of a suite, ``share`` of all suites, and the seconds ``left``."""
 
     suite: str
     done: int
     total: int
+    share: float
+    left: float
 
 
 Line = Progress | Compared

@@ -22,7 +22,7 @@ async def test_a_server_that_answers_as_trained_is_released_and_another_is_not(t
     import torch
 
     from libs.lm import generate
-    from services.evaluator.scoring import served
+    from services.evaluator.scoring import served, speaking
 
     torch.set_num_threads(1)
     folder = adapter(tmp_path / "adapter", 1.0)
@@ -31,11 +31,11 @@ async def test_a_server_that_answers_as_trained_is_released_and_another_is_not(t
 
     async def gate(server: FakeVllm, url: str = "") -> Compared:
         remote = Remote(
-            url=url or server.url, key="", adapters="", kept=3, conversations=8, reply_limit=served.REPLY_TOKENS
+            url=url or server.url, key="", adapters="", kept=3, conversations=8, reply_limit=speaking.REPLY_TOKENS
         )
         asked = spec(tmp_path, models, folder, remote=remote, engine=TRANSFORMERS)
-        assert served.engines(asked) == [VLLM, TRANSFORMERS]
-        said = await asyncio.to_thread(served.spoken, asked, PROMPTS, VLLM)
+        assert speaking.engines(asked) == [VLLM, TRANSFORMERS]
+        said = await asyncio.to_thread(speaking.spoken, asked, PROMPTS, VLLM)
         return served.compared(asked, loaded, "float32", VLLM, said)
 
     async with FakeVllm(lambda asked: _greedy(loaded, asked, tuned=True)).listening() as server:

@@ -100,6 +100,8 @@ def test_a_process_compares_the_chat_engine_first_tells_progress_to_its_end_and_
     last = {each.suite: each for each in told}
     assert tuple(last) == EVERY
     assert len([each for each in told if each.suite == "replies"]) > 2
+    shares = [each.share for each in told]
+    assert (shares, shares[-1], told[-1].left) == (sorted(shares), 1.0, 0.0)
     assert all(each.done == each.total for each in last.values())
     first, second = msgspec.json.decode(Path(asked.result).read_bytes(), type=Measured), measured(asked)
     assert (first.likelihoods, first.answers, first.pairs) == (second.likelihoods, second.answers, second.pairs)

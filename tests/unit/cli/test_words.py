@@ -136,7 +136,8 @@ def test_without_a_terminal_progress_is_a_line_now_and_then() -> None:
     out = io.StringIO()
     event = (
         b'{"type":"evaluation.progressed.v1","tenant":"studio","at":"2026-01-01T00:00:00Z",'
-        b'"evaluation_id":"e","job_id":"j","suite":"retention","done":3,"total":100}'
+        b'"evaluation_id":"e","job_id":"j","suite":"retention","done":3,"total":100,'
+        b'"share":0.62,"eta_seconds":17.4}'
     )
 
     async def move() -> None:
@@ -146,7 +147,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then() -> None:
         bar.move(LiveEvent("9", "job.new_kind.v9", b'{"type":"job.new_kind.v9"}'))
 
     asyncio.run(move())
-    assert out.getvalue().count("measuring retention 3/100") == 1
+    assert out.getvalue().count("measuring retention 3/100  62% of the evaluation  17 s left") == 1
 
 
 @pytest.mark.parametrize(
