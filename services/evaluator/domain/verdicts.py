@@ -131,10 +131,14 @@ def _retention_note(ratio: Interval, right: int, asked: int, chance: float) -> s
             f"The base model answered {right} of {asked} right and guessing gives about {asked * chance:.0f}: "
             "it hardly knows these topics, so this says little about forgetting."
         )
+    known = (
+        f"As far as {asked} questions can tell, between {percent(ratio.low)} and {percent(ratio.high)} of its "
+        "knowledge was kept: "
+    )
     if ratio.low < KEPT <= ratio.value:
-        return "The interval reaches below 95 %: some forgetting cannot be ruled out with this many questions."
+        return known + "some forgetting cannot be ruled out."
     if ratio.value < KEPT <= ratio.high:
-        return "The interval reaches above 95 %: the loss may be chance with this many questions."
+        return known + "the loss may be chance."
     return ""
 
 

@@ -106,7 +106,15 @@ def pairs(
     )
     count.all()
     return [
-        Pair(each.id, tuple(Turn(turn["role"], turn["content"]) for turn in prompt), written, base.text, tuned.text)
+        Pair(
+            each.id,
+            tuple(Turn(turn["role"], turn["content"]) for turn in prompt),
+            written,
+            base.text,
+            tuned.text,
+            base_cut=not base.finished,
+            tuned_cut=not tuned.finished,
+        )
         for (each, prompt, written), base, tuned in zip(asked, *said, strict=True)
     ]
 

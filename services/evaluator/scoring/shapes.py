@@ -86,13 +86,15 @@ class Turn(Struct, frozen=True):
 
 
 class Pair(Struct, frozen=True):
-    """One prompt from the held-out part, what a person wrote, and what each model answers."""
+    """One prompt from the held-out part, what a person wrote, and what each model answers, to its end or cut off."""
 
     example_id: str
     prompt: tuple[Turn, ...]
     written: str
     base: str
     tuned: str
+    base_cut: bool = False
+    tuned_cut: bool = False
 
 
 class Machine(Struct, frozen=True, kw_only=True):

@@ -52,6 +52,15 @@ def test_the_page_asks_nothing_of_the_outside(written: Path) -> None:
     assert not re.search(r"<(script|img|link|iframe|object|embed)\b|url\((?!#)|@import", page)
 
 
+def test_a_reply_that_was_cut_off_says_so_and_another_does_not(spec: ReportSpec, measured: Measured) -> None:
+    pair = Pair("ex-1", (Turn("user", "Rent?"),), "", "So the first", "Pay it.", base_cut=True)
+    out = Path(spec.out)
+    write(build(spec, msgspec.structs.replace(measured, pairs=(pair,))), out)
+    page = (out / "report.html").read_text()
+    assert "So the first …<" in page
+    assert "Pay it.<" in page
+
+
 def test_hostile_replies_come_out_inert_on_the_page(spec: ReportSpec, measured: Measured) -> None:
     page = _attacked(spec, measured)[0]
     assert not re.search(r"<(script|img)\b", page)

@@ -57,6 +57,13 @@ def test_a_loss_that_may_be_chance_is_amber_and_a_sure_one_red() -> None:
     assert (light(answered(60, 56)), light(answered(60, 30))) == (AMBER, RED)
 
 
+def test_what_so_few_questions_can_tell_of_forgetting_is_said_in_shares() -> None:
+    kept, lost = answered(60, 58), answered(60, 56)
+    for score, end in ((kept, "some forgetting cannot be ruled out."), (lost, "the loss may be chance.")):
+        low, high = (1 + each for each in (score.change.low, score.change.high))
+        assert f"between {words.percent(low)} and {words.percent(high)} of its knowledge was kept: {end}" in score.note
+
+
 def test_a_base_model_that_guesses_is_said_to_guess() -> None:
     score = answered(27, 27)
     assert "guessing gives about 25" in score.note
