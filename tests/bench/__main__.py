@@ -40,6 +40,7 @@ BENCHES = (
     Bench("checkpoints", None),
     Bench("resume", None, ("--kills", "5")),
     Bench("worlds", None),
+    Bench("proof", ("--rounds", "1")),
     Bench("evaluation", None, ("--whole",)),
 )
 

@@ -32,6 +32,7 @@ from services.evaluator.domain.owed import opening
 from services.evaluator.scoring import knowledge, measure
 from services.evaluator.scoring.held_out import Conversation
 from services.evaluator.scoring.shapes import BATCH_TOKENS, Question
+from tests.bench import figures
 
 SAMPLE = Path(__file__).resolve().parents[2] / "libs" / "samples" / "conversations.jsonl"
 RANK = 16
@@ -200,6 +201,15 @@ def table(seconds: dict[str, list[list[float]]]) -> str:
     return "\n".join(rows)
 
 
+def note(seconds: dict[str, list[list[float]]]) -> None:
+    """Keep how many times as fast as one by one in float32 an evaluation is, round by round."""
+    plain = [sum(times) for times in seconds["one by one, float32"]]
+    for precision, goal in (("float32", 1.15), ("bfloat16", 2.5)):
+        ours = [sum(times) for times in seconds[f"Woodshed, {precision}"]]
+        ratios = [slow / fast for slow, fast in zip(plain, ours, strict=True)]
+        figures.note("evaluation", f"{precision} against one by one", ratios, "×", goal=goal)
+
+
 def work_of(whole: bool) -> Work:
     """Return a default evaluation of the samples, or about an eighth of it."""
     rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
@@ -219,6 +229,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         everybody = contenders(base, adapter(base, Path(folder)))
     seconds, parted = compare(everybody, work_of(asked.whole), asked.rounds)
+    note(seconds)
     print(f"\n{table(seconds)}\n\nfloat32, ours against one by one: {'; '.join(parted)}")
 
 
