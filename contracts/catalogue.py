@@ -5,7 +5,20 @@ Durables, permissions, JSON Schemas and the AsyncAPI page are all derived from h
 
 from msgspec import Struct
 
-from contracts import budgets, chat, datasets, evaluations, files, jobs, machines, notices, people, runs, webhooks
+from contracts import (
+    budgets,
+    chat,
+    datasets,
+    evaluations,
+    files,
+    jobs,
+    machines,
+    notices,
+    people,
+    runs,
+    trackers,
+    webhooks,
+)
 from contracts.base import Event, Question, type_of
 
 SERVICES = ("gateway", "dataset", "scheduler", "trainer", "evaluator", "notifier")
@@ -59,7 +72,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(datasets.DatasetProgressed, "dataset"),
     Fact(datasets.DatasetReady, "dataset", ("scheduler",)),
     Fact(datasets.DatasetRefused, "dataset", ("scheduler",)),
-    Fact(jobs.JobSubmitted, "gateway", ("scheduler",)),
+    Fact(jobs.JobSubmitted, "gateway", ("scheduler", "notifier")),
     Fact(jobs.JobCancelAsked, "gateway", ("scheduler",)),
     Fact(jobs.JobPauseAsked, "gateway", ("scheduler",)),
     Fact(jobs.JobResumeAsked, "gateway", ("scheduler",)),
@@ -102,6 +115,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(notices.NoticeFailed, "notifier"),
     Fact(notices.RecipientSet, "gateway", ("notifier",)),
     Fact(notices.RecipientRemoved, "gateway", ("notifier",)),
+    Fact(trackers.TrackerRemarked, "notifier"),
     Fact(webhooks.WebhookSet, "gateway", ("notifier",)),
     Fact(webhooks.WebhookRemoved, "gateway", ("notifier",)),
     Fact(webhooks.WebhookReplayAsked, "gateway", ("notifier",)),
@@ -117,6 +131,7 @@ QUESTIONS: tuple[Asked, ...] = (
     Asked(machines.ListMachines, "trainer", 5.0, machines.Machines),
     Asked(notices.WhereToReach, "gateway", 5.0, notices.Reached, asked_by="notifier"),
     Asked(people.ReadInvitation, "gateway", 5.0, people.InvitationRead, asked_by="notifier"),
+    Asked(trackers.ReadTracked, "gateway", 10.0, trackers.Tracked, asked_by="notifier"),
     Asked(webhooks.ListDeliveries, "notifier", 5.0, webhooks.Deliveries),
     Asked(webhooks.TryWebhook, "notifier", 25.0, webhooks.WebhookTried),
     Asked(chat.AskChat, "evaluator", 20.0, chat.ChatPiece, streamed=True),

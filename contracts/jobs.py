@@ -65,7 +65,10 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
 
 class JobSubmitted(Event, frozen=True, kw_only=True, tag="job.submitted.v1"):
-    """A person asked for a model. Told by the gateway, also while the scheduler is down."""
+    """A person asked for a model. Told by the gateway, also while the scheduler is down.
+
+    ``trackers`` are those that shall show its figures (:mod:`contracts.trackers`); what they are told is asked for.
+    """
 
     subject: ClassVar[str] = "evt.{tenant}.job.{job_id}.submitted"
 
@@ -80,6 +83,7 @@ class JobSubmitted(Event, frozen=True, kw_only=True, tag="job.submitted.v1"):
     priority: str = "medium"
     validation_file: str = ""
     retry_of: str = ""
+    trackers: tuple[Token, ...] = ()
 
 
 class JobCancelAsked(Event, frozen=True, kw_only=True, tag="job.cancel_asked.v1"):
