@@ -74,7 +74,7 @@ async def build(settings: Settings, platform: Platform) -> App:
     return App(
         router=router,
         work=[*work, doorkeeper.admit, doorkeeper.watch, recaller.run, http.run],
-        resources={"collecting": collecting, "settings": settings},
+        resources={"collecting": collecting, "settings": settings, "progress": progress},
     )
 
 

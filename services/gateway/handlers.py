@@ -6,16 +6,18 @@ and stages depend on the order; they are written by the newest fact of each aggr
 
 import asyncio
 
-from contracts import budgets, datasets, evaluations, jobs, notices, people, runs, webhooks
+from contracts import budgets, datasets, evaluations, jobs, notices, people, runs, trackers, webhooks
 from contracts.base import Event, type_of
 from contracts.catalogue import BY_TYPE
 from libs.bus import Router
-from libs.db import Transaction
+from libs.db import Database, Transaction
 from libs.errors import NotFound
 from services.gateway.domain import sessions, statuses
 from services.gateway.domain.naming import fact_id
 from services.gateway.domain.recipients import reached_of
 from services.gateway.domain.story import line_about
+from services.gateway.domain.tracked import tracked_of
+from services.gateway.progress import Progress
 from services.gateway.queries import budgets as budget_queries
 from services.gateway.queries import datasets as dataset_queries
 from services.gateway.queries import evidence as evidence_queries
@@ -31,6 +33,7 @@ from services.gateway.settings import Settings
 router = Router("gateway")
 
 INVITATION = f"{people.INVITATION}:"
+CAUGHT_UP_SECONDS = 5.0
 
 
 @router.on(datasets.DatasetReady)
@@ -276,6 +279,25 @@ async def read_invitation(asked: people.ReadInvitation, tx: Transaction, setting
         raise NotFound("This invitation was used or replaced, or is over.")
     secret = sessions.invitation(settings.key_pepper, asked.member_id, row["invite_seed"])
     return people.InvitationRead(email=row["email"], invitation=secret, until=row["invite_until"])
+
+
+@router.on(trackers.TrackerRemarked)
+async def tracker_remarked(fact: trackers.TrackerRemarked, tx: Transaction) -> None:
+    """What a tracker shows is not all, or not yet."""
+    await _tell(tx, fact, fact.job_id)
+
+
+@router.answers(trackers.ReadTracked, slow=True)
+async def read_tracked(asked: trackers.ReadTracked, db: Database, progress: Progress) -> trackers.Tracked:
+    """A tracker is to be told: only here is it known what a person calls things, and what was measured."""
+    async with db.transaction(asked.tenant) as tx:
+        job = await job_queries.get(tx, asked.job_id)
+    if job is None or job["wandb"] is None:
+        raise NotFound("Nobody wished that a tracker shows this job.")
+    over = statuses.is_final(job["status"]) and await progress.caught_up(CAUGHT_UP_SECONDS)
+    async with db.transaction(asked.tenant) as tx:
+        rows = await story_queries.metrics_after(tx, asked.job_id, asked.after, asked.limit + 1)
+    return tracked_of(job, rows, asked.limit, over=over)
 
 
 @router.on(webhooks.WebhookDisabled)

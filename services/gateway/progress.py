@@ -80,6 +80,21 @@ class Progress:
                     log.warning("progress waits for the database", error=repr(error))
                     self._batch = _merged(batch, self._batch)
 
+    async def caught_up(self, seconds: float) -> bool:
+        """Wait until all that was measured before this moment is in the read models; ``False``: not in time."""
+        last = (await self._bus.js.stream_info(TELEMETRY)).state.last_seq
+        try:
+            async with asyncio.timeout(seconds):
+                while await self._written() < last:
+                    await asyncio.sleep(EVERY / 5)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _written(self) -> int:
+        async with self._db.across_tenants() as tx:
+            return await queries.telemetry_read(tx)
+
     def _take(self, raw: Msg) -> None:
         self._hub.offer_raw(raw, None)
         self._batch.sequence = raw.metadata.sequence.stream

@@ -47,6 +47,10 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     ] = ""
     signing_key: Annotated[str, Meta(description=SIGNING_KEY, pattern=r"^(.{32,})?$")] = ""
     webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False
+    wandb_api_key: Annotated[
+        str,
+        Meta(description="Key for Weights & Biases, as the notifier has it; empty: jobs that ask for it are refused."),
+    ] = ""
     tenant: Annotated[TenantId, Meta(description="Organisation that is made at first start.")] = "studio"
     base_models: Annotated[
         str, Meta(description="Base models that may be trained, by their names in libs.lm.models, with commas between.")

@@ -15,7 +15,7 @@ from services.gateway.domain import wire
 from services.gateway.domain.checkpoints import checkpoint_name
 from services.gateway.domain.statuses import Row, stage_of
 from services.gateway.domain.uploads import status_of
-from services.gateway.domain.wishes import DPO, WishedPairing
+from services.gateway.domain.wishes import DPO, WishedPairing, WishedWandb
 
 PARAM_OF_REASON = {
     "bad_data": "training_file",
@@ -107,8 +107,23 @@ def job_of(row: Row) -> wire.Job:
         seed=row["seed"],
         estimated_finish=_estimated_finish(row),
         metadata=_json(row["metadata"]),
+        integrations=_integrations(row),
         woodshed=_details(row),
     )
+
+
+def wandb_of(wished: WishedWandb | None) -> wire.Wandb | None:
+    """Return where a job's run stands in Weights & Biases; what is empty is as if it were not said."""
+    if wished is None:
+        return None
+    return wire.Wandb(
+        project=wished.project, name=wished.name or None, entity=wished.entity or None, tags=wished.tags or []
+    )
+
+
+def wandb_in(row: Row) -> wire.Wandb | None:
+    """Return where a kept job's run stands in Weights & Biases."""
+    return row["wandb"] and msgspec.json.decode(row["wandb"], type=wire.Wandb)
 
 
 def job_event_of(row: Row) -> wire.JobEvent:
@@ -219,6 +234,11 @@ def _details(row: Row) -> wire.JobDetails:
         retry_of=row["retry_of"],
         retried_as=row["retried_as"],
     )
+
+
+def _integrations(row: Row) -> list[wire.Integration]:
+    wandb = wandb_in(row)
+    return [wire.Integration(wandb=wandb)] if wandb else []
 
 
 def _hyperparameters(row: Row) -> wire.Hyperparameters:

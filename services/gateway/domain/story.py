@@ -5,7 +5,7 @@ Texts name things the way people do; ids and figures for programs are in the fac
 
 from typing import Literal, NamedTuple
 
-from contracts import datasets, evaluations, jobs, notices, runs
+from contracts import datasets, evaluations, jobs, notices, runs, trackers
 from contracts.base import Event
 
 STAGES = {
@@ -93,7 +93,7 @@ def _about_run(fact: Event) -> Line | None:
             return Line("warn", f"Interrupted ({cause}); {what}")
         case runs.RunRecovered():
             return Line("info", f"Training again from step {fact.step}, after {about(fact.seconds)}")
-        case runs.RunRemarked():
+        case runs.RunRemarked() | trackers.TrackerRemarked():
             return Line("warn" if fact.level == "warn" else "info", fact.message)
         case runs.RunPaused():
             return Line("info", f"Stopped at step {fact.step}, {_lost(fact.lost_steps)}; the device is free")

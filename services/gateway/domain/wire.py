@@ -220,6 +220,22 @@ class JobDetails(Struct, kw_only=True):
     retried_as: str | None = None
 
 
+class Wandb(Struct, kw_only=True):
+    """Where the job's run stands in Weights & Biases; a null is left to it, a run without name has the job's id."""
+
+    project: str
+    name: str | None = None
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+class Integration(Struct, kw_only=True):
+    """A tracker that shows the job's figures."""
+
+    wandb: Wandb
+    type: Literal["wandb"] = "wandb"
+
+
 Status = Literal["validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 
 
@@ -244,7 +260,7 @@ class Job(Struct, kw_only=True):
     method: Method
     metadata: dict[str, str]
     woodshed: JobDetails
-    integrations: list[str] = field(default_factory=list)
+    integrations: list[Integration] = field(default_factory=list)
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
 
 

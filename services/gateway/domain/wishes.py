@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contracts.datasets import SplitPlan
 from contracts.jobs import Overrides
 from contracts.recipes import OBJECTIVES, PRESETS, SHIPPED_MODEL, Preset, preset_named
+from contracts.trackers import WANDB
 from libs.errors import Rejected
 from services.gateway.domain.purposes import LONGEST, SHORTEST, Purpose
 
@@ -72,6 +73,22 @@ class WishedMethod(Wish, frozen=True, kw_only=True):
     reinforcement: dict[str, Any] | None = None
 
 
+class WishedWandb(Wish, frozen=True, kw_only=True):
+    """Where a job's run stands in Weights & Biases. Without a ``name`` it is called by the job's id."""
+
+    project: Annotated[str, Meta(min_length=1, max_length=128)]
+    name: Annotated[str, Meta(max_length=128)] | None = None
+    entity: Annotated[str, Meta(max_length=128)] | None = None
+    tags: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=32)] | None = None
+
+
+class WishedIntegration(Wish, frozen=True, kw_only=True):
+    """A tracker that shall show the job's figures; ``wandb`` is the one there is."""
+
+    type: str
+    wandb: WishedWandb | None = None
+
+
 Training = Literal["lora", "full"]
 
 
@@ -91,7 +108,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
     suffix: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     metadata: Metadata | None = None
-    integrations: list[dict[str, Any]] | None = None
+    integrations: list[WishedIntegration] | None = None
     preset: PresetName = "balanced"
     priority: Literal["high", "medium", "low"] = "medium"
     dataset: DatasetId | None = None
@@ -240,14 +257,29 @@ SUPERVISED, DPO = OBJECTIVES
 def check_job(wish: JobWish) -> None:
     """Refuse what this version cannot do, and two wishes that contradict each other."""
     check_method(wish)
-    if wish.integrations:
-        raise Rejected(
-            "No tracker can be connected to a job. Leave integrations out; the figures are at …/metrics, and in the "
-            "job's result file when it ends.",
-            code="unsupported_integration",
-            field="integrations",
-        )
     check_overrides(overrides_of(wish))
+
+
+def wandb_of(wish: JobWish, *, key_is_set: bool) -> WishedWandb | None:
+    """Return where Weights & Biases shall show the job; refuse other trackers, and this one where it has no key."""
+    wished = wish.integrations or []
+    if other := next((each.type for each in wished if each.type != WANDB), None):
+        raise _unsupported(
+            f"No tracker {other[:100]!r} can be connected to a job, only wandb (Weights & Biases). Leave it out; the "
+            "figures are at …/metrics, and in the job's result file when it ends."
+        )
+    if len(wished) > 1 or any(each.wandb is None for each in wished):
+        raise _unsupported("Give one integration, with its settings: {type: wandb, wandb: {project: …}}.")
+    if wished and not key_is_set:
+        raise _unsupported(
+            "This installation has no key for Weights & Biases, so nothing can be shown there. Its operator sets "
+            "WOODSHED_WANDB_API_KEY (and WOODSHED_WANDB_URL for a server of one's own); or leave integrations out."
+        )
+    return wished[0].wandb if wished else None
+
+
+def _unsupported(message: str) -> Rejected:
+    return Rejected(message, code="unsupported_integration", field="integrations")
 
 
 def check_method(wish: JobWish | EstimateWish) -> None:

@@ -12,12 +12,13 @@ from asyncpg import Record
 from contracts.jobs import JobDispatched, JobFailed, JobQueued, JobSubmitted, JobSucceeded, Remedy
 from contracts.runs import RunFinished, RunRecovered
 from libs.db import Transaction
+from services.gateway.domain.wire import Wandb
 
 ADD = """
     INSERT INTO gateway.job (
         job_id, tenant, model, training_file, validation_file, dataset_id, preset, priority, suffix, seed, asked,
-        metadata, created_at, overrides, retry_of)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        metadata, created_at, overrides, retry_of, wandb)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
  RETURNING *, NULL AS retried_as
 """
 GET = """
@@ -104,7 +105,9 @@ COLLECTED = """
 """
 
 
-async def add(tx: Transaction, job: JobSubmitted, asked: object, metadata: dict[str, str]) -> Record:
+async def add(
+    tx: Transaction, job: JobSubmitted, asked: object, metadata: dict[str, str], wandb: Wandb | None = None
+) -> Record:
     """Enter a job that was submitted."""
     row: Record | None = await tx.fetchrow(
         ADD,
@@ -123,6 +126,7 @@ async def add(tx: Transaction, job: JobSubmitted, asked: object, metadata: dict[
         job.at,
         _json(job.overrides),
         job.retry_of or None,
+        _json(wandb) if wandb else None,
     )
     assert row is not None
     return row

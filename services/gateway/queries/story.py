@@ -67,6 +67,14 @@ ADD_METRIC = """
      WHERE metric.attempt <= excluded.attempt
 """
 METRICS = "SELECT * FROM gateway.metric WHERE job_id = $1 ORDER BY step"
+METRICS_AFTER = """
+    SELECT metric.*, (SELECT at FROM gateway.metric WHERE job_id = $1 ORDER BY step LIMIT 1) AS began
+      FROM gateway.metric
+     WHERE job_id = $1
+       AND step > $2
+  ORDER BY step
+     LIMIT $3
+"""
 PROGRESSED = """
     UPDATE gateway.job
        SET progress = $2, progress_at = $3
@@ -117,6 +125,11 @@ async def add_metrics(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> None:
 async def metrics(tx: Transaction, job_id: str) -> list[Record]:
     """List a job's figures by step."""
     return await tx.fetch(METRICS, job_id)
+
+
+async def metrics_after(tx: Transaction, job_id: str, step: int, limit: int) -> list[Record]:
+    """List a job's figures of the steps after one, each with when the first of all was measured."""
+    return await tx.fetch(METRICS_AFTER, job_id, step, limit)
 
 
 async def progressed(tx: Transaction, rows: Sequence[tuple[str, str, datetime]]) -> None:

@@ -14,6 +14,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from contracts.base import new_id
 from contracts.jobs import JobCancelAsked, JobPauseAsked, JobResumeAsked, JobSubmitted
+from contracts.trackers import WANDB
 from libs.db import Transaction
 from libs.errors import Conflict, Rejected
 from services.gateway.auth import Caller
@@ -225,6 +226,7 @@ def _require_unfinished(row: Record, what: str) -> None:
 
 async def _submit(wish: wishes.JobWish, caller: Caller, tx: Transaction, settings: Settings) -> wire.Job:
     wishes.check_job(wish)
+    wandb = shapes.wandb_of(wishes.wandb_of(wish, key_is_set=bool(settings.wandb_api_key)))
     preset = wishes.chosen_preset(wish.preset)
     base_model = wishes.chosen_model(wish.model, settings.models)
     file = await the_training_file(tx, wish.training_file, "training_file")
@@ -242,8 +244,9 @@ async def _submit(wish: wishes.JobWish, caller: Caller, tx: Transaction, setting
         seed=DEFAULT_SEED if wish.seed is None else wish.seed,
         suffix=wish.suffix or "",
         priority=wish.priority,
+        trackers=(WANDB,) if wandb else (),
     )
-    row = await queries.add(tx, fact, wishes.asked_hyperparameters(wish), wish.metadata or {})
+    row = await queries.add(tx, fact, wishes.asked_hyperparameters(wish), wish.metadata or {}, wandb)
     await tx.tell(fact)
     await room_for_job(tx, settings)
     await note(tx, caller, "job.submitted", fact.job_id)

@@ -13,6 +13,7 @@ from contracts.base import new_id
 from contracts.datasets import SplitPlan
 from contracts.jobs import JobSubmitted, Overrides
 from contracts.recipes import Recipe
+from contracts.trackers import WANDB
 from libs.db import Transaction
 from services.gateway.auth import Caller
 from services.gateway.dependencies import TheCaller, TheSettings, Tx
@@ -127,7 +128,7 @@ async def _retry(job_id: str, wish: wishes.RetryWish, caller: Caller, tx: Transa
     planned = retries.plan(failed, asked, wish.training_file, with_fix=not wish.as_it_was)
     fact = await _anew(tx, row, planned.overrides, wish.training_file or row["training_file"])
     shown = _shown(planned.overrides, row["preset"])
-    made = await queries.add(tx, fact, shown, msgspec.json.decode(row["metadata"]))
+    made = await queries.add(tx, fact, shown, msgspec.json.decode(row["metadata"]), shapes.wandb_in(row))
     await tx.tell(fact)
     await room_for_job(tx, settings)
     await note(tx, caller, "job.retried", fact.job_id, retry_of=job_id)
@@ -155,6 +156,7 @@ async def _anew(tx: Transaction, row: Record, overrides: Overrides, training_fil
         suffix=row["suffix"],
         priority=row["priority"],
         retry_of=row["job_id"],
+        trackers=(WANDB,) if row["wandb"] else (),
     )
 
 

@@ -1,0 +1,3 @@
+-- Where a job's run stands in Weights & Biases, as its person wished; null: nowhere.
+
+ALTER TABLE gateway.job ADD COLUMN wandb jsonb;
