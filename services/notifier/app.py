@@ -2,6 +2,8 @@
 
 from contracts.notices import Reached, WhereToReach
 from contracts.people import InvitationRead, MemberInvited, ReadInvitation
+from contracts.trackers import ReadTracked, Tracked, TrackerRemarked
+from libs.db import Transaction
 from libs.errors import NotFound, Rejected
 from libs.service import App, Platform
 from services.notifier.calling import Caller
@@ -12,11 +14,14 @@ from services.notifier.channels.slack import Slack
 from services.notifier.delivery import Delivery, give_up_stranded
 from services.notifier.domain.notice import Surroundings
 from services.notifier.forgetting import DeliveryForgetter
-from services.notifier.handlers import router
+from services.notifier.handlers import owe_notices, router
 from services.notifier.posting import Poster
 from services.notifier.settings import Settings
+from services.notifier.tracking import Tracking
+from services.notifier.wandb import Wandb
 
 ANSWER_SECONDS = 5.0
+MEASURED_SECONDS = 10.0
 
 
 async def build(settings: Settings, platform: Platform) -> App:
@@ -35,12 +40,22 @@ async def build(settings: Settings, platform: Platform) -> App:
         question = ReadInvitation(tenant=fact.tenant, member_id=fact.member_id, number=fact.version)
         return await platform.bus.ask(question, InvitationRead, timeout=ANSWER_SECONDS)
 
+    async def measured(tenant: str, job_id: str, after: int) -> Tracked:
+        question = ReadTracked(tenant=tenant, job_id=job_id, after=after)
+        return await platform.bus.ask(question, Tracked, timeout=MEASURED_SECONDS)
+
+    async def owe(fact: TrackerRemarked, tx: Transaction) -> None:
+        await owe_notices(fact, tx, tuple(names))
+
+    wandb = Wandb(settings.wandb_url, settings.wandb_api_key)
+    tracking = [Tracking(platform.db, wandb, measured, owe).run] if settings.wandb_api_key else []
     loops = [*channels, *([] if Slack.name in names else [Slack("", caller)])]
     await give_up_stranded(platform.db, [channel.name for channel in loops])
     return App(
         router=router,
         work=[
             *calling,
+            *tracking,
             DeliveryForgetter(platform.db).run,
             *(
                 Delivery(platform.db, channel, here, reach=reach, invitation=invitation, channels=names).run

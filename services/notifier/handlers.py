@@ -7,10 +7,11 @@ A reaction only writes down what is owed, one record for each channel and each e
 from contracts.base import new_id
 from contracts.budgets import BudgetThresholdReached
 from contracts.evaluations import EvaluationFailed, ReportReady
-from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
+from contracts.jobs import JobCancelled, JobFailed, JobSubmitted, JobSucceeded
 from contracts.notices import NoticeFailed, RecipientRemoved, RecipientSet
 from contracts.people import MemberInvited
 from contracts.runs import RunRemarked
+from contracts.trackers import WANDB
 from contracts.webhooks import (
     Deliveries,
     ListDeliveries,
@@ -24,7 +25,7 @@ from libs.bus import Router
 from libs.db import Database, Transaction
 from libs.db.database import now
 from libs.errors import Conflict, NotFound
-from services.notifier import posting, queries, shapes, webhook_queries
+from services.notifier import posting, queries, shapes, tracking_queries, webhook_queries
 from services.notifier.calling import Caller
 from services.notifier.domain.notice import Fact, JobFact, about
 from services.notifier.domain.preferences import Planned, Recipient, plan
@@ -48,6 +49,13 @@ async def tell_an_alert(fact: RunRemarked, tx: Transaction, channels: tuple[str,
     """Training goes on, and somebody should look: one notice for each kind of alert."""
     if fact.level == "warn":
         await tell_the_end(fact, tx, channels)
+
+
+@router.on(JobSubmitted)
+async def follow(wish: JobSubmitted, tx: Transaction) -> None:
+    """Somebody wants to see a job in a tracker: from now on it is told what was measured."""
+    if WANDB in wish.trackers:
+        await tracking_queries.add(tx, wish)
 
 
 @router.on(BudgetThresholdReached)

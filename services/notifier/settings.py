@@ -31,5 +31,15 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     smtp_password: Annotated[str, Meta(description="Password at the mail server.")] = ""
     mail_from: Annotated[str, Meta(description="Sender of mails.")] = "Woodshed <woodshed@localhost>"
     mail_to: Annotated[str, Meta(description="Addresses that get mails, separated by commas.")] = ""
+    wandb_api_key: Annotated[
+        str,
+        Meta(
+            description="Key that figures are sent to Weights & Biases with (a secret); empty: none are. Every "
+            "organisation's jobs may write wherever it may."
+        ),
+    ] = ""
+    wandb_url: Annotated[
+        str, Meta(description="Weights & Biases server: the one of its makers, or one of your own.")
+    ] = "https://api.wandb.ai"
     signing_key: Annotated[str, Meta(description=SIGNING_KEY, pattern=r"^(.{32,})?$")] = ""
     webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False

@@ -16,9 +16,10 @@ from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
 from contracts.people import INVITATION, MemberInvited
 from contracts.runs import RunRemarked
+from contracts.trackers import TrackerRemarked
 
 JobFact = JobSucceeded | JobFailed | JobCancelled | ReportReady | EvaluationFailed | RunRemarked
-Fact = JobFact | BudgetThresholdReached | MemberInvited
+Fact = JobFact | BudgetThresholdReached | MemberInvited | TrackerRemarked
 
 ABOUT: dict[type[JobFact], str] = {
     JobSucceeded: "finished",
@@ -123,6 +124,8 @@ def about(fact: Fact) -> str:
         return f"{INVITATION}:{fact.version}"
     if isinstance(fact, BudgetThresholdReached):
         return f"budget:month_{fact.percent}"
+    if isinstance(fact, TrackerRemarked):
+        return f"{ABOUT[RunRemarked]}:tracker_{fact.code}"
     if not isinstance(fact, RunRemarked):
         return ABOUT[type(fact)]
     return f"{'budget' if fact.code.startswith('budget_') else ABOUT[RunRemarked]}:{fact.code}"
@@ -139,6 +142,7 @@ def notice_of(fact: Fact, here: Surroundings) -> Notice:
         RunRemarked: _remarked,
         BudgetThresholdReached: _month_spent,
         MemberInvited: _invited,
+        TrackerRemarked: _untracked,
     }
     return words[type(fact)](fact, here)
 
@@ -205,6 +209,17 @@ def _remarked(fact: RunRemarked, here: Surroundings) -> Notice:
         link=here.job(fact.job_id),
         link_label="See the job",
         figures=(("Step", f"{fact.step:,}"),),
+    )
+
+
+def _untracked(fact: TrackerRemarked, here: Surroundings) -> Notice:
+    return Notice(
+        title="Your tracker does not show all of your job",
+        lead=plain(fact.message),
+        mood="plain",
+        job_id=fact.job_id,
+        link=here.job(fact.job_id),
+        link_label="See the job",
     )
 
 
