@@ -78,7 +78,7 @@ class Mover:
             if job.get("fine_tuned_model"):
                 self._leave("model", job["fine_tuned_model"], plan.why_no_model(job))
             try:
-                made = await self._submitted(job["id"], mark, body)
+                made = await self._submitted_or_untracked(job["id"], mark, body)
             except Refused as error:
                 self._leave("job", job["id"], f"{REFUSED_HERE}{error}")
                 made = None
@@ -137,6 +137,17 @@ class Mover:
             if last or error.problem.status not in (400, 404, 409, 422):
                 raise
             return ""
+
+    async def _submitted_or_untracked(self, source: str, mark: str, body: Json) -> str | None:
+        """Submit a job, without its tracker where that is not offered here."""
+        try:
+            return await self._submitted(source, mark, body)
+        except Refused as error:
+            if error.problem.code != plan.NO_TRACKER:
+                raise
+            self._leave("tracker", source, f"{REFUSED_HERE}{error}")
+            del body["integrations"]
+            return await self._submitted(source, mark, body)
 
     async def _submitted(self, source: str, mark: str, body: Json) -> str | None:
         state = self._notebook.state

@@ -14,11 +14,14 @@ MARK = "moved_from"
 """The key among a job's metadata that says which job elsewhere it was."""
 MOST_METADATA = 16
 HOUR, MONTH = 3600, 30 * 86_400
+LABELS = ("project", "name", "entity", "tags")
+NO_TRACKER = "unsupported_integration"
+"""What a server says that has no key for the tracker of a job."""
 NUMBERS = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
 
 
 class Left(Struct, frozen=True):
-    """Something that could not come: a file, a job or a model, and why."""
+    """Something that could not come: a file, a job, its model or its tracker, and why."""
 
     kind: str
     name: str
@@ -80,7 +83,7 @@ def why_no_model(job: Json) -> str:
 
 
 def body_of(job: Json, files: Mapping[str, str], models: Collection[str], model: str, mark: str) -> Json:
-    """Return the wish that makes a job again: its files, method, numbers, seed, suffix and metadata.
+    """Return the wish that makes a job again: its files, method, numbers, seed, suffix, metadata and tracker.
 
     A base model that is not here is replaced by ``model``.
     """
@@ -96,6 +99,8 @@ def body_of(job: Json, files: Mapping[str, str], models: Collection[str], model:
         body["suffix"] = suffix
     if isinstance(job.get("seed"), int):
         body["seed"] = job["seed"]
+    if trackers := [_tracker(each) for each in job.get("integrations") or [] if each.get("type") == "wandb"]:
+        body["integrations"] = trackers[:1]
     ours = job.get("woodshed") or {}
     return body | {name: ours[name] for name in ("preset", "priority", "budget") if ours.get(name) is not None}
 
@@ -116,6 +121,12 @@ def _method(job: Json) -> Json:
     said = (method.get(kind) or {}).get("hyperparameters") or job.get("hyperparameters") or {}
     numbers = {name: said[name] for name in NUMBERS if said.get(name) is not None}
     return {"type": kind, kind: {"hyperparameters": numbers}}
+
+
+def _tracker(integration: Json) -> Json:
+    """Keep what a job was called there, and not which run it was."""
+    said = integration.get("wandb") or {}
+    return {"type": "wandb", "wandb": {name: said[name] for name in LABELS if said.get(name)}}
 
 
 def _marked(metadata: Mapping[str, str], mark: str) -> Json:

@@ -91,6 +91,9 @@ class BreaksOff(httpx.AsyncByteStream):
             raise self.error
 
 
+WANDB = {"type": "wandb", "wandb": {"project": "coach", "name": None, "tags": ["a"], "run_id": "theirs"}}
+
+
 class Here(httpx.AsyncBaseTransport):
     """The part of Woodshed that moving needs, which can kill the caller before or after it did what was asked."""
 
@@ -99,6 +102,7 @@ class Here(httpx.AsyncBaseTransport):
         self.uploads: dict[str, Json] = {}
         self.jobs: list[Json] = []
         self.given: dict[str, Json] = {}
+        self.has_tracker = False
         self.kill_at = 0
         self.calls = 0
 
@@ -152,14 +156,17 @@ class Here(httpx.AsyncBaseTransport):
         key, body = request.headers["idempotency-key"], json.loads(request.content)
         if body["method"]["type"] == "reinforcement":
             return _no(400, "reinforcement is not known here")
+        if "integrations" in body and not self.has_tracker:
+            return _no(400, "no key for Weights & Biases", plan.NO_TRACKER)
         if key not in self.given:
             self.given[key] = body | {"id": f"ftjob-{len(self.jobs)}"}
             self.jobs.append(self.given[key])
         return httpx.Response(200, json=self.given[key])
 
 
-def _no(status: int, message: str) -> httpx.Response:
-    return httpx.Response(status, json={"status": status, "detail": message, "error": {"message": message}})
+def _no(status: int, message: str, code: str = "") -> httpx.Response:
+    said = {"status": status, "detail": message, "code": code, "error": {"message": message}}
+    return httpx.Response(status, json=said)
 
 
 async def move(source: Elsewhere, target: Here, state: Path, **wish: Any) -> plan.Report:
@@ -246,6 +253,20 @@ async def test_a_dry_run_and_one_without_training_submit_nothing_and_show_the_re
     trained = await move(source, target, state, train=True)
     assert (len(target.files), len(target.jobs)) == (1, 1)
     assert trained.recipes[0].job == target.jobs[0]["id"]
+
+
+@pytest.mark.parametrize("has_tracker", [True, False])
+async def test_a_jobs_tracker_comes_too_where_it_can_be_told_and_else_the_job_comes_without(
+    tmp_path: Path, has_tracker: bool
+) -> None:
+    there, here = Elsewhere([file("file-1")], [job("ftjob-a", integrations=[WANDB])]), Here()
+    here.has_tracker = has_tracker
+    report = await move(there, here, tmp_path / "state.json", train=True)
+    [made] = here.jobs
+    asked = [{"type": "wandb", "wandb": {"project": "coach", "tags": ["a"]}}]
+    assert made.get("integrations") == (asked if has_tracker else None)
+    left = [(each.kind, each.name) for each in report.left if each.kind == "tracker"]
+    assert left == ([] if has_tracker else [("tracker", "ftjob-a")])
 
 
 async def test_a_server_that_stays_busy_or_says_no_ends_the_move_with_its_words(tmp_path: Path) -> None:
