@@ -18,7 +18,6 @@ PREFIX = "/v1"
 
 REFUSED = {
     "method.reinforcement": "400 on `method.type`: models learn from good replies and from pairs",
-    "integrations[]": "400 on `integrations`: no tracker can be connected; the figures are in the result file",
 }
 """Parts of a job that are answered with a 400 that says what to do, and so never come back in a job."""
 

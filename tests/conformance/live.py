@@ -100,6 +100,7 @@ async def _uploads(asker: Asker) -> None:
 async def _jobs(asker: Asker, gateway: Gateway) -> None:
     file = (await gateway.upload())["id"]
     wish = {"model": SHIPPED_MODEL, "training_file": file, "suffix": "coach", "seed": 1, "metadata": {"team": "a"}}
+    wish["integrations"] = [{"type": "wandb", "wandb": {"project": "coach", "tags": ["a"]}}]
     job = (await asker.ask("post", "/fine_tuning/jobs", "/fine_tuning/jobs", json=wish)).json()["id"]
     await asker.ask("get", "/fine_tuning/jobs", "/fine_tuning/jobs?limit=1&metadata[team]=a")
     one, place = "/fine_tuning/jobs/{fine_tuning_job_id}", f"/fine_tuning/jobs/{job}"

@@ -163,6 +163,8 @@ async def test_what_is_not_offered_is_a_bad_request_that_names_the_field_and_wha
         ({"method": {"type": "dpo"}, "extra_body": {"training": "full"}}, "training", "unsupported_method"),
         ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_method"),
         ({"integrations": [wandb]}, "integrations", "unsupported_integration"),
+        ({"integrations": [{"type": "mlflow"}]}, "integrations", "unsupported_integration"),
+        ({"integrations": [{"type": "wandb", "wandb": {}}]}, "integrations[0].wandb", "invalid_request"),
         ({"model": "gpt-4o-mini"}, "model", "unknown_model"),
         ({"extra_body": {"budget": -5}}, "budget", "invalid_request"),
         ({"extra_body": {"device_class": "gpu"}}, "device_class", "invalid_request"),

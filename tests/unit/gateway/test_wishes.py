@@ -105,7 +105,6 @@ def test_what_multiplies_work_has_a_bound(changes: dict[str, Any]) -> None:
         ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised"),
         ({"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}}, "method.type"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
-        ({"integrations": [{"type": "wandb"}]}, "integrations"),
         ({"learning_rate": 1e-4, "hyperparameters": {"learning_rate_multiplier": 2.0}}, "learning_rate"),
     ],
 )
@@ -113,6 +112,36 @@ def test_what_this_version_cannot_do_is_refused_by_name(changes: dict[str, Any],
     with pytest.raises(Rejected) as refused:
         wishes.check_job(wish(**changes))
     assert refused.value.field == field
+
+
+WANDB = {"type": "wandb", "wandb": {"project": "p"}}
+
+
+@pytest.mark.parametrize(
+    ("integrations", "key_is_set", "said"),
+    [
+        ([WANDB], False, "WOODSHED_WANDB_API_KEY"),
+        ([WANDB, {"type": "mlflow"}], True, "'mlflow'"),
+        ([{"type": "mlflow"}], False, "'mlflow'"),
+        ([{"type": "wandb"}], True, "wandb: {project"),
+        ([WANDB, WANDB], True, "one integration"),
+    ],
+)
+def test_a_tracker_that_cannot_be_told_is_refused(
+    integrations: list[dict[str, Any]], key_is_set: bool, said: str
+) -> None:
+    with pytest.raises(Rejected, match=said) as refused:
+        wishes.wandb_of(wish(integrations=integrations), key_is_set=key_is_set)
+    assert (refused.value.field, refused.value.code) == ("integrations", "unsupported_integration")
+
+
+def test_where_a_tracker_shows_a_job_is_a_project_and_perhaps_more() -> None:
+    found = wishes.wandb_of(wish(integrations=[WANDB]), key_is_set=True)
+    assert found == wishes.WishedWandb(project="p")
+    assert wishes.wandb_of(wish(), key_is_set=False) is None
+    for bad in ({}, {"project": ""}, {"project": "p", "tags": ["x" * 65]}, {"project": "p", "api_key": "k"}):
+        with pytest.raises(msgspec.ValidationError):
+            wish(integrations=[{"type": "wandb", "wandb": bad}])
 
 
 def test_unknown_preset_and_model_list_what_there_is() -> None:

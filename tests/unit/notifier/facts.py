@@ -8,6 +8,7 @@ from contracts.evaluations import EvaluationFailed, ReportReady
 from contracts.jobs import JobCancelled, JobFailed, JobSucceeded
 from contracts.people import MemberInvited
 from contracts.runs import RunRemarked
+from contracts.trackers import TrackerRemarked
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SHA = "a" * 64
@@ -32,6 +33,11 @@ def failed(**changes: Any) -> JobFailed:
 def remarked(**changes: Any) -> RunRemarked:
     given = {"run_id": "run-1", "step": 12, "code": "loss_spike", "level": "warn", "message": "The loss jumped."}
     return RunRemarked(**(_job() | given | changes))
+
+
+def untracked(**changes: Any) -> TrackerRemarked:
+    given = {"tracker": "wandb", "code": "refused", "level": "warn", "message": "It refuses the key."}
+    return TrackerRemarked(**(_job() | given | changes))
 
 
 def month_spent(percent: int = 80, **changes: Any) -> BudgetThresholdReached:

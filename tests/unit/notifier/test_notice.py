@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from contracts.catalogue import heard_by
-from contracts.jobs import Remedy
+from contracts.jobs import JobSubmitted, Remedy
 from services.notifier.domain import blocks, mail
 from services.notifier.domain.notice import (
     ABOUT,
@@ -32,6 +32,7 @@ from tests.unit.notifier import facts
 HERE = Surroundings("https://woodshed.example/", "EUR")
 ALL = [
     facts.succeeded(), facts.failed(), facts.cancelled(), facts.reported(), facts.unreported(), facts.remarked(),
+    facts.untracked(),
 ]  # fmt: skip
 HOSTILE = [
     "<!channel> <@U123> <https://evil.example|click>",
@@ -63,7 +64,9 @@ def test_every_fact_becomes_a_notice_with_a_way_to_look_further(fact: Fact) -> N
 
 
 def test_every_fact_the_notifier_hears_of_a_job_is_about_something() -> None:
-    assert set(ABOUT) == {fact.kind for fact in heard_by("notifier") if "job_id" in fact.kind.__struct_fields__}
+    heard = {fact.kind for fact in heard_by("notifier") if "job_id" in fact.kind.__struct_fields__}
+    assert set(ABOUT) == heard - {JobSubmitted}
+    assert about(facts.untracked()) == "remark:tracker_refused"
 
 
 def test_success_names_the_model_and_the_figures_people_ask_for() -> None:
