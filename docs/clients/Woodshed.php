@@ -85,16 +85,17 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type FilePage array{data: list<File>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Fix array{kind: string, title: string, sentence: string, settings: array<string, mixed>|null}
  * @phpstan-type Hyperparameters array{n_epochs: int|'auto', batch_size: int|'auto', learning_rate_multiplier: float|'auto'}
+ * @phpstan-type Integration array{wandb: Wandb, type: 'wandb'}
  * @phpstan-type Invitation array{invitation: string|null, member: string, expires_at: int, object: 'invitation'}
  * @phpstan-type InvitationWish array{send?: bool}
- * @phpstan-type Job array{id: string, created_at: int, finished_at: int|null, model: string, fine_tuned_model: string|null, organization_id: string, result_files: list<string>, status: 'validating_files'|'queued'|'running'|'pausing'|'paused'|'succeeded'|'failed'|'cancelled', training_file: string, validation_file: string|null, trained_tokens: int|null, hyperparameters: Hyperparameters, error: JobError|null, seed: int, estimated_finish: int|null, method: Method, metadata: array<string, string>, woodshed: JobDetails, integrations: list<string>, object: 'fine_tuning.job'}
+ * @phpstan-type Job array{id: string, created_at: int, finished_at: int|null, model: string, fine_tuned_model: string|null, organization_id: string, result_files: list<string>, status: 'validating_files'|'queued'|'running'|'pausing'|'paused'|'succeeded'|'failed'|'cancelled', training_file: string, validation_file: string|null, trained_tokens: int|null, hyperparameters: Hyperparameters, error: JobError|null, seed: int, estimated_finish: int|null, method: Method, metadata: array<string, string>, woodshed: JobDetails, integrations: list<Integration>, object: 'fine_tuning.job'}
  * @phpstan-type JobDetails array{preset: string, priority: string, stage: string, dataset: string, suffix: string, run: string|null, recipe: array<string, mixed>|null, estimate: array<string, mixed>|null, progress: Progress|null, seconds: float|null, cost: float|null, budget: float|null, interruptions: int, lost_steps: int, lost_seconds: float, headline: string|null, verdict: string|null, fix: Fix|null, retry_of: string|null, retried_as: string|null}
  * @phpstan-type JobError array{code: string, message: string, param: string}
  * @phpstan-type JobEstimated array{recipe: Recipe, estimate: Estimate, type: 'job.estimate_answer.v1'}
  * @phpstan-type JobEvent array{id: string, created_at: int, level: 'info'|'warn'|'error', message: string, type: 'message'|'metrics', data: array<string, float>, object: 'fine_tuning.job.event'}
  * @phpstan-type JobEventPage array{data: list<JobEvent>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type JobPage array{data: list<Job>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
- * @phpstan-type JobWish array{model: string, training_file: string, validation_file?: string|null, hyperparameters?: WishedHyperparameters|null, method?: WishedMethod|null, suffix?: string|null, seed?: int|null, metadata?: array<string, string>|null, integrations?: list<array<string, mixed>>|null, preset?: 'conservative'|'quick'|'balanced'|'standard'|'aggressive'|'deep', priority?: 'high'|'low'|'medium', dataset?: string|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'full'|'lora'|null}
+ * @phpstan-type JobWish array{model: string, training_file: string, validation_file?: string|null, hyperparameters?: WishedHyperparameters|null, method?: WishedMethod|null, suffix?: string|null, seed?: int|null, metadata?: array<string, string>|null, integrations?: list<WishedIntegration>|null, preset?: 'conservative'|'quick'|'balanced'|'standard'|'aggressive'|'deep', priority?: 'high'|'low'|'medium', dataset?: string|null, rank?: int|null, learning_rate?: float|null, time_limit?: float|null, budget?: float|null, max_length?: int|null, training?: 'full'|'lora'|null}
  * @phpstan-type KeyWish array{name: string, scopes?: list<'self'|'files.read'|'files.write'|'datasets.read'|'datasets.write'|'jobs.read'|'jobs.write'|'models.read'|'models.download'|'models.write'|'models.use'|'keys.own'|'keys.all'|'members.read'|'members.write'|'webhooks.read'|'webhooks.write'|'notices.read'|'notices.write'|'events.read'|'events.write'|'budgets.read'|'budgets.write'|'machines.read'|'audit.read'>|null, expires_in?: float|null, member?: string|null}
  * @phpstan-type LinkWish array{file?: string|null, job?: string|null, artifact?: string|null, report?: 'html'|'json'|'pdf'|null, expires_in?: int}
  * @phpstan-type Logprobs array{content: list<TokenLogprob>, refusal: null}
@@ -142,6 +143,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type UploadWish array{filename: string, purpose: 'assistants'|'batch'|'evals'|'fine-tune'|'user_data'|'vision', bytes: int, mime_type: string, expires_after?: ExpiryWish|null}
  * @phpstan-type Usage array{prompt_tokens: int, completion_tokens: int, total_tokens: int, prompt_tokens_details: PromptDetails, completion_tokens_details: CompletionDetails}
  * @phpstan-type Verification array{holds: bool, entries: int, head: string, broken_at: int|null, why: string|null, object: 'audit.verification'}
+ * @phpstan-type Wandb array{project: string, name: string|null, entity: string|null, tags: list<string>}
  * @phpstan-type WebhookAttempt array{at: int, status_code: int|null, milliseconds: int, error: string|null}
  * @phpstan-type WebhookChange array{name?: string, url?: string, event_types?: list<'fine_tuning.job.succeeded'|'fine_tuning.job.failed'|'fine_tuning.job.cancelled'|'woodshed.job.remarked'|'woodshed.report.ready'|'woodshed.report.failed'>, laravel_signature?: bool, enabled?: bool}
  * @phpstan-type WebhookDelivery array{id: string, event_id: string, event_type: string, job: string, status: string, created_at: int, next_try_at: int|null, attempts: list<WebhookAttempt>, object: 'webhook_endpoint.delivery'}
@@ -153,6 +155,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type WebhookWish array{name: string, url: string, event_types: list<'fine_tuning.job.succeeded'|'fine_tuning.job.failed'|'fine_tuning.job.cancelled'|'woodshed.job.remarked'|'woodshed.report.ready'|'woodshed.report.failed'>, laravel_signature?: bool}
  * @phpstan-type WishedDpo array{hyperparameters?: WishedPairing|null}
  * @phpstan-type WishedHyperparameters array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null}
+ * @phpstan-type WishedIntegration array{type: string, wandb?: WishedWandb|null}
  * @phpstan-type WishedMethod array{type: 'supervised'|'dpo', supervised?: WishedSupervised|null, dpo?: WishedDpo|null, reinforcement?: array<string, mixed>|null}
  * @phpstan-type WishedPairing array{n_epochs?: int|'auto'|null, batch_size?: int|'auto'|null, learning_rate_multiplier?: float|'auto'|null, beta?: float|'auto'|null}
  * @phpstan-type WishedQuiet array{begin: string, end: string}
@@ -160,6 +163,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type WishedStream array{include_usage?: bool|null, include_obfuscation?: bool|null}
  * @phpstan-type WishedSupervised array{hyperparameters?: WishedHyperparameters|null}
  * @phpstan-type WishedTurn array{role: 'system'|'developer'|'user'|'assistant', content: string|list<array{type: 'text', text: string}>, name?: null, refusal?: mixed, tool_calls?: null, tool_call_id?: null, function_call?: null, audio?: null, annotations?: mixed}
+ * @phpstan-type WishedWandb array{project: string, name?: string|null, entity?: string|null, tags?: list<string>|null}
  */
 final class Woodshed
 {

@@ -1050,6 +1050,11 @@ export interface Hyperparameters {
   learning_rate_multiplier: number | "auto";
 }
 
+export interface Integration {
+  wandb: Wandb;
+  type: "wandb";
+}
+
 export interface Invitation {
   invitation: string | null;
   member: string;
@@ -1081,7 +1086,7 @@ export interface Job {
   method: Method;
   metadata: Record<string, string>;
   woodshed: JobDetails;
-  integrations: Array<string>;
+  integrations: Array<Integration>;
   object: "fine_tuning.job";
 }
 
@@ -1156,7 +1161,7 @@ export interface JobWish {
   suffix?: string | null;
   seed?: number | null;
   metadata?: Record<string, string> | null;
-  integrations?: Array<Record<string, unknown>> | null;
+  integrations?: Array<WishedIntegration> | null;
   preset?: "conservative" | "quick" | "balanced" | "standard" | "aggressive" | "deep";
   priority?: "high" | "low" | "medium";
   dataset?: string | null;
@@ -1562,6 +1567,13 @@ export interface Verification {
   object: "audit.verification";
 }
 
+export interface Wandb {
+  project: string;
+  name: string | null;
+  entity: string | null;
+  tags: Array<string>;
+}
+
 export interface WebhookAttempt {
   at: number;
   status_code: number | null;
@@ -1654,6 +1666,12 @@ export interface WishedHyperparameters {
   learning_rate_multiplier?: number | "auto" | null;
 }
 
+/** A tracker that shall show the job's figures; ``wandb`` is the one there is. */
+export interface WishedIntegration {
+  type: string;
+  wandb?: WishedWandb | null;
+}
+
 /** How to teach. ``reinforcement`` is a known name that this version cannot do. */
 export interface WishedMethod {
   type: "supervised" | "dpo";
@@ -1707,4 +1725,12 @@ export interface WishedTurn {
   function_call?: null;
   audio?: null;
   annotations?: unknown;
+}
+
+/** Where a job's run stands in Weights & Biases. Without a ``name`` it is called by the job's id. */
+export interface WishedWandb {
+  project: string;
+  name?: string | null;
+  entity?: string | null;
+  tags?: Array<string> | null;
 }
