@@ -56,7 +56,8 @@ class Tracked(Struct, frozen=True, kw_only=True, tag="tracker.read_answer.v1"):
     """The answer to :class:`ReadTracked`: ``steps`` in order, none of which changes any more.
 
     ``more``: further steps can be asked for now. ``ended`` is succeeded, failed or cancelled once nothing more will be
-    measured, else empty. ``began`` is when the first step was measured.
+    measured, else empty. ``began`` is when the first step was measured. ``api_key`` is a secret, the organisation's own
+    key; empty: it has none.
     """
 
     labels: Labels
@@ -72,6 +73,7 @@ class Tracked(Struct, frozen=True, kw_only=True, tag="tracker.read_answer.v1"):
     began: datetime | None = None
     more: bool = False
     ended: str = ""
+    api_key: str = ""
 
 
 class TrackerRemarked(Event, frozen=True, kw_only=True, tag="tracker.remarked.v1"):

@@ -144,6 +144,8 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Usage array{prompt_tokens: int, completion_tokens: int, total_tokens: int, prompt_tokens_details: PromptDetails, completion_tokens_details: CompletionDetails}
  * @phpstan-type Verification array{holds: bool, entries: int, head: string, broken_at: int|null, why: string|null, object: 'audit.verification'}
  * @phpstan-type Wandb array{project: string, name: string|null, entity: string|null, tags: list<string>}
+ * @phpstan-type WandbKey array{api_key: string|null, available: bool, object: 'wandb_key'}
+ * @phpstan-type WandbKeyWish array{api_key: string}
  * @phpstan-type WebhookAttempt array{at: int, status_code: int|null, milliseconds: int, error: string|null}
  * @phpstan-type WebhookChange array{name?: string, url?: string, event_types?: list<'fine_tuning.job.succeeded'|'fine_tuning.job.failed'|'fine_tuning.job.cancelled'|'woodshed.job.remarked'|'woodshed.report.ready'|'woodshed.report.failed'>, laravel_signature?: bool, enabled?: bool}
  * @phpstan-type WebhookDelivery array{id: string, event_id: string, event_type: string, job: string, status: string, created_at: int, next_try_at: int|null, attempts: list<WebhookAttempt>, object: 'webhook_endpoint.delivery'}
@@ -1083,6 +1085,37 @@ final class Woodshed
     public function removeBudget(): array
     {
         return $this->json('DELETE', '/v1/budget');
+    }
+
+    /**
+     * Whether a job can be shown.
+     *
+     * @return WandbKey
+     */
+    public function retrieveWandbKey(): array
+    {
+        return $this->json('GET', '/v1/wandb_key');
+    }
+
+    /**
+     * Give a key of one's own.
+     *
+     * @param WandbKeyWish $body
+     * @return WandbKey
+     */
+    public function setWandbKey(array $body): array
+    {
+        return $this->json('PUT', '/v1/wandb_key', body: $body);
+    }
+
+    /**
+     * Forget one's own key.
+     *
+     * @return WandbKey
+     */
+    public function removeWandbKey(): array
+    {
+        return $this->json('DELETE', '/v1/wandb_key');
     }
 
     /**

@@ -485,6 +485,21 @@ export class Woodshed {
     return this.json("DELETE", `/v1/budget`);
   }
 
+  /** Whether a job can be shown. */
+  retrieveWandbKey(): Promise<WandbKey> {
+    return this.json("GET", `/v1/wandb_key`);
+  }
+
+  /** Give a key of one's own. */
+  setWandbKey(body: WandbKeyWish): Promise<WandbKey> {
+    return this.json("PUT", `/v1/wandb_key`, { body });
+  }
+
+  /** Forget one's own key. */
+  removeWandbKey(): Promise<WandbKey> {
+    return this.json("DELETE", `/v1/wandb_key`);
+  }
+
   /** Where am I signed in?. */
   listSessions(): Promise<SessionPage> {
     return this.json("GET", `/v1/sessions`);
@@ -1572,6 +1587,16 @@ export interface Wandb {
   name: string | null;
   entity: string | null;
   tags: Array<string>;
+}
+
+export interface WandbKey {
+  api_key: string | null;
+  available: boolean;
+  object: "wandb_key";
+}
+
+export interface WandbKeyWish {
+  api_key: string;
 }
 
 export interface WebhookAttempt {

@@ -22,6 +22,7 @@ from services.cli import (
     results,
     retries,
     show,
+    trackers,
     webhooks,
 )
 from services.cli.client import Api
@@ -44,6 +45,7 @@ ROOMS = (
     notices,
     people,
     budgets,
+    trackers,
     machines,
     moving,
 )

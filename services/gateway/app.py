@@ -46,6 +46,7 @@ from services.gateway.routes import (
     reports,
     retries,
     sessions,
+    trackers,
     uploads,
     webhooks,
 )
@@ -110,6 +111,7 @@ def api(settings: Settings, platform: Platform, hub: Hub, last_use: LastUse, doo
             members.router,
             audit.router,
             budgets.router,
+            trackers.router,
             sessions.router,
             invitations.router,
             health.router,

@@ -17,6 +17,7 @@ from services.gateway.domain.naming import fact_id
 from services.gateway.domain.recipients import reached_of
 from services.gateway.domain.story import line_about
 from services.gateway.domain.tracked import tracked_of
+from services.gateway.domain.trackers import key_of
 from services.gateway.progress import Progress
 from services.gateway.queries import budgets as budget_queries
 from services.gateway.queries import datasets as dataset_queries
@@ -26,8 +27,9 @@ from services.gateway.queries import members as member_queries
 from services.gateway.queries import recipients as recipient_queries
 from services.gateway.queries import results as result_queries
 from services.gateway.queries import story as story_queries
+from services.gateway.queries import trackers as tracker_queries
 from services.gateway.queries import webhooks as webhook_queries
-from services.gateway.sealing import slack_seal
+from services.gateway.sealing import slack_seal, wandb_seal
 from services.gateway.settings import Settings
 
 router = Router("gateway")
@@ -288,7 +290,9 @@ async def tracker_remarked(fact: trackers.TrackerRemarked, tx: Transaction) -> N
 
 
 @router.answers(trackers.ReadTracked, slow=True)
-async def read_tracked(asked: trackers.ReadTracked, db: Database, progress: Progress) -> trackers.Tracked:
+async def read_tracked(
+    asked: trackers.ReadTracked, db: Database, progress: Progress, settings: Settings
+) -> trackers.Tracked:
     """A tracker is to be told: only here is it known what a person calls things, and what was measured."""
     async with db.transaction(asked.tenant) as tx:
         job = await job_queries.get(tx, asked.job_id)
@@ -297,7 +301,8 @@ async def read_tracked(asked: trackers.ReadTracked, db: Database, progress: Prog
     over = statuses.is_final(job["status"]) and await progress.caught_up(CAUGHT_UP_SECONDS)
     async with db.transaction(asked.tenant) as tx:
         rows = await story_queries.metrics_after(tx, asked.job_id, asked.after, asked.limit + 1)
-    return tracked_of(job, rows, asked.limit, over=over)
+        key = key_of(await tracker_queries.key(tx), wandb_seal(settings))
+    return tracked_of(job, rows, asked.limit, key=key, over=over)
 
 
 @router.on(webhooks.WebhookDisabled)

@@ -1,4 +1,7 @@
-"""Slack addresses of people's own, kept sealed; those from before that was so are sealed when the gateway starts."""
+"""Secrets of an organisation's own: Slack addresses and a key for Weights & Biases, kept sealed.
+
+Addresses from before that was so are sealed when the gateway starts.
+"""
 
 from libs.db import Database
 from libs.sealing import Seal
@@ -9,6 +12,11 @@ from services.gateway.settings import Settings
 def slack_seal(settings: Settings) -> Seal:
     """Return what seals Slack addresses: with a key of the pepper, which the database does not have."""
     return Seal(settings.key_pepper, "slack address")
+
+
+def wandb_seal(settings: Settings) -> Seal:
+    """Return what seals keys for Weights & Biases, likewise."""
+    return Seal(settings.key_pepper, "wandb key")
 
 
 async def seal_what_lies_open(db: Database, seal: Seal) -> int:

@@ -49,7 +49,7 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False
     wandb_api_key: Annotated[
         str,
-        Meta(description="Key for Weights & Biases, as the notifier has it; empty: jobs that ask for it are refused."),
+        Meta(description="Key for Weights & Biases, as the notifier has it; empty: who gave none may not ask for it."),
     ] = ""
     tenant: Annotated[TenantId, Meta(description="Organisation that is made at first start.")] = "studio"
     base_models: Annotated[

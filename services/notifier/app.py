@@ -48,14 +48,13 @@ async def build(settings: Settings, platform: Platform) -> App:
         await owe_notices(fact, tx, tuple(names))
 
     wandb = Wandb(settings.wandb_url, settings.wandb_api_key)
-    tracking = [Tracking(platform.db, wandb, measured, owe).run] if settings.wandb_api_key else []
     loops = [*channels, *([] if Slack.name in names else [Slack("", caller)])]
     await give_up_stranded(platform.db, [channel.name for channel in loops])
     return App(
         router=router,
         work=[
             *calling,
-            *tracking,
+            Tracking(platform.db, wandb, measured, owe).run,
             DeliveryForgetter(platform.db).run,
             *(
                 Delivery(platform.db, channel, here, reach=reach, invitation=invitation, channels=names).run

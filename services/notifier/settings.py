@@ -34,8 +34,8 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     wandb_api_key: Annotated[
         str,
         Meta(
-            description="Key that figures are sent to Weights & Biases with (a secret); empty: none are. Every "
-            "organisation's jobs may write wherever it may."
+            description="Key for Weights & Biases of organisations that gave none of their own (a secret): "
+            "the jobs of all of these may write wherever it may."
         ),
     ] = ""
     wandb_url: Annotated[

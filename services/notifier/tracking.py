@@ -32,7 +32,7 @@ Ask = Callable[[str, str, int], Awaitable[Tracked]]
 Owe = Callable[[TrackerRemarked, Transaction], Awaitable[None]]
 """Owes people a notice of what somebody should look at."""
 
-POLL = 0.5
+POLL = 1.0
 AT_ONCE = 8
 AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 LEASE = timedelta(seconds=120)
@@ -124,13 +124,13 @@ class Tracking:
         payload, standing = payload_of(tracked, run.standing)
         at = self.clock()
         if payload or at - run.heard_at >= domain.SIGN_OF_LIFE:
-            await self.wandb.send(run.path, payload)
+            await self.wandb.send(run.path, payload, tracked.api_key)
             self._runs[turn.job_id] = Run(run.path, standing, at)
         return True
 
     async def _open(self, turn: Turn, tracked: Tracked) -> Run:
         labels, config = labels_of(turn.job_id, tracked), config_of(turn.job_id, tracked)
-        place = await self.wandb.open(turn.job_id, labels, config)
+        place = await self.wandb.open(turn.job_id, labels, config, tracked.api_key)
         standing = place.standing.at_least(turn.step, turn.lines) if place.found else place.standing
         return Run(place.path, standing, self.clock())
 

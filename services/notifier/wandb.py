@@ -106,7 +106,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Wandb:
-    """One account at one server. Tests give it a shorter patience."""
+    """One server, and the key for those who have none of their own. Tests give it a shorter patience."""
 
     def __init__(self, url: str, key: str, *, seconds: float = SECONDS) -> None:
         self._url = url.rstrip("/")
@@ -114,24 +114,24 @@ class Wandb:
         self._seconds = seconds
         self._tls = httpx.create_ssl_context()
 
-    async def open(self, run_id: str, labels: Labels, config: str) -> Place:
+    async def open(self, run_id: str, labels: Labels, config: str, key: str) -> Place:
         """Make a run, or go on with the one that is there: its labels may have been changed there, and stay.
 
         ``Busy``: the server cannot be reached now. ``Rejected``: it does not want this.
         """
         named = {"name": run_id, "project": labels.project, "entity": labels.entity or None}
-        model = (await self._ask(STANDING, named, Found)).model
+        model = (await self._ask(STANDING, named, Found, key)).model
         there = model and model.bucket
         chosen = {} if there else {"displayName": labels.name, "tags": list(labels.tags), "config": config}
-        kept = (await self._ask(UPSERT, named | chosen, Kept)).upsert_bucket.bucket.project
+        kept = (await self._ask(UPSERT, named | chosen, Kept, key)).upsert_bucket.bucket.project
         return Place(path=_path(kept, run_id), standing=_standing(there) if there else Standing(), found=bool(there))
 
-    async def send(self, path: str, payload: dict[str, Any]) -> None:
+    async def send(self, path: str, payload: dict[str, Any], key: str) -> None:
         """Send lines, a sign of life, or how the run ended, to the path of a run. Raises as ``open`` does."""
-        await self._post(path, payload)
+        await self._post(path, payload, key)
 
-    async def _ask(self, query: str, variables: dict[str, Any], kind: type[S]) -> S:
-        said = await self._post("/graphql", {"query": query, "variables": variables})
+    async def _ask(self, query: str, variables: dict[str, Any], kind: type[S], key: str) -> S:
+        said = await self._post("/graphql", {"query": query, "variables": variables}, key)
         if said.get("errors"):
             log.warning("wandb refused", said=plain(str(said["errors"]))[:SHOWN])
             raise Rejected("it refuses the project or the entity that the job names")
@@ -140,10 +140,13 @@ class Wandb:
         except msgspec.ValidationError as error:
             raise Rejected(NO_SERVER) from error
 
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, path: str, body: dict[str, Any], own: str) -> dict[str, Any]:
+        key = own or self._key
+        if not key:
+            raise Rejected("neither the organisation nor the installation has a key for it any more")
         try:
             async with httpx.AsyncClient(verify=self._tls, timeout=self._seconds, trust_env=False) as client:
-                answer = await client.post(self._url + path, json=body, auth=("api", self._key))
+                answer = await client.post(self._url + path, json=body, auth=("api", key))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Busy(f"it cannot be reached ({type(error).__name__})", after=0) from error
         _check(answer)
@@ -171,7 +174,7 @@ def _check(answer: httpx.Response) -> None:
         asked = answer.headers.get("retry-after", "")
         raise Busy(f"it answers {status}", after=float(asked) if asked.isdecimal() and len(asked) < 6 else 0.0)
     if status == httpx.codes.UNAUTHORIZED:
-        raise Rejected("it refuses the key of this installation (401)")
+        raise Rejected("it refuses the key (401)")
     if status == httpx.codes.FORBIDDEN:
-        raise Rejected("the key of this installation may not write where the job wishes (403)")
+        raise Rejected("its key may not write where the job wishes (403)")
     raise Rejected(f"it refuses the project or the entity that the job names ({status})")

@@ -14,12 +14,13 @@ from services.gateway.domain.shapes import wandb_in
 from services.gateway.domain.statuses import Row
 
 
-def tracked_of(job: Row, rows: Sequence[Row], limit: int, *, over: bool) -> Tracked:
+def tracked_of(job: Row, rows: Sequence[Row], limit: int, *, key: str, over: bool) -> Tracked:
     """Make an answer of what was found with one more than ``limit`` asked for; ``over``: there will be no more."""
     more = len(rows) > limit
     settled = rows[:limit] if more or over else rows[:-1]
     return Tracked(
         labels=_labels_of(job),
+        api_key=key,
         created_at=job["created_at"],
         base_model=job["model"],
         dataset_id=job["dataset_id"],

@@ -272,8 +272,8 @@ def wandb_of(wish: JobWish, *, key_is_set: bool) -> WishedWandb | None:
         raise _unsupported("Give one integration, with its settings: {type: wandb, wandb: {project: …}}.")
     if wished and not key_is_set:
         raise _unsupported(
-            "This installation has no key for Weights & Biases, so nothing can be shown there. Its operator sets "
-            "WOODSHED_WANDB_API_KEY (and WOODSHED_WANDB_URL for a server of one's own); or leave integrations out."
+            "There is no key for Weights & Biases, so nothing can be shown there. Give your organisation's (woodshed "
+            "wandb set, or PUT /v1/wandb_key), have the operator set WOODSHED_WANDB_API_KEY, or leave integrations out."
         )
     return wished[0].wandb if wished else None
 

@@ -19,7 +19,7 @@ from libs.db import Transaction
 from libs.errors import Conflict, Rejected
 from services.gateway.auth import Caller
 from services.gateway.dependencies import TheCaller, TheSettings, Tx
-from services.gateway.domain import shapes, wire, wishes
+from services.gateway.domain import shapes, trackers, wire, wishes
 from services.gateway.domain.paging import Page, checked_limit, page_of
 from services.gateway.domain.repeats import claim_of
 from services.gateway.domain.statuses import is_final
@@ -29,9 +29,11 @@ from services.gateway.permitted import needs
 from services.gateway.problems import documented
 from services.gateway.queries import jobs as queries
 from services.gateway.queries import story as story_queries
+from services.gateway.queries import trackers as tracker_queries
 from services.gateway.quotas import room_for_job
 from services.gateway.routes.datasets import ask_for
 from services.gateway.routes.found import the_dataset, the_job, the_training_file
+from services.gateway.sealing import wandb_seal
 from services.gateway.settings import Settings
 from services.gateway.trail import note
 
@@ -226,7 +228,8 @@ def _require_unfinished(row: Record, what: str) -> None:
 
 async def _submit(wish: wishes.JobWish, caller: Caller, tx: Transaction, settings: Settings) -> wire.Job:
     wishes.check_job(wish)
-    wandb = shapes.wandb_of(wishes.wandb_of(wish, key_is_set=bool(settings.wandb_api_key)))
+    key_is_set = bool(settings.wandb_api_key or trackers.key_of(await tracker_queries.key(tx), wandb_seal(settings)))
+    wandb = shapes.wandb_of(wishes.wandb_of(wish, key_is_set=key_is_set))
     preset = wishes.chosen_preset(wish.preset)
     base_model = wishes.chosen_model(wish.model, settings.models)
     file = await the_training_file(tx, wish.training_file, "training_file")

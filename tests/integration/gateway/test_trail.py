@@ -82,6 +82,8 @@ CHANGES = (
     Change("delete /v1/keys/{key}", "key.revoked"),
     Change("put /v1/budget", "budget.set", {"monthly": 500}),
     Change("delete /v1/budget", "budget.lifted"),
+    Change("put /v1/wandb_key", "wandb_key.set", {"api_key": "0" * 40}),
+    Change("delete /v1/wandb_key", "wandb_key.removed"),
     Change("delete /v1/files/{file_id}", "file.deleted"),
 )  # fmt: skip
 

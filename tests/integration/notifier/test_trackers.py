@@ -24,7 +24,7 @@ from services.notifier.handlers import follow, owe_notices
 from services.notifier.settings import Settings
 from services.notifier.tracking import Tracking
 from services.notifier.wandb import Wandb
-from tests.integration.gateway.conftest import Story, listening
+from tests.integration.gateway.conftest import Gateway, Story, listening
 from tests.integration.notifier.house import Clock, Notices
 from tests.integration.notifier.wandb_server import LOST, FakeWandb, Run
 from tests.unit.scheduler import facts
@@ -60,7 +60,7 @@ def _steps(run: Run) -> list[int]:
 async def _notifier(world: World, wandb: FakeWandb) -> AsyncIterator[None]:
     """Run the notifier as an installation does, anew each time."""
     platform = await world.platform("notifier")
-    settings = world.settings(Settings, wandb_api_key=KEY, wandb_url=wandb.url)
+    settings = world.settings(Settings, wandb_url=wandb.url)
     assert isinstance(settings, Settings)
     async with world.service(await build(settings, platform), platform):
         yield
@@ -71,11 +71,28 @@ async def _measure(world: World, *measured: RunProgressed) -> None:
         await world.js.publish(subject_of(fact), encode(fact), stream="TELEMETRY")
 
 
+async def _gives_a_key(gateway: Gateway) -> None:
+    """Somebody gives the organisation's key, which nobody reads again: not in the database, and of it only the end."""
+    path = "/v1/wandb_key"
+    assert (await gateway.http.get(path)).json()["available"] is False
+    given = (await gateway.http.put(path, json={"api_key": KEY})).json()
+    shown = {"object": "wandb_key", "api_key": "…4567", "available": True}
+    assert given == (await gateway.http.get(path)).json() == shown
+    async with gateway.platform.db.across_tenants() as tx:
+        row = await tx.fetchrow("SELECT * FROM gateway.wandb_key")
+        assert row is not None
+        assert KEY not in str(dict(row))
+    stranger = await gateway.stranger()
+    async with stranger:
+        assert (await stranger.get(path)).json()["available"] is False
+
+
 async def test_a_run_shows_every_step_once_though_notifier_and_training_were_restarted(
     world: World, wandb: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "EVERY", 0.05)
-    async with listening(world, tmp_path, wandb_api_key=KEY) as gateway:
+    async with listening(world, tmp_path) as gateway:
+        await _gives_a_key(gateway)
         file = (await gateway.upload(filename="private name.jsonl"))["id"]
         job = await gateway.openai.fine_tuning.jobs.create(
             model=SHIPPED_MODEL,
@@ -125,6 +142,7 @@ class House:
         self.labels = Labels(**({"project": "coach"} | labels))
         self.measured: list[int] = []
         self.ended = ""
+        self.own_key = ""
         self.away = False
         self.wandb = Wandb(wandb.url, KEY)
         self.loop = self.started()
@@ -181,6 +199,7 @@ class House:
             steps=tuple(steps[:2]),
             more=len(steps) > 2,
             ended=self.ended if len(steps) <= 2 else "",
+            api_key=self.own_key,
         )
 
     async def _owe(self, fact: TrackerRemarked, tx: Any) -> None:
@@ -232,12 +251,26 @@ async def test_a_key_that_is_refused_is_told_once_and_when_it_is_mended_nothing_
     assert (wandb.runs, await house.remarks()) == ({}, [("refused", "warn")])
     [notice] = await house.notices.records()
     assert (notice["about"], notice["job_id"]) == ("remark:tracker_refused", JOB)
-    assert "it refuses the key of this installation (401)" in json.loads(notice["fact"])["message"]
+    assert "it refuses the key (401)" in json.loads(notice["fact"])["message"]
     wandb.key, house.ended = KEY, "failed"
     await house.later()
     run = wandb.runs[JOB]
     assert (_steps(run), run.state, await house.state()) == ([1, 2, 3], "failed", "finished")
     assert not await house.loop.take()
+
+
+async def test_an_organisations_own_key_is_told_with_before_the_installations_and_without_any_nothing_is(
+    notices: Notices, wandb: FakeWandb
+) -> None:
+    house = House(notices, wandb)
+    house.wandb._key, wandb.key = "", "own" * 10
+    await house.submits()
+    house.measured = [1]
+    await house.turns()
+    assert (wandb.heard, await house.remarks()) == ([], [("refused", "warn")])
+    house.own_key = "own" * 10
+    await house.later()
+    assert _steps(wandb.runs[JOB]) == [1]
 
 
 async def test_a_tracker_that_stays_away_is_given_up_three_days_after_the_end_and_that_is_told(

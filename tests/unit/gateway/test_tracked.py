@@ -45,7 +45,7 @@ def row(step: int) -> dict[str, Any]:
 def test_the_newest_step_waits_for_its_evaluation_until_a_later_one_or_the_end(
     steps: list[int], over: bool, told: list[int], more: bool, ended: str
 ) -> None:
-    found = tracked_of(JOB, [row(step) for step in steps], 2, over=over)
+    found = tracked_of(JOB, [row(step) for step in steps], 2, key="k", over=over)
     assert [each.step for each in found.steps] == told
     assert (found.more, found.ended) == (more, ended)
     assert (found.labels.project, found.labels.entity, found.labels.tags) == ("p", "", ("a",))

@@ -120,7 +120,7 @@ WANDB = {"type": "wandb", "wandb": {"project": "p"}}
 @pytest.mark.parametrize(
     ("integrations", "key_is_set", "said"),
     [
-        ([WANDB], False, "WOODSHED_WANDB_API_KEY"),
+        ([WANDB], False, "PUT /v1/wandb_key"),
         ([WANDB, {"type": "mlflow"}], True, "'mlflow'"),
         ([{"type": "mlflow"}], False, "'mlflow'"),
         ([{"type": "wandb"}], True, "wandb: {project"),
