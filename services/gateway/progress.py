@@ -82,7 +82,8 @@ class Progress:
 
     async def caught_up(self, seconds: float) -> bool:
         """Wait until all that was measured before this moment is in the read models; ``False``: not in time."""
-        last = (await self._bus.js.stream_info(TELEMETRY)).state.last_seq
+        state = (await self._bus.js.stream_info(TELEMETRY)).state
+        last = state.last_seq if state.messages else 0
         try:
             async with asyncio.timeout(seconds):
                 while await self._written() < last:
