@@ -1595,6 +1595,7 @@ export interface WandbKey {
   object: "wandb_key";
 }
 
+/** A key of a user or a service account; runs are made in its name. */
 export interface WandbKeyWish {
   api_key: string;
 }
