@@ -12,6 +12,8 @@ METHODS = ("lora", "full")
 """What is trained: small matrices beside the base model's weights, or every weight."""
 OBJECTIVES = ("supervised", "dpo")
 """What it is taught with: examples of good replies, or pairs of a preferred reply and one that is not."""
+FEATURES = ("dpo", "nf4")
+"""What a recipe may ask beyond what the first runners understood: an offer names those that its device understands."""
 PAIR_FORMATS = ("openai_preference", "trl_preference")
 """The formats of datasets that hold such pairs: dpo learns from nothing else, and nothing else learns from them."""
 DPO_BETA = 0.1
@@ -46,6 +48,11 @@ class Recipe(Struct, frozen=True, kw_only=True):
     time_limit: Annotated[float, Meta(ge=0)] = 0.0
     objective: str = "supervised"
     beta: Annotated[float, Meta(gt=0, le=2)] = DPO_BETA
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Which of :data:`FEATURES` whoever trains this must understand: others would train something else."""
+        return tuple(each for each in (self.objective,) if each in FEATURES)
 
 
 class Preset(Struct, frozen=True, kw_only=True):

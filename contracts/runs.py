@@ -14,7 +14,8 @@ class DeviceOffered(Event, frozen=True, kw_only=True, tag="device.offered.v1"):
     """A device is idle. The offer stands until a job is dispatched to it or it is withdrawn.
 
     ``flops`` is matrix-multiply speed measured on the device at start, in FLOP/s of the
-    precision it trains in; the estimate of a first run rests on it.
+    precision it trains in; the estimate of a first run rests on it. ``features`` are those of
+    :data:`contracts.recipes.FEATURES` that recipes for it may need; a runner that names none understands none.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.device.{device_id}.offered"
@@ -27,6 +28,7 @@ class DeviceOffered(Event, frozen=True, kw_only=True, tag="device.offered.v1"):
     threads: Count
     memory_bytes: Count
     flops: float
+    features: tuple[str, ...] = ()
 
 
 class DeviceWithdrawn(Event, frozen=True, kw_only=True, tag="device.withdrawn.v1"):

@@ -136,14 +136,14 @@ async def enter(tx: Transaction, job: Job | JobPauseAsked | JobResumeAsked, stat
 
 QUEUE = """
     UPDATE scheduler.job
-       SET state = $3, asked = $4, memory_bytes = $5, changed_at = now()
+       SET state = $3, asked = $4, memory_bytes = $5, needs = $6, changed_at = now()
      WHERE tenant = $1 AND job_id = $2
 """
 
 
 async def queue(tx: Transaction, job: Job, state: State, asked: Recipe, memory_bytes: int) -> None:
-    """Put a job in the queue with its complete recipe and the memory it needs of a device."""
-    await tx.execute(QUEUE, job.tenant, job.job_id, state, as_json(asked), memory_bytes)
+    """Put a job in the queue with its complete recipe, and what it needs of a device: memory, and understanding."""
+    await tx.execute(QUEUE, job.tenant, job.job_id, state, as_json(asked), memory_bytes, list(asked.needs))
 
 
 BEGUN = "UPDATE scheduler.job SET begun = true WHERE tenant = $1 AND job_id = $2"

@@ -6,14 +6,15 @@ from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from services.scheduler.domain.estimate import TYPICAL, Device
 from services.scheduler.domain.job import Job
+from services.scheduler.domain.queue import Room
 from services.scheduler.rows import as_json
 
 OFFER = """
-    INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at, most_bytes)
-    VALUES ($1, $2, $3, 'open', $4, $5, $6)
+    INSERT INTO scheduler.device AS known (device_id, offer_id, version, state, offer, at, most_bytes, features)
+    VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)
         ON CONFLICT (device_id) DO UPDATE
        SET offer_id = $2, version = $3, state = 'open', offer = $4, at = $5, coming_at = NULL,
-           most_bytes = greatest(known.most_bytes, $6)
+           most_bytes = greatest(known.most_bytes, $6), features = $7
      WHERE known.version < $3
 """
 
@@ -28,6 +29,7 @@ async def offer(tx: Transaction, offered: DeviceOffered) -> None:
         as_json(offered),
         offered.at,
         offered.memory_bytes,
+        list(offered.features),
     )
 
 
@@ -86,12 +88,12 @@ async def let_go(tx: Transaction, job: Job) -> None:
     await tx.execute(LET_GO, job.tenant, job.job_id)
 
 
-COMING = "SELECT coming_bytes FROM scheduler.device WHERE coming_at > now() - interval '30 seconds'"
+COMING = "SELECT coming_bytes, features FROM scheduler.device WHERE coming_at > now() - interval '30 seconds'"
 
 
-async def coming(tx: Transaction) -> list[int]:
-    """Return the memory that was let go on each device and is not on offer yet (it is soon, or never)."""
-    return [row["coming_bytes"] for row in await tx.fetch(COMING)]
+async def coming(tx: Transaction) -> list[Room]:
+    """Return what was let go of each device and is not on offer yet (it is soon, or never)."""
+    return [Room(row["coming_bytes"], tuple(row["features"])) for row in await tx.fetch(COMING)]
 
 
 TAKEN_AGAIN = """

@@ -3,7 +3,7 @@
 from libs.db import Transaction
 from services.scheduler.domain.job import Given, Queued
 from services.scheduler.domain.job_states import LETTING_GO, State
-from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting
+from services.scheduler.domain.queue import PRIORITIES, AtWork, Room, Roomy, Waiting
 from services.scheduler.rows import as_json, queued_of
 
 HOLD_MATCHING = """
@@ -23,16 +23,17 @@ async def hold_matching(tx: Transaction) -> None:
 HEADS = """
     SELECT job.*, dataset.news
       FROM scheduler.job JOIN scheduler.dataset USING (tenant, dataset_id)
-     WHERE job.state = 'queued' AND job.memory_bytes <= $1 AND job.tenant <> ALL($3)
+     WHERE job.state = 'queued' AND job.memory_bytes <= $1 AND job.needs <@ $4 AND job.tenant <> ALL($3)
      ORDER BY job.rank, job.submitted_at, job.job_id
      LIMIT $2
        FOR UPDATE OF job
 """
 
 
-async def heads(tx: Transaction, memory_bytes: int, most: int, short: list[str]) -> list[Queued]:
-    """Read and lock the first ``most`` queued jobs that fit a device with this much memory, but of nobody ``short``."""
-    return [queued_of(row) for row in await tx.fetch(HEADS, memory_bytes, most, short)]
+async def heads(tx: Transaction, device: Roomy, most: int, short: list[str]) -> list[Queued]:
+    """Read and lock the first ``most`` queued jobs that fit such a device, but of nobody ``short``."""
+    rows = await tx.fetch(HEADS, device.memory_bytes, most, short, list(device.features))
+    return [queued_of(row) for row in rows]
 
 
 DISPATCH = """
@@ -81,7 +82,7 @@ async def somebody_urgent(tx: Transaction) -> bool:
 
 
 URGENT = """
-    SELECT tenant, job_id, priority, submitted_at, memory_bytes
+    SELECT tenant, job_id, priority, submitted_at, memory_bytes, needs
       FROM scheduler.job
      WHERE state = 'queued' AND priority = ANY($1) AND tenant <> ALL($3)
      ORDER BY array_position($1, priority), submitted_at
@@ -91,26 +92,29 @@ URGENT = """
 
 async def urgent(tx: Transaction, priorities: list[str], most: int, short: list[str]) -> list[Waiting]:
     """Read the first ``most`` queued jobs of these priorities but of nobody ``short``, the most urgent first."""
-    return [Waiting(**row) for row in await tx.fetch(URGENT, priorities, most, short)]
+    rows = [dict(row) for row in await tx.fetch(URGENT, priorities, most, short)]
+    return [Waiting(**row | {"needs": tuple(row["needs"])}) for row in rows]
 
 
 ON_DEVICE = """
     SELECT job.state, job.tenant, job.job_id, job.priority, job.dispatched_at AS started_at,
-           CASE WHEN count(*) OVER (PARTITION BY job.device_id) = 1 THEN (job.device->>'memory_bytes')::bigint
-                ELSE job.memory_bytes + coalesce((known.offer->>'memory_bytes')::bigint, 0)
-           END AS memory_bytes
-      FROM scheduler.job
-      LEFT JOIN scheduler.device AS known ON known.device_id = job.device_id AND known.state = 'open'
+           CASE WHEN count(*) OVER (PARTITION BY device_id) = 1 THEN (job.device->>'memory_bytes')::bigint
+                ELSE job.memory_bytes
+                     + CASE known.state WHEN 'open' THEN (known.offer->>'memory_bytes')::bigint ELSE 0 END
+           END AS memory_bytes,
+           coalesce(known.features, '{}') AS features
+      FROM scheduler.job LEFT JOIN scheduler.device AS known USING (device_id)
      WHERE job.state IN ('dispatched', 'running', 'pausing', 'yielding')
 """
 
 
-async def on_device(tx: Transaction) -> tuple[list[AtWork], list[int]]:
-    """Read every tenant's jobs at work, and the memory of devices that are being let go already.
+async def on_device(tx: Transaction) -> tuple[list[AtWork], list[Room]]:
+    """Read every tenant's jobs at work, and the devices that are being let go already.
 
     A job alone on its device frees the whole of it; one that shares it frees its share beside what is on offer.
     """
-    rows = [dict(row) for row in await tx.fetch(ON_DEVICE)]
+    rows = [dict(row) | {"features": tuple(row["features"])} for row in await tx.fetch(ON_DEVICE)]
     letting_go = [State(row.pop("state")) in LETTING_GO for row in rows]
     at_work = [AtWork(**row) for row, going in zip(rows, letting_go, strict=True) if not going]
-    return at_work, [row["memory_bytes"] for row, going in zip(rows, letting_go, strict=True) if going]
+    going = [row for row, going in zip(rows, letting_go, strict=True) if going]
+    return at_work, [Room(row["memory_bytes"], row["features"]) for row in going]

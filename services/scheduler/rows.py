@@ -40,6 +40,7 @@ def queued_of(row: Any) -> Queued:
         priority=row["priority"],
         submitted_at=row["submitted_at"],
         memory_bytes=row["memory_bytes"],
+        needs=tuple(row["needs"]),
         job=job_of(row),
         ready=msgspec.json.decode(row["news"], type=DatasetReady),
     )

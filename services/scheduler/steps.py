@@ -156,13 +156,13 @@ async def _give(tx: Transaction, purses: Purses, rate: Rate) -> bool:
     offers = await queries_devices.open_offers(tx)
     if not offers:
         return False
-    sizes = [offer.memory_bytes for offer in offers]
+    kinds = {(offer.memory_bytes, offer.features): offer for offer in offers}
     heads = {
         (job.tenant, job.job_id): job
-        for size in sorted(set(sizes))
-        for job in await queries_matching.heads(tx, size, len(offers), purses.short())
+        for _, device in sorted(kinds.items())
+        for job in await queries_matching.heads(tx, device, len(offers), purses.short())
     }
-    return await dispatch(tx, [(offers[index], job) for index, job in turns(heads.values(), sizes)], purses, rate)
+    return await dispatch(tx, [(offers[index], job) for index, job in turns(heads.values(), offers)], purses, rate)
 
 
 async def make_way(tx: Transaction, short: list[str]) -> None:

@@ -34,7 +34,8 @@ def order_subject(runner: str, what: str) -> str:
 class DeviceFound(Struct, frozen=True, kw_only=True):
     """A device of the runner's machine. ``flops`` was measured at start, in FLOP/s of ``precision``.
 
-    ``processes`` above 1 train on it together, each with ``threads``.
+    ``processes`` above 1 train on it together, each with ``threads``. ``features`` are those of
+    :data:`contracts.recipes.FEATURES` that its runner understands; one that is older than a feature does not name it.
     """
 
     device_id: str
@@ -45,6 +46,7 @@ class DeviceFound(Struct, frozen=True, kw_only=True):
     flops: float
     torch_device: str
     processes: int = 1
+    features: tuple[str, ...] = ()
 
 
 class Held(Struct, frozen=True, kw_only=True):

@@ -103,6 +103,7 @@ class Loops:
                 threads=device["threads"],
                 memory_bytes=device["free_bytes"],
                 flops=device["flops"],
+                features=tuple(device["features"]),
             )
         )
 

@@ -7,11 +7,12 @@ from services.trainer.line import DeviceFound, Hello
 
 ADD_DEVICE = """
     INSERT INTO trainer.device AS known
-           (device_id, runner, kind, precision, threads, memory_bytes, flops, torch_device, shared, session)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+           (device_id, runner, kind, precision, threads, memory_bytes, flops, torch_device, shared, session,
+            features)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (device_id) DO UPDATE
        SET kind = $3, precision = $4, threads = $5, memory_bytes = $6, flops = $7, torch_device = $8, shared = $9,
-           session = $10, online = true, leaving = false
+           session = $10, features = $11, online = true, leaving = false
      WHERE known.runner = $2
  RETURNING device_id
 """
@@ -21,7 +22,7 @@ async def add_device(tx: Transaction, said: Hello, device: DeviceFound) -> bool:
     """Enter a device, or bring it up to date and online. ``False``: it belongs to another runner."""
     added = await tx.fetchval(
         ADD_DEVICE, device.device_id, said.runner, device.kind, device.precision, device.threads, device.memory_bytes,
-        device.flops, device.torch_device, said.shared, said.session,
+        device.flops, device.torch_device, said.shared, said.session, list(device.features),
     )  # fmt: skip
     return added is not None
 

@@ -17,8 +17,8 @@ async def hold_job(tx: Transaction, job_id: str) -> None:
 
 ADD_RUN = """
     INSERT INTO trainer.run (run_id, tenant, job_id, state, recipe, dataset_id, dataset_digest, dataset_uri,
-                             checkpoint_every, memory_bytes, steps, budget)
-    VALUES ($1, $2, $3, 'starting', $4, $5, $6, $7, $8, $9, $10, $11)
+                             checkpoint_every, memory_bytes, steps, budget, needs)
+    VALUES ($1, $2, $3, 'starting', $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ON CONFLICT (job_id) DO NOTHING
  RETURNING run_id
 """
@@ -30,6 +30,7 @@ async def add_run(tx: Transaction, job: JobDispatched, checkpoint_every: int, me
     added = await tx.fetchval(
         ADD_RUN, job.run_id, job.tenant, job.job_id, recipe, job.dataset_id, job.dataset_digest, job.dataset_uri,
         checkpoint_every, memory_bytes, max(job.estimate.steps, job.recipe.max_steps), job.budget,
+        list(job.recipe.needs),
     )  # fmt: skip
     return added is not None
 

@@ -16,7 +16,7 @@ GRANT = """
                       FROM trainer.lease
                      WHERE lease.device_id = device.device_id AND ended_at IS NULL) AS held
      WHERE run.run_id = $1 AND run.state IN ('starting', 'recovering', 'paused') AND NOT run.stop_asked
-       AND device.device_id = $2 AND device.online
+       AND device.device_id = $2 AND device.online AND run.needs <@ device.features
        AND held.bytes + run.memory_bytes <= device.memory_bytes AND (device.shared OR held.leases = 0)
         ON CONFLICT DO NOTHING
  RETURNING fence, attempt
@@ -24,7 +24,9 @@ GRANT = """
 
 
 async def grant(tx: Transaction, run_id: str, device_id: str, at: datetime) -> Any:
-    """Give a device, or its share of one, to a run under the next fence; ``None``: it does not fit, or is taken.
+    """Give a device, or its share of one, to a run under the next fence.
+
+    ``None``: it does not fit, is taken, or does not understand the run's recipe.
 
     The caller has locked the device (``take_offer``, ``devices_with_room``) in an earlier statement of the same
     transaction: of two grants the second therefore sees the first's lease in the sum of what is held.

@@ -32,7 +32,7 @@ from contracts.runs import (
 )
 from services.scheduler.domain.job_states import AT_WORK, LETTING_GO, ON_DEVICE, State, move_on
 from services.scheduler.domain.money import MILLION, charge
-from services.scheduler.domain.queue import AtWork, Waiting, making_way, more_urgent_than, turns
+from services.scheduler.domain.queue import AtWork, Room, Waiting, making_way, more_urgent_than, turns
 from tests.simulation.carrying import Bus, Service
 from tests.simulation.clockwork import SECOND, Clockwork
 from tests.simulation.store import Guards, Job, Schema
@@ -191,7 +191,7 @@ class Scheduler(Service):
         offers = sorted((known[0], known) for known in self.schema.offers.values() if known[1] == "open")
         if offers:
             waiting = [_waiting(job) for job in self.schema.jobs.values() if job.state is State.QUEUED]
-            for index, turn in turns(waiting, [known[2].memory_bytes for _, known in offers]):
+            for index, turn in turns(waiting, [known[2] for _, known in offers]):
                 self._dispatch(self.schema.jobs[turn.job_id], offers[index][1])
         self._make_way()
 
@@ -200,10 +200,10 @@ class Scheduler(Service):
         at_work = [_at_work(job, self._alone(job)) for job in jobs if job.state in AT_WORK]
         above = more_urgent_than(each.priority for each in at_work)
         urgent = [_waiting(job) for job in jobs if job.state is State.QUEUED and job.priority in above]
-        coming = [job.offer.memory_bytes for job in jobs if job.state in LETTING_GO]
+        coming = [Room(job.offer.memory_bytes) for job in jobs if job.state in LETTING_GO]
         recent = self.world.now - COMING
         offers = self.schema.offers.values()
-        coming += [known[2].memory_bytes for known in offers if known[1] == "coming" and known[3] > recent]
+        coming += [Room(known[2].memory_bytes) for known in offers if known[1] == "coming" and known[3] > recent]
         for chosen in making_way(urgent, at_work, coming):
             job = self.schema.jobs[chosen.job_id]
             stopping = JobStopping(tenant=TENANT, at=BEGAN, **_stopping(job, "preempt"))

@@ -72,6 +72,8 @@ def flaw_of_hello(said: Hello) -> str | None:
             return flaw
         if not (device.memory_bytes and device.threads and device.flops > 0):
             return "a device has memory, threads and speed"
+        if len(device.features) > MOST_DEVICES or any(_no_word(each) for each in device.features):
+            return "a device's features are words"
     return None
 
 

@@ -103,6 +103,7 @@ def named(runner: str, measured: list[dict[str, Any]], threads: int, shares: int
             memory_bytes=found["memory_bytes"],
             flops=found["flops"],
             torch_device=found["torch_device"],
+            features=tuple(found["features"]),
         )
         for number, found in enumerate(measured)
     )

@@ -46,6 +46,11 @@ def dtype_for(device: str) -> Dtype:
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & cpu_flags() else "float32"
 
 
+def features_here() -> tuple[str, ...]:
+    """Return which of the recipes' features this version carries out with what is installed here."""
+    return ("dpo",)
+
+
 class Kernels(Struct, frozen=True):
     """What computes attention and the head, and whether norms, rotations and gates are Liger's."""
 

@@ -12,20 +12,21 @@ import msgspec
 import torch
 from msgspec import Struct
 
-from services.trainer.training.hardware import dtype_for
+from services.trainer.training.hardware import dtype_for, features_here
 
 SIZE = 1024
 SECONDS = 0.5
 
 
 class Measured(Struct, frozen=True, kw_only=True):
-    """One device: ``flops`` in FLOP/s, memory in bytes."""
+    """One device: ``flops`` in FLOP/s, memory in bytes, and the features of recipes that can be had on it."""
 
     torch_device: str
     kind: str
     precision: str
     memory_bytes: int
     flops: float
+    features: tuple[str, ...]
 
 
 def devices(threads: int) -> list[Measured]:
@@ -43,6 +44,7 @@ def _measure(name: str) -> Measured:
         precision=precision,
         memory_bytes=_memory(name),
         flops=_flops(name, getattr(torch, precision)),
+        features=features_here(),
     )
 
 

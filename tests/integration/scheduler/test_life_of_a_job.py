@@ -156,8 +156,11 @@ async def test_a_file_that_the_method_does_not_learn_from_is_refused_with_the_me
     assert failure.reason == "wrong_method"
     assert "method.type=dpo" in failure.fix
     await scheduler.hears(facts.submitted(job_id="ftjob-2", overrides=Overrides(objective="dpo", beta=0.2)))
+    assert not await scheduler.told(JobDispatched), "the runner is older than dpo, and would train something else"
+    await scheduler.hears(facts.offered(version=2, device_id="cpu-1", offer_id="offer-2", features=("dpo",)))
     [dispatch] = await scheduler.told(JobDispatched)
     assert (dispatch.job_id, dispatch.recipe.objective, dispatch.recipe.beta) == ("ftjob-2", "dpo", 0.2)
+    assert dispatch.device_id == "cpu-1"
 
 
 async def test_each_method_learns_from_its_own_runs(scheduler: Scheduler) -> None:

@@ -9,12 +9,13 @@ import msgspec
 import nats
 import pytest
 import structlog
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from contracts.base import new_id
 from contracts.jobs import Estimate, JobCancelled, JobDispatched, JobQueued
 from contracts.recipes import SHIPPED_MODEL, Recipe
-from contracts.runs import DeviceOffered, DeviceWithdrawn, LeaseGranted, RunInterrupted, RunProgressed
+from contracts.runs import DeviceOffered, DeviceWithdrawn, DispatchDeclined, LeaseGranted, RunInterrupted, RunProgressed
 from libs.db.database import now
 from libs.service import Platform
 from libs.testing.platform import World
@@ -101,23 +102,23 @@ class Desk:
         await self.hears(job)
         return job
 
-    async def dispatch(self, job_id: str, device_id: str, offer_id: str) -> str:
+    async def dispatch(self, job_id: str, device_id: str, offer_id: str, recipe: Recipe = RECIPE) -> str:
         """The scheduler gives the job a device; return the run."""
         run_id = new_id("run")
         await self.hears(
             JobDispatched(
                 tenant="acme", at=now(), version=9, job_id=job_id, run_id=run_id, offer_id=offer_id,
-                device_id=device_id, recipe=RECIPE, estimate=ESTIMATE, dataset_id="ds-1", dataset_digest="0" * 64,
+                device_id=device_id, recipe=recipe, estimate=ESTIMATE, dataset_id="ds-1", dataset_digest="0" * 64,
                 dataset_uri="acme/datasets/d1",
             )
         )  # fmt: skip
         return run_id
 
-    async def dial_in(self, runner: str) -> str:
+    async def dial_in(self, runner: str, *features: str) -> str:
         """A machine's runner says hello and beats; return its device."""
         device = DeviceFound(
             device_id=f"{runner}-cuda0", kind="A6000", precision="bfloat16", threads=8, memory_bytes=48 << 30,
-            flops=1e14, torch_device="cuda:0",
+            flops=1e14, torch_device="cuda:0", features=features,
         )  # fmt: skip
         await self.voice.request(HELLO, encode(Hello(runner=runner, devices=(device,))), timeout=30)
         await self.voice.request(BEAT, encode(Beat(runner=runner)), timeout=30)
@@ -428,3 +429,15 @@ async def test_the_offer_of_a_rented_device_is_like_any_other(desk: Desk) -> Non
     key, _ = await desk.at_work()
     [offer] = await desk.outbox(DeviceOffered)
     assert offer.device_id.startswith(key)
+
+
+async def test_a_recipe_that_needs_more_than_a_runner_understands_is_not_given_to_it(desk: Desk) -> None:
+    pairs = replace(RECIPE, objective="dpo")
+    await desk.dial_in("old")
+    await desk.dispatch((await desk.queued()).job_id, *await desk.offered(), pairs)
+    assert len(await desk.outbox(DispatchDeclined)) == 1, "whatever a scheduler thinks of it"
+    await desk.fall_silent("old")
+    await desk.dial_in("new", "dpo")
+    run_id = await desk.dispatch((await desk.queued()).job_id, *await desk.offered(), pairs)
+    assert [offer.features for offer in await desk.outbox(DeviceOffered)] == [(), ("dpo",)]
+    assert await desk.rows("SELECT run_id, runner FROM trainer.lease") == [{"run_id": run_id, "runner": "new"}]

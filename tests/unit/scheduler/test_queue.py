@@ -5,22 +5,25 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scheduler.domain.queue import PRIORITIES, AtWork, Waiting, making_way, more_urgent_than, pick, turns
+from services.scheduler.domain.queue import PRIORITIES, AtWork, Room, Waiting, making_way, more_urgent_than, pick, turns
 from tests.unit.scheduler.facts import AT
 
+Features = tuple[str, ...]
 
-def waiting(job_id: str, priority: str = "medium", age: int = 0, memory: int = 1) -> Waiting:
+
+def waiting(job_id: str, priority: str = "medium", age: int = 0, memory: int = 1, needs: Features = ()) -> Waiting:
     return Waiting(
         tenant="acme",
         job_id=job_id,
         priority=priority,
         submitted_at=AT - timedelta(seconds=age),
         memory_bytes=memory,
+        needs=needs,
     )
 
 
-def chosen(*jobs: Waiting, memory: int = 10) -> str | None:
-    turn = pick(jobs, memory)
+def chosen(*jobs: Waiting, memory: int = 10, features: Features = ()) -> str | None:
+    turn = pick(jobs, Room(memory, features))
     return turn.job_id if turn else None
 
 
@@ -41,6 +44,13 @@ def test_nothing_that_fits_leaves_the_device_idle() -> None:
     assert chosen() is None
 
 
+def test_a_device_that_does_not_understand_a_recipe_goes_to_the_next_job() -> None:
+    pairs, plain = waiting("pairs", "high", needs=("dpo",)), waiting("plain", "low")
+    assert chosen(pairs, plain) == chosen(pairs, plain, features=("nf4",)) == "plain"
+    assert chosen(pairs, plain, features=("dpo", "nf4")) == "pairs"
+    assert chosen(pairs) is None
+
+
 jobs = st.builds(waiting, st.uuids().map(str), st.sampled_from(PRIORITIES), st.integers(0, 1000), st.integers(0, 20))
 
 
@@ -48,30 +58,31 @@ jobs = st.builds(waiting, st.uuids().map(str), st.sampled_from(PRIORITIES), st.i
 def test_the_choice_does_not_depend_on_the_order_rows_were_read_in(queue: list[Waiting], memory: int, r) -> None:  # type: ignore[no-untyped-def]
     shuffled = queue.copy()
     r.shuffle(shuffled)
-    assert pick(queue, memory) == pick(shuffled, memory)
+    assert pick(queue, Room(memory)) == pick(shuffled, Room(memory))
 
 
 @given(st.lists(jobs, max_size=30), st.integers(0, 20))
 def test_nobody_is_overtaken_by_a_less_urgent_or_younger_job(queue: list[Waiting], memory: int) -> None:
-    turn = pick(queue, memory)
+    turn = pick(queue, Room(memory))
     for job in queue:
         if turn and job.memory_bytes <= memory:
             mine = (PRIORITIES.index(turn.priority), turn.submitted_at)
             assert mine <= (PRIORITIES.index(job.priority), job.submitted_at)
 
 
-def at_work(job_id: str, priority: str = "low", started: int = 0, memory: int = 10) -> AtWork:
+def at_work(job_id: str, priority: str = "low", started: int = 0, memory: int = 10, features: Features = ()) -> AtWork:
     return AtWork(
         tenant="acme",
         job_id=job_id,
         priority=priority,
         started_at=AT + timedelta(seconds=started),
         memory_bytes=memory,
+        features=features,
     )
 
 
 def moved(queue: list[Waiting], busy: list[AtWork], coming: tuple[int, ...] = ()) -> list[str]:
-    return [job.job_id for job in making_way(queue, busy, coming)]
+    return [job.job_id for job in making_way(queue, busy, [Room(each) for each in coming])]
 
 
 def test_the_least_urgent_job_makes_way_among_equals_the_one_that_started_last() -> None:
@@ -87,6 +98,12 @@ def test_only_a_device_that_is_large_enough_is_let_go() -> None:
     busy = [at_work("small", memory=2), at_work("large", "medium", memory=10)]
     assert moved([waiting("urgent", "high", memory=5)], busy) == ["large"]
     assert moved([waiting("huge", "high", memory=50)], busy) == []
+
+
+def test_only_a_device_that_understands_the_recipe_is_let_go() -> None:
+    busy = [at_work("old", started=9), at_work("new", "medium", features=("dpo",))]
+    assert moved([waiting("pairs", "high", needs=("dpo",))], busy) == ["new"]
+    assert moved([waiting("pairs", "high", needs=("dpo",))], busy[:1]) == []
 
 
 def test_a_device_on_its_way_serves_a_waiting_job_and_the_next_one_needs_another() -> None:
@@ -111,7 +128,7 @@ busy_jobs = st.builds(
 def test_every_job_that_makes_way_does_so_for_one_that_is_more_urgent_and_fits(
     queue: list[Waiting], busy: list[AtWork], coming: list[int]
 ) -> None:
-    chosen = making_way(queue, busy, coming)
+    chosen = making_way(queue, busy, [Room(each) for each in coming])
     assert len({job.job_id for job in chosen}) == len(chosen) <= len(queue)
     for job in chosen:
         assert any(
@@ -124,7 +141,7 @@ def test_every_job_that_makes_way_does_so_for_one_that_is_more_urgent_and_fits(
 def test_many_devices_at_once_get_what_they_would_get_one_after_another(queue: list[Waiting], sizes: list[int]) -> None:
     left, one_by_one = queue.copy(), []
     for index, memory in enumerate(sizes):
-        if turn := pick(left, memory):
+        if turn := pick(left, Room(memory)):
             left.remove(turn)
             one_by_one.append((index, turn))
-    assert turns(queue, sizes) == one_by_one
+    assert turns(queue, [Room(size) for size in sizes]) == one_by_one

@@ -11,12 +11,20 @@ from services.trainer.settings import RunnerSettings
 
 
 def measured(torch_device: str) -> dict[str, Any]:
-    return {"torch_device": torch_device, "kind": "any", "precision": "bfloat16", "memory_bytes": 9_000, "flops": 1e12}
+    return {
+        "torch_device": torch_device,
+        "kind": "any",
+        "precision": "bfloat16",
+        "memory_bytes": 9_000,
+        "flops": 1e12,
+        "features": ["dpo"],
+    }
 
 
 def test_a_cpu_is_one_device_with_every_thread() -> None:
     [device] = named("host", [measured("cpu")], threads=8, shares=1)
     assert (device.device_id, device.threads, device.memory_bytes) == ("host-cpu", 8, 9_000)
+    assert device.features == ("dpo",), "who does not say it understands pairs gets none"
 
 
 def test_a_cpu_offered_as_several_devices_divides_threads_and_memory() -> None:

@@ -178,6 +178,8 @@ def test_a_runner_brings_only_devices_of_its_own_that_can_exist() -> None:
                 {"flops": float("nan")},
                 {"flops": 0.0},
                 {"kind": "a\0b"},
+                {"features": ("No word",)},
+                {"features": ("dpo",) * 65},
             )
         ),
     ):
