@@ -12,9 +12,9 @@ from contracts.recipes import Recipe
 class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a person changed of the preset; ``None`` keeps the preset's value or lets Woodshed choose.
 
-    ``method`` is one of :data:`contracts.recipes.METHODS`, ``objective`` one of :data:`contracts.recipes.OBJECTIVES`;
-    readers expect more to come. ``beta`` is dpo's. ``budget`` is the most a job may cost, in the currency of the
-    installation; it changes how long is trained, not how.
+    ``method`` is one of :data:`contracts.recipes.METHODS`, ``objective`` one of :data:`contracts.recipes.OBJECTIVES`,
+    ``quantization`` one of :data:`contracts.recipes.QUANTIZATIONS`; readers expect more to come. ``beta`` is dpo's.
+    ``budget`` is the most a job may cost, in the currency of the installation; it changes how long is trained, not how.
     """
 
     epochs: int | None = None
@@ -28,6 +28,7 @@ class Overrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget: float | None = None
     objective: str | None = None
     beta: float | None = None
+    quantization: str | None = None
 
 
 RemedyKind = Literal["change_settings", "change_data", "more_memory", "operator", "try_again", "report_bug"]

@@ -12,6 +12,8 @@ METHODS = ("lora", "full")
 """What is trained: small matrices beside the base model's weights, or every weight."""
 OBJECTIVES = ("supervised", "dpo")
 """What it is taught with: examples of good replies, or pairs of a preferred reply and one that is not."""
+QUANTIZATIONS = ("none", "nf4")
+"""How the frozen base stands in memory while a LoRA is trained: as it is trained usually, or in four bits (QLoRA)."""
 FEATURES = ("dpo", "nf4")
 """What a recipe may ask beyond what the first runners understood: an offer names those that its device understands."""
 PAIR_FORMATS = ("openai_preference", "trl_preference")
@@ -29,7 +31,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     ``batch_size`` counts examples (conversations) to an optimiser step. ``max_steps`` is
     0 when the epochs decide, else the optimiser steps after which training ends early
     because ``time_limit`` (seconds) would be passed. ``beta`` says how strongly ``objective`` "dpo" holds the model to
-    its base (Rafailov et al. 2023); ``batch_size`` counts pairs there.
+    its base (Rafailov et al. 2023); ``batch_size`` counts pairs there. ``quantization`` is one of
+    :data:`QUANTIZATIONS`; the adapter is measured and served on the base that is not quantised.
     """
 
     base_model: str
@@ -48,11 +51,12 @@ class Recipe(Struct, frozen=True, kw_only=True):
     time_limit: Annotated[float, Meta(ge=0)] = 0.0
     objective: str = "supervised"
     beta: Annotated[float, Meta(gt=0, le=2)] = DPO_BETA
+    quantization: str = "none"
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Which of :data:`FEATURES` whoever trains this must understand: others would train something else."""
-        return tuple(each for each in (self.objective,) if each in FEATURES)
+        return tuple(each for each in (self.objective, self.quantization) if each in FEATURES)
 
 
 class Preset(Struct, frozen=True, kw_only=True):

@@ -191,8 +191,8 @@ class RunRemarked(Event, frozen=True, kw_only=True, tag="run.remarked.v1"):
     """Something a person should know while a run goes on; the run itself goes on.
 
     ``code`` is loss_spike, not_converging, time_limit, evaluation_smaller, evaluation_skipped, slow_path (the kind of
-    base model trains the plain way), four_bit (its weights fit the GPU only so), or budget_50, budget_80 and budget_100
-    where that many hundredths of the job's budget are spent; more may follow.
+    base model trains the plain way), four_bit (its weights are kept so while it trains), or budget_50, budget_80 and
+    budget_100 where that many hundredths of the job's budget are spent; more may follow.
     ``level`` is warn when somebody should look, else info.
     """
 
@@ -212,6 +212,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     ``train_seconds`` is of the last attempt alone where ``interruptions`` or ``pauses`` divided the run. Of
     ``device_seconds``, ``rented_seconds`` were held on rented machines, whose price for that time is ``rent``, to the
     millionth of the currency. ``objective`` is one of :data:`contracts.recipes.OBJECTIVES`; losses are its own.
+    ``quantization`` is how the base stood in memory, one of :data:`contracts.recipes.QUANTIZATIONS`.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.run.{run_id}.finished"
@@ -242,6 +243,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished.v1"):
     rented_seconds: Seconds = 0.0
     rent: float = 0.0
     objective: str = "supervised"
+    quantization: str = "none"
 
 
 class RunFailed(Event, frozen=True, kw_only=True, tag="run.failed.v1"):

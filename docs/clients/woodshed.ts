@@ -997,6 +997,7 @@ export interface EstimateWish {
   budget?: number | null;
   max_length?: number | null;
   training?: "full" | "lora" | null;
+  quantization?: "nf4" | "none" | null;
   method?: WishedMethod | null;
 }
 
@@ -1166,7 +1167,7 @@ export interface JobPage {
   last_id: string | null;
 }
 
-/** The body of ``POST /v1/fine_tuning/jobs``. OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in tokens of a conversation, of which the rest is cut off. ``training`` is "lora" unless every weight is to be trained. ``budget`` is the most the job may cost, in the installation's currency: training ends before it is spent. */
+/** The body of ``POST /v1/fine_tuning/jobs``. OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in tokens of a conversation, of which the rest is cut off. ``training`` is "lora" unless every weight is to be trained. ``quantization`` "nf4" keeps the base in four bits while a LoRA is trained on it: a quarter of its memory. ``budget`` is the most the job may cost, in the installation's currency: training ends before it is spent. */
 export interface JobWish {
   model: string;
   training_file: string;
@@ -1186,6 +1187,7 @@ export interface JobWish {
   budget?: number | null;
   max_length?: number | null;
   training?: "full" | "lora" | null;
+  quantization?: "nf4" | "none" | null;
 }
 
 /** A new key. Without ``scopes`` and ``expires_in`` it reaches as far as whoever makes it. */
@@ -1436,6 +1438,7 @@ export interface Recipe {
   time_limit: number;
   objective: string;
   beta: number;
+  quantization: string;
 }
 
 /** Who is told, and how: the body of ``POST /v1/notice_recipients``, and of a change, which replaces the whole. ``slack`` means the channel this installation posts to; with a ``slack_address``, which is an incoming webhook of Slack, it is one's own. That is never shown again: a change that leaves it out keeps it, null forgets it. ``choices`` say for each thing (finished, failed, cancelled, report, remark, budget) and channel (email, slack) whether it comes ``now``, in the ``digest`` or is ``off``; what they leave out comes now. */

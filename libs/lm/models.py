@@ -49,6 +49,15 @@ class BaseModel(Struct, frozen=True, kw_only=True):
         """Count the trained parameters of a LoRA of this rank on all linear layers."""
         return rank * self.layers * self.linear_in_out
 
+    @property
+    def four_bit_bytes(self) -> int:
+        """The bytes of its weights with the linear layers in four bits and the embeddings in sixteen.
+
+        NF4 takes 4 bits a weight and, its scales quantised too, 0.127 more (Dettmers et al. 2023, section 3).
+        """
+        embeddings = self.vocabulary * self.hidden
+        return 2 * embeddings + round(4.127 / 8 * (self.parameters - embeddings))
+
 
 class Record(Struct, frozen=True, kw_only=True):
     """What lies in a model's folder. ``revision`` is the sha256 of its weights (of their digests, if several files)."""

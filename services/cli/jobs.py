@@ -21,6 +21,10 @@ Method = Annotated[
     Literal["lora", "full", "dpo"],
     Parameter(help="train small matrices beside the model, or every weight of it; dpo: a LoRA on preference pairs"),
 ]
+Quantization = Annotated[
+    Literal["none", "nf4"],
+    Parameter(help="nf4 keeps the base in four bits while a LoRA is trained on it: slower, in less memory"),
+]
 Priority = Literal["high", "medium", "low"]
 Limit = Annotated[str, Parameter(help="longest training, such as 150, 30m or 2h; it ends early rather than late")]
 Budget = Annotated[float | None, Parameter(help="the most the job may cost; it ends before that with what it has")]
@@ -36,6 +40,7 @@ async def train(
     preset: str = "balanced",
     name: str = "",
     method: Method = "lora",
+    quantization: Quantization = "none",
     epochs: int | None = None,
     time_limit: Limit = "",
     budget: Budget = None,
@@ -51,6 +56,8 @@ async def train(
     Ctrl-C leaves the job alone: it goes on, and `woodshed watch` comes back to it.
     """
     overrides = _overrides(method, epochs, time_limit, budget)
+    if quantization != "none":
+        overrides["quantization"] = quantization
     _require_preset(preset)
     uploaded = await files.send(here, file)
     dataset = await datasets.build(here, uploaded["id"], format, by, near_duplicates)

@@ -113,14 +113,17 @@ LIKELY_OFFER = """
     SELECT offer
       FROM scheduler.device
      WHERE offer IS NOT NULL
-     ORDER BY state = 'open' DESC, at DESC
+     ORDER BY $1 <@ features DESC, state = 'open' DESC, at DESC
      LIMIT 1
 """
 
 
-async def likely_device(tx: Transaction) -> Device:
-    """Return the device a job would most likely get: one on offer, else the last that was, else a typical one."""
-    found = await tx.fetchval(LIKELY_OFFER)
+async def likely_device(tx: Transaction, needs: tuple[str, ...]) -> Device:
+    """Return the device a job with such needs would most likely get, or a typical one where there was none yet.
+
+    That is one on offer, else the last that was, but first one that understands its recipe.
+    """
+    found = await tx.fetchval(LIKELY_OFFER, list(needs))
     return msgspec.json.decode(found, type=Device) if found else TYPICAL
 
 
@@ -131,3 +134,12 @@ async def largest_memory(tx: Transaction) -> int | None:
     """Return the memory of the largest device that was ever on offer; ``None`` before the first."""
     found: int | None = await tx.fetchval(LARGEST_MEMORY)
     return found
+
+
+UNDERSTOOD = "SELECT features FROM scheduler.device WHERE offer IS NOT NULL"
+
+
+async def understood(tx: Transaction) -> set[str] | None:
+    """Return what any device that was ever on offer understands of recipes; ``None`` before the first."""
+    rows = await tx.fetch(UNDERSTOOD)
+    return {each for row in rows for each in row["features"]} if rows else None

@@ -38,7 +38,7 @@ from services.scheduler.domain.estimate import Calibration, Data, Device, Observ
 from services.scheduler.domain.job import Given, Job, News, Queued
 from services.scheduler.domain.job_states import HOPELESS, ON_DEVICE, Move, State, move_on
 from services.scheduler.domain.money import MILLION
-from services.scheduler.domain.plan import Plan, plan, planned_again, too_dear, too_large
+from services.scheduler.domain.plan import Plan, not_quantised, plan, planned_again, too_dear, too_large
 from services.scheduler.domain.queue import making_way, more_urgent_than, turns
 from services.scheduler.domain.recipe import for_data, refusal_of, wished, wrong_kind
 from services.scheduler.domain.remedies import MEND, instead, other_data, other_settings
@@ -79,7 +79,7 @@ async def queue(tx: Transaction, job: Job, move: Move, ready: DatasetReady, rate
     asked = job.asked or for_data(wished(job.wish), job.wish.overrides, ready.train_examples)
     if not job.asked and (refusal := wrong_kind(asked, ready.format)):
         return await fail(tx, job, HOPELESS, refusal.code, refusal.message, instead(refusal))
-    likely = await planned_for(tx, job, asked, ready, await queries_devices.likely_device(tx), rate)
+    likely = await planned_for(tx, job, asked, ready, await queries_devices.likely_device(tx, asked.needs), rate)
     if not job.asked and (refusal := await _hopeless(tx, likely, job.wish.overrides.budget)):
         return await fail(tx, job, HOPELESS, refusal.code, refusal.message, instead(refusal))
     await queries.queue(tx, job, move.target, asked, likely.estimate.memory_bytes)
@@ -262,7 +262,7 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
     asked = for_data(recipe, question.overrides, news.train_examples)
     if refusal := wrong_kind(asked, news.format):
         raise refusal
-    device, budget = await queries_devices.likely_device(tx), question.overrides.budget
+    device, budget = await queries_devices.likely_device(tx, asked.needs), question.overrides.budget
     learned = await queries_estimates.calibration(tx, asked, device)
     found = plan(asked, data_of(news), device, learned, rate, budget)
     if refusal := await _hopeless(tx, found, budget):
@@ -272,7 +272,11 @@ async def estimated(tx: Transaction, question: EstimateJob, rate: Rate) -> Plan:
 
 async def _hopeless(tx: Transaction, found: Plan, budget: float | None) -> Rejected | None:
     """Return why a plan can be carried out on no device there ever was, or for no money that may be spent."""
-    return too_large(found, await queries_devices.largest_memory(tx)) or too_dear(found, budget)
+    return (
+        not_quantised(found.recipe, await queries_devices.understood(tx))
+        or too_large(found, await queries_devices.largest_memory(tx))
+        or too_dear(found, budget)
+    )
 
 
 def data_of(ready: DatasetReady) -> Data:
@@ -304,7 +308,13 @@ def _fitted(
 
 def device_of(offer: DeviceOffered) -> Device:
     """Keep of an offer what an estimate rests on."""
-    return Device(kind=offer.kind, precision=offer.precision, memory_bytes=offer.memory_bytes, flops=offer.flops)
+    return Device(
+        kind=offer.kind,
+        precision=offer.precision,
+        memory_bytes=offer.memory_bytes,
+        flops=offer.flops,
+        features=offer.features,
+    )
 
 
 async def _ready(tx: Transaction, job: Job) -> DatasetReady:

@@ -144,6 +144,7 @@ async def _done(tx: Transaction, run: Any, what: Done, rate: float) -> None:
             rent=rent,
             seed=recipe.seed,
             objective=recipe.objective,
+            quantization=recipe.quantization,
         )
     )
     return None

@@ -42,6 +42,8 @@ TEXT_ALLOWED = {
     "preset": "the name of a preset",
     "priority": "high, medium or low",
     "purpose": "one of OpenAI's words",
+    "quantization": "how the base stands in memory, one of contracts.recipes.QUANTIZATIONS",
+    "features": "words of contracts.recipes.FEATURES",
     "reason": "one of our own words",
     "severity": "error or warning",
     "stage": "one of our own words",

@@ -32,6 +32,11 @@ from services.evaluator.report.data import (
 from services.evaluator.scoring import knowledge
 from services.evaluator.scoring.shapes import Measured, ScoringSpec
 
+FOUR_BITS = (
+    " While it learned, the base stood in four bits (NF4); everything here is measured, and the adapter is used, on "
+    "the base as it is."
+)
+
 
 class ReportSpec(Struct, frozen=True, kw_only=True):
     """A report to write into folder ``out`` from what was measured. ``rate`` is money per device hour."""
@@ -95,6 +100,7 @@ def _effort(run: RunFinished) -> BigFigure:
         f"{run.steps:,} steps over {run.trained_tokens:,} words and word parts of replies"
         f"{f', resumed {run.interruptions} times after interruptions' if run.interruptions else ''}. "
         f"The adapter weighs {run.size / 1e6:.0f} MB; the base model is unchanged."
+        f"{FOUR_BITS if run.quantization == 'nf4' else ''}"
     )
     return BigFigure("of training", words.lasted(run.train_seconds), means, "")
 

@@ -14,7 +14,7 @@ from contracts.recipes import Recipe, preset_named
 from libs.errors import Conflict, Rejected
 from services.gateway.domain import wire
 
-SETTINGS = ("learning_rate", "rank", "epochs", "batch_size", "max_length", "time_limit")
+SETTINGS = ("learning_rate", "rank", "epochs", "batch_size", "max_length", "time_limit", "quantization")
 """What can change, in the order it is shown; each names a field of recipe and overrides alike."""
 
 ASKED = "You asked for it."

@@ -90,6 +90,7 @@ class WishedIntegration(Wish, frozen=True, kw_only=True):
 
 
 Training = Literal["lora", "full"]
+Quantization = Literal["none", "nf4"]
 
 
 class JobWish(Wish, frozen=True, kw_only=True):
@@ -97,6 +98,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
 
     OpenAI's fields first; from ``preset`` on they are ours. ``time_limit`` is in seconds of training, ``max_length`` in
     tokens of a conversation, of which the rest is cut off. ``training`` is "lora" unless every weight is to be trained.
+    ``quantization`` "nf4" keeps the base in four bits while a LoRA is trained on it: a quarter of its memory.
     ``budget`` is the most the job may cost, in the installation's currency: training ends before it is spent.
     """
 
@@ -118,6 +120,7 @@ class JobWish(Wish, frozen=True, kw_only=True):
     budget: Budget | None = None
     max_length: MaxLength | None = None
     training: Training | None = None
+    quantization: Quantization | None = None
 
 
 class ExpiryWish(Wish, frozen=True, kw_only=True):
@@ -181,6 +184,7 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     budget: Budget | None = None
     max_length: MaxLength | None = None
     training: Training | None = None
+    quantization: Quantization | None = None
     method: WishedMethod | None = None
 
 
@@ -234,6 +238,7 @@ def overrides_of(wish: JobWish | EstimateWish | RetryWish) -> Overrides:
         budget=wish.budget,
         objective=method.type if method else None,
         beta=_number(asked.beta) if isinstance(asked, WishedPairing) else None,
+        quantization=None if isinstance(wish, RetryWish) else wish.quantization,
     )
 
 
@@ -313,12 +318,19 @@ def check_method(wish: JobWish | EstimateWish) -> None:
 
 
 def check_overrides(overrides: Overrides) -> None:
-    """Refuse two settings of the same thing."""
+    """Refuse two settings of the same thing, and two that exclude each other."""
     if overrides.learning_rate is not None and overrides.learning_rate_multiplier is not None:
         raise Rejected(
             "learning_rate and learning_rate_multiplier both set the same thing. Send one of them.",
             code="contradiction",
             field="learning_rate",
+        )
+    if overrides.quantization == "nf4" and overrides.method == "full":
+        raise Rejected(
+            "Weights in four bits cannot be trained themselves, only a LoRA beside them. Leave quantization or "
+            "training out.",
+            code="contradiction",
+            field="quantization",
         )
 
 

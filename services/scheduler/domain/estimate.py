@@ -52,12 +52,16 @@ taken to be twice the mean."""
 
 
 class Device(Struct, frozen=True, kw_only=True):
-    """What training runs on: its name, ``bfloat16`` or ``float32``, memory in bytes, and FLOP/s in that precision."""
+    """What training runs on: its name, ``bfloat16`` or ``float32``, memory in bytes, and FLOP/s in that precision.
+
+    ``features`` are what it understands of recipes that need more than the first ones.
+    """
 
     kind: str
     precision: str
     memory_bytes: int
     flops: float
+    features: tuple[str, ...] = ()
 
 
 TYPICAL = Device(kind="typical", precision="bfloat16", memory_bytes=8_000_000_000, flops=2.5e12)
@@ -151,20 +155,24 @@ def calculated_seconds(base_model: str, tokens: int, device: Device, method: str
     model = known(base_model)
     measured = FLOAT32_EFFICIENCY if device.precision == "float32" else HALF_EFFICIENCY
     efficiency = min(MOST_EFFICIENCY, measured * model.hidden / MEASURED_HIDDEN)
-    passes = 4 if method == "lora" else 6
+    passes = 4 if method in ("lora", "nf4") else 6
     return passes * model.parameters * tokens / (device.flops * efficiency)
 
 
 def learned_as(recipe: Recipe) -> str:
-    """Return what is counted and learned apart: a LoRA's training, a whole model's, or one on pairs."""
-    return recipe.objective if recipe.objective == "dpo" else recipe.method
+    """Return what is counted and learned apart: a LoRA's training, a whole model's, one on pairs, each in four bits."""
+    kind = recipe.objective if recipe.objective == "dpo" else recipe.method
+    if recipe.quantization == "none":
+        return kind
+    return recipe.quantization if kind == "lora" else f"{kind}-{recipe.quantization}"
 
 
 def calculated_memory(recipe: Recipe, data: Data, device: Device) -> float:
     """Return the peak bytes of training before anything was learned: weights, what is trained, activations, process."""
     model = known(recipe.base_model)
     width = 4 if device.precision == "float32" else 2
-    trained = model.lora_parameters(recipe.rank) * ADAM_BYTES + model.parameters * width
+    base = model.parameters * width if recipe.quantization == "none" else model.four_bit_bytes
+    trained = model.lora_parameters(recipe.rank) * ADAM_BYTES + base
     if recipe.method == "full":
         trained = model.parameters * (ADAM_BYTES + SAVED_BYTES)
     return PROCESS_BYTES + trained + _activations(model, width) * _largest_pass(recipe, data)

@@ -81,6 +81,22 @@ def too_large(found: Plan, largest: int | None) -> Rejected | None:
     )
 
 
+def not_quantised(recipe: Recipe, features: set[str] | None) -> Rejected | None:
+    """Return why the base cannot be kept in few bits on any device there ever was, which understand ``features``.
+
+    What runners are too old for otherwise waits for newer ones: nothing else would be the same wish.
+    """
+    if recipe.quantization == "none" or features is None or recipe.quantization in features:
+        return None
+    return Rejected(
+        f"No device known here can keep the base model in four bits ({recipe.quantization}) while it trains: that "
+        "takes a runner with bitsandbytes that trains in one process.",
+        code="unsupported_quantization",
+        field="quantization",
+        fix="Leave quantization out, so that the base stays in its usual format, or connect a machine that can first.",
+    )
+
+
 def within_limit(recipe: Recipe, full: Estimate, seconds: float) -> Recipe:
     """Return the recipe, ended after as many steps as fit into so many seconds, but at least one."""
     if full.seconds <= seconds:
@@ -107,6 +123,11 @@ def _notes(
         notes.append("No device has reported its speed yet: these figures are for a typical two-core machine.")
     elif not learned.runs:
         notes.append("Nothing was trained on this kind of device yet: these figures become closer with the first run.")
+    if device is not TYPICAL and (missing := set(recipe.needs) - set(device.features)):
+        notes.append(
+            f"The runners known here are too old for {', '.join(sorted(missing))}: the job waits until a newer one is "
+            "there."
+        )
     if told.memory_bytes > device.memory_bytes:
         notes.append(_too_large(told, device))
     return tuple(notes)
@@ -137,7 +158,7 @@ def _too_large(told: Estimate, device: Device) -> str:
     return (
         f"This needs about {told.memory_bytes / GIGABYTE:.1f} GB of memory and the device has "
         f"{device.memory_bytes / GIGABYTE:.1f} GB: the job will wait until a larger device is offered. "
-        "A smaller rank or base model needs less."
+        "A smaller rank or base model needs less, and so does a base in four bits (quantization nf4)."
     )
 
 

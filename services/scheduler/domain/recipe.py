@@ -9,7 +9,17 @@ from typing import NamedTuple
 import msgspec
 
 from contracts.jobs import EstimateJob, JobSubmitted, Overrides
-from contracts.recipes import DPO_BETA, METHODS, OBJECTIVES, PAIR_FORMATS, PRESETS, Preset, Recipe, preset_named
+from contracts.recipes import (
+    DPO_BETA,
+    METHODS,
+    OBJECTIVES,
+    PAIR_FORMATS,
+    PRESETS,
+    QUANTIZATIONS,
+    Preset,
+    Recipe,
+    preset_named,
+)
 from libs.errors import Rejected
 from libs.lm.models import UnknownModel, known
 from services.scheduler.domain.queue import PRIORITIES
@@ -64,6 +74,7 @@ def wished(wish: JobSubmitted | EstimateJob) -> Recipe:
         time_limit=wish.overrides.time_limit or preset.time_limit,
         objective=objective,
         beta=wish.overrides.beta or DPO_BETA,
+        quantization=_quantization(wish.overrides),
     )
 
 
@@ -150,6 +161,26 @@ def _objective(overrides: Overrides) -> str:
             fix="Leave beta out, or choose the method dpo.",
         )
     return objective
+
+
+def _quantization(overrides: Overrides) -> str:
+    """Return how the base stands in memory; ``Rejected`` where it is to be trained itself."""
+    quantization = overrides.quantization or QUANTIZATIONS[0]
+    if quantization not in QUANTIZATIONS:
+        raise Rejected(
+            f"There is no quantization {quantization!r} to train with.",
+            code="unknown_quantization",
+            field="quantization",
+            fix=f"Choose one of: {', '.join(QUANTIZATIONS)}.",
+        )
+    if quantization != "none" and overrides.method == "full":
+        raise Rejected(
+            "Weights in four bits cannot be trained themselves, only a LoRA beside them.",
+            code="contradiction",
+            field="quantization",
+            fix="Leave quantization out, or train a LoRA (leave training out).",
+        )
+    return quantization
 
 
 def wrong_kind(recipe: Recipe, format: str) -> Rejected | None:

@@ -20,10 +20,22 @@ def lora_instead(refusal: Rejected) -> Remedy:
     )
 
 
+def unquantised(refusal: Rejected) -> Remedy:
+    """No device keeps the base in few bits: keep it as it is."""
+    return Remedy(
+        kind="change_settings",
+        title="Keep the base as it is",
+        sentence=refusal.fix or refusal.message,
+        overrides=Overrides(quantization="none"),
+    )
+
+
 def instead(refusal: Rejected) -> Remedy:
     """The plan can be carried out nowhere: train fewer weights, choose the other method, or spend more."""
     if refusal.code == "wrong_method":
         return other_method(refusal)
+    if refusal.code == "unsupported_quantization":
+        return unquantised(refusal)
     return lora_instead(refusal) if refusal.code == "too_large" else other_settings(refusal)
 
 

@@ -55,10 +55,14 @@ def _adapter(recipe: Recipe) -> dict[str, str]:
         "library": "peft",
         "tags": "lora, woodshed",
         "title": "Adapter for",
-        "method": f"{recipe.method}, rank {recipe.rank}, alpha {recipe.alpha}, all linear layers",
+        "method": f"{recipe.method}, rank {recipe.rank}, alpha {recipe.alpha}, all linear layers{_base_in(recipe)}",
         "weights": "adapter_model.safetensors",
         "load": LOAD_ADAPTER.format(recipe=recipe),
     }
+
+
+def _base_in(recipe: Recipe) -> str:
+    return "" if recipe.quantization == "none" else f", on a base kept in {recipe.quantization} while it was trained"
 
 
 def _whole() -> dict[str, str]:

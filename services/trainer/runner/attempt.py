@@ -144,7 +144,7 @@ class Attempt:
     async def _run(self, spec: AttemptSpec) -> None:
         path = self.folder / "spec.json"
         path.write_bytes(msgspec.json.encode(spec))
-        await self._start(path)
+        await self._start(path, spec.recipe.quantization)
         if self._stop_asked.is_set():
             self._child.send(signal.SIGTERM)
         try:
@@ -154,10 +154,10 @@ class Attempt:
         finally:
             await self._child.end()
 
-    async def _start(self, spec: Path) -> None:
+    async def _start(self, spec: Path, quantization: str) -> None:
         """Start the child, or let it be the one that waits."""
         command = self.command(spec, self.device)
-        if self.warm and (waiting := await self.warm.take(usable=could_wait(command, self.device))):
+        if self.warm and (waiting := await self.warm.take(usable=could_wait(command, self.device, quantization))):
             self._child.become(waiting, spec)
         else:
             await self._child.start(command)

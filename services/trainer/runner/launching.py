@@ -44,12 +44,12 @@ def ahead() -> list[str]:
     return [sys.executable, "-m", f"{CHILD}.warm"]
 
 
-def could_wait(command: list[str], device: DeviceFound) -> bool:
-    """Whether what a command starts for a device may have been started ahead: alone, and on a CPU.
+def could_wait(command: list[str], device: DeviceFound, quantization: str = "none") -> bool:
+    """Whether what a command starts for a device may have been started ahead: alone, on a CPU, and not in four bits.
 
     What a GPU's child may see, and whether it trains in four bits, is decided before its imports.
     """
-    return device.torch_device == "cpu" and command[:-1] == alone()
+    return quantization == "none" and device.torch_device == "cpu" and command[:-1] == alone()
 
 
 def together(found: Sequence[DeviceFound], processes: int) -> tuple[DeviceFound, ...]:
@@ -75,8 +75,16 @@ def _one(group: Sequence[DeviceFound]) -> DeviceFound:
         flops=sum(each.flops for each in group),
         torch_device="cuda:" + ",".join(numbers),
         processes=len(group),
+        features=_shared(group[0]),
     )
 
 
 def _split(cpu: DeviceFound, processes: int) -> DeviceFound:
-    return msgspec.structs.replace(cpu, threads=max(1, cpu.threads // processes), processes=processes)
+    return msgspec.structs.replace(
+        cpu, threads=max(1, cpu.threads // processes), processes=processes, features=_shared(cpu)
+    )
+
+
+def _shared(device: DeviceFound) -> tuple[str, ...]:
+    """Return what several processes that share a model understand together: weights in four bits are not divided."""
+    return tuple(each for each in device.features if each != "nf4")

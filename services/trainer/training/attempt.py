@@ -41,9 +41,11 @@ LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers",
 SLOW_PATH = "slow_path"
 FOUR_BIT = "four_bit"
 FOUR_BIT_WORDS = (
-    "The base model does not fit into this GPU's memory in 16 bits, so its weights are kept in 4 while it trains "
-    "(QLoRA, NF4). The adapter is a usual one; it learns from a slightly coarser model than it will be used with."
+    "{} its weights are kept in 4 bits while it trains (QLoRA, NF4). The adapter is a usual one; it learns from a "
+    "slightly coarser model than the one in 16 bits or more with which it is measured and used."
 )
+ASKED = "As you asked for,"
+TOO_LARGE = "The base model does not fit into this GPU's memory in 16 bits, so"
 EVAL_TOKENS = 8192
 """Validation tokens read at each evaluation: enough for a curve; the evaluator measures on the whole split."""
 
@@ -61,7 +63,7 @@ def run(spec: AttemptSpec, channel: Channel, stop_asked: Callable[[], bool], gan
     if not way.fast:
         channel.tell(Remarked(step=0, code=SLOW_PATH, level="info", message=way.words))
     if plan.dtype == "nf4":
-        channel.tell(Remarked(step=0, code=FOUR_BIT, level="info", message=FOUR_BIT_WORDS))
+        channel.tell(Remarked(step=0, code=FOUR_BIT, level="info", message=_why_four_bits(spec.recipe)))
     channel.stage("loading_model", _says(train, spec.recipe))
     stop_asked = gang.agree(stop_asked)
     tuner, watch = _build(spec, plan, manifest, train, validation, channel, stop_asked, gang)
@@ -128,6 +130,8 @@ def _resumed(spec: AttemptSpec, manifest: Manifest) -> Manifest:
 
 def _weights(spec: AttemptSpec) -> Dtype:
     """Return the number format of the base's weights; processes that train together share them, in the usual one."""
+    if spec.recipe.quantization == "nf4":
+        return "nf4"
     if spec.device == "cpu" or spec.processes > 1:
         return dtype_for(spec.device)
     return weights_for(spec.device, free_bytes(spec.device), known(spec.recipe.base_model), spec.recipe)
@@ -191,11 +195,17 @@ def _chat(model: Path) -> ChatFormat:
 
 
 def _hash_of(recipe: Recipe) -> str:
-    """Name a recipe by its content; one that knows no pairs has the name it had before there were any."""
+    """Name a recipe by its content; one that asks for nothing newer has the name it had before there was that."""
     fields = msgspec.to_builtins(recipe)
     if recipe.objective == "supervised":
         del fields["objective"], fields["beta"]
+    if recipe.quantization == "none":
+        del fields["quantization"]
     return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
+
+
+def _why_four_bits(recipe: Recipe) -> str:
+    return FOUR_BIT_WORDS.format(ASKED if recipe.quantization == "nf4" else TOO_LARGE)
 
 
 def _says(train: Split, recipe: Recipe) -> str:
@@ -215,7 +225,7 @@ def _build(
     gang: Gang,
 ) -> tuple[Any, Any]:
     """Import what is heavy, load the model and put the trainer together."""
-    if plan.dtype == "nf4":
+    if plan.dtype == "nf4" and not sys.modules.get("bitsandbytes"):
         sys.modules.pop("bitsandbytes", None)
     import torch
 

@@ -30,8 +30,8 @@ SIZES = (128, 256, 512, 768, 1024, 2048, 4096, 8192, 16_384, MOST_GPU_TOKENS)
 ACTIVATION_BYTES = 8
 """What a token leaves behind for the backward pass, for each number that goes into or comes out of a linear layer: 7.6
 by the peak memories of the shipped model at 316, 610 and 1,310 tokens."""
-BYTES: dict[Dtype, float] = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.6}
-"""Of a frozen weight; embeddings and head stay in sixteen bits beside four."""
+BYTES = {"float32": 4, "bfloat16": 2}
+"""Of a frozen weight."""
 LIBRARY_BYTES = 700 * 10**6
 SPARED = 0.8
 """The share of free memory that a training counts on."""
@@ -48,7 +48,7 @@ def dtype_for(device: str) -> Dtype:
 
 def features_here() -> tuple[str, ...]:
     """Return which of the recipes' features this version carries out with what is installed here."""
-    return ("dpo",)
+    return ("dpo", "nf4") if find_spec("bitsandbytes") else ("dpo",)
 
 
 class Kernels(Struct, frozen=True):
@@ -90,10 +90,13 @@ def cpu_flags() -> set[str]:
 
 
 def weights_for(device: str, free: int, base: BaseModel, recipe: Recipe) -> Dtype:
-    """Return the format of the base's weights: on a GPU four bits where a LoRA's base would not fit in sixteen.
+    """Return the format of the base's weights: four bits where the recipe says so, or where, on a GPU, a LoRA's base
+    would not fit in sixteen.
 
-    On a CPU four bits are slower and nothing is gained; a model trained as a whole keeps float32 masters anyway.
+    On a CPU four bits are slower, and nobody has them unasked; a model trained as a whole keeps float32 masters anyway.
     """
+    if recipe.quantization == "nf4":
+        return "nf4"
     usual = dtype_for(device)
     if device == "cpu" or usual != "bfloat16" or recipe.method == "full":
         return usual
@@ -120,7 +123,7 @@ def _room(free: int, base: BaseModel, recipe: Recipe, dtype: Dtype) -> float:
     """Return the bytes that are left beside the weights, what is trained of them with its moments, and libraries."""
     if recipe.method == "full":
         return SPARED * free - 16 * base.parameters - LIBRARY_BYTES
-    weights = BYTES[dtype] * base.parameters
+    weights = base.four_bit_bytes if dtype == "nf4" else BYTES[dtype] * base.parameters
     return SPARED * free - weights - 16 * base.lora_parameters(recipe.rank) - LIBRARY_BYTES
 
 

@@ -23,7 +23,7 @@ from services.trainer.training import attention, dropout, plain
 from services.trainer.training.data import Row
 from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang, shard
-from services.trainer.training.hardware import Dtype, Head, Kernels, kernels_for
+from services.trainer.training.hardware import Dtype, Head, Kernels, dtype_for, kernels_for
 from services.trainer.training.loss import row_loss
 from services.trainer.training.preferring import pair_loss
 from services.trainer.training.state import read_weights, write_weights
@@ -38,7 +38,9 @@ def load(
     only multiplies in ``dtype``, else small updates would be rounded away. ``model.row_loss(row)`` is its forward.
     """
     full = recipe.method == "full"
-    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, **_format("float32" if full else dtype))
+    base: Any = AutoModelForCausalLM.from_pretrained(model_dir, **_format("float32" if full else dtype, device))
+    if dtype == "nf4":
+        _as_it_was_quantised(base)
     _without_own_dropout(base)
     set_seed(recipe.seed)
     way = way_of(model_dir, recipe.max_length)
@@ -53,8 +55,9 @@ def load(
     return shard(model if gang.size > 1 or dtype == "nf4" else model.to(place(device)), gang, device)
 
 
-def _format(dtype: Dtype) -> dict[str, Any]:
-    """Return how transformers is asked for weights in a format; four bits (Dettmers et al. 2023) go to the GPU at once.
+def _format(dtype: Dtype, device: str) -> dict[str, Any]:
+    """Return how transformers is asked for weights in a format; in four bits (Dettmers et al. 2023) they are made where
+    they will be used.
 
     bitsandbytes must not be hidden then, see ``__main__``.
     """
@@ -62,13 +65,27 @@ def _format(dtype: Dtype) -> dict[str, Any]:
         return {"dtype": getattr(torch, dtype)}
     from transformers import BitsAndBytesConfig
 
+    computing = getattr(torch, dtype_for(device))
     bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=computing,
     )
-    return {"dtype": torch.bfloat16, "quantization_config": bits, "device_map": {"": 0}}
+    return {"dtype": computing, "quantization_config": bits, "device_map": {"": "cpu" if device == "cpu" else 0}}
+
+
+def _as_it_was_quantised(base: Any) -> None:
+    """Keep others from changing a model in four bits.
+
+    bitsandbytes packs weights anew in the first evaluation on CPUs with AVX512-BF16, and gradients that pass them are
+    others, or none, from then on; TRL rounds what is trained to bfloat16 where it sees ``is_loaded_in_4bit``, which no
+    small update outlives.
+    """
+    base.is_loaded_in_4bit = False
+    for part in base.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
 
 
 def _forward(recipe: Recipe, way: Way, head: Head) -> Callable[[Any, Row], tuple[Tensor, ...]]:

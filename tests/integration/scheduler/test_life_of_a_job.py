@@ -145,6 +145,19 @@ async def test_all_weights_that_fit_no_device_are_refused_with_the_method_that_w
     assert (dispatch.job_id, dispatch.recipe.method) == ("ftjob-2", "full")
 
 
+async def test_a_base_in_four_bits_is_refused_where_no_device_has_them(scheduler: Scheduler) -> None:
+    bits = Overrides(quantization="nf4")
+    await scheduler.hears(facts.ready(), facts.offered(features=("dpo",)), facts.submitted(overrides=bits))
+    [failure] = await scheduler.told(JobFailed)
+    assert failure.reason == "unsupported_quantization"
+    assert failure.remedy
+    assert failure.remedy.overrides == Overrides(quantization="none")
+    await scheduler.hears(facts.offered(version=2, offer_id="offer-2", features=("dpo", "nf4")))
+    await scheduler.hears(facts.submitted(job_id="ftjob-2", overrides=bits))
+    [dispatch] = await scheduler.told(JobDispatched)
+    assert (dispatch.job_id, dispatch.recipe.quantization) == ("ftjob-2", "nf4")
+
+
 async def test_a_file_that_the_method_does_not_learn_from_is_refused_with_the_method_that_does(
     scheduler: Scheduler,
 ) -> None:

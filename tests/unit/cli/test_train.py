@@ -49,9 +49,12 @@ async def test_all_weights_are_asked_for_and_a_refused_estimate_submits_nothing(
         here = Session(api, Console(file=io.StringIO()))
         with pytest.raises(Refused, match=r"It needs 5\.1 GB"):
             await jobs.train(tmp_path / "talks.jsonl", method="full", here=here)
-    [(path, body)] = server.asked
-    assert path == "/v1/estimates"
-    assert (body["training"], body["model"]) == ("full", SHIPPED_MODEL)
+        with pytest.raises(Refused):
+            await jobs.train(tmp_path / "talks.jsonl", quantization="nf4", here=here)
+    assert [path for path, _ in server.asked] == ["/v1/estimates"] * 2
+    whole, four_bits = (body for _, body in server.asked)
+    assert (whole["training"], whole["model"]) == ("full", SHIPPED_MODEL)
+    assert (four_bits.get("training"), four_bits["quantization"]) == (None, "nf4")
 
 
 def test_a_lora_is_asked_for_by_saying_nothing() -> None:

@@ -41,6 +41,14 @@ def test_the_same_measurements_give_the_same_report(spec: ReportSpec, measured: 
     assert build(spec, measured) == build(spec, measured)
 
 
+def test_a_report_says_that_the_base_was_coarser_while_it_was_learned_from(
+    spec: ReportSpec, measured: Measured
+) -> None:
+    bits = msgspec.structs.replace(spec, run=msgspec.structs.replace(spec.run, quantization="nf4"))
+    assert "measured, and the adapter is used, on the base as it is" in build(bits, measured).figures[-1].means
+    assert "four bits" not in build(spec, measured).figures[-1].means
+
+
 def test_the_example_that_stands_apart_is_marked(spec: ReportSpec, measured: Measured) -> None:
     assert [each.id for each in build(spec, measured).examples if each.outlier] == ["ex-0011"]
 

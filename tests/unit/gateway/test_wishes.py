@@ -39,6 +39,14 @@ def test_the_older_field_counts_where_the_method_says_nothing_of_it() -> None:
         assert wishes.overrides_of(wish(hyperparameters={"n_epochs": 7}, method=method)).epochs == 7
 
 
+def test_a_base_in_four_bits_is_asked_for_beside_a_lora_only() -> None:
+    asked = wish(quantization="nf4")
+    wishes.check_job(asked)
+    assert wishes.overrides_of(asked) == Overrides(quantization="nf4")
+    with pytest.raises(Rejected, match="only a LoRA beside them"):
+        wishes.check_job(wish(quantization="nf4", training="full"))
+
+
 def test_settings_of_dpo_come_from_its_own_place() -> None:
     settings = {"beta": 0.5, "n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": 2.0}
     asked = wish(method={"type": "dpo", "dpo": {"hyperparameters": settings}}, hyperparameters={"n_epochs": 9})

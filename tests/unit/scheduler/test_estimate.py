@@ -74,6 +74,14 @@ def test_pairs_take_half_as_long_again_a_token_and_are_learned_from_apart() -> N
     assert learned_under(pairs, CPU) != learned_under(RECIPE, CPU)
 
 
+def test_a_base_in_four_bits_takes_a_quarter_of_its_memory_and_is_learned_from_apart() -> None:
+    bits = replace(RECIPE, base_model="Qwen2.5-7B-Instruct", quantization="nf4")
+    usual = replace(bits, quantization="none")
+    saved = calculated_memory(usual, DATA, CPU) - calculated_memory(bits, DATA, CPU)
+    assert saved / 15.2e9 == pytest.approx(0.69, abs=0.03)
+    assert len({learned_as(each) for each in (bits, usual, replace(bits, objective="dpo"))}) == 3
+
+
 def test_in_float32_the_first_estimate_agrees_with_what_was_measured_on_one_core() -> None:
     one_core = replace(CPU, precision="float32", flops=0.2e12)
     assert 10_000 / calculated_seconds(RECIPE.base_model, 10_000, one_core) == pytest.approx(95, rel=0.1)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.scheduler.domain.estimate import TYPICAL, Calibration, Data, Device, Rate
-from services.scheduler.domain.plan import PLANNED, plan, spoken, too_dear, too_large
+from services.scheduler.domain.plan import PLANNED, not_quantised, plan, spoken, too_dear, too_large
 from services.scheduler.domain.recipe import wished
 from tests.unit.scheduler.facts import submitted
 
@@ -14,11 +14,12 @@ CPU = Device(kind="Xeon", precision="bfloat16", memory_bytes=24_000_000_000, flo
 RATE = Rate(per_hour=0.06, currency="USD")
 SEEN = Calibration(runs=5, spread=0.1)
 RECIPE = replace(wished(submitted()), batch_size=16)
+SMALL = Data(train_examples=100, train_tokens=15_000)
 LARGE = Data(train_examples=1600, train_tokens=250_000)
 
 
 def test_a_training_that_fits_its_limit_is_left_alone() -> None:
-    told = plan(RECIPE, Data(train_examples=100, train_tokens=15_000), CPU, SEEN, RATE)
+    told = plan(RECIPE, SMALL, CPU, SEEN, RATE)
     assert told.recipe == RECIPE
     assert told.estimate.notes == ()
 
@@ -105,6 +106,21 @@ def test_a_limit_is_kept_or_one_step_is_made(
     per_token = told.estimate.seconds / max(1, told.estimate.tokens)
     assert told.estimate.seconds <= limit + per_token or told.recipe.max_steps == 1
     assert told.estimate.steps >= 1
+
+
+def test_a_plan_says_that_every_runner_is_too_old_for_it() -> None:
+    pairs = replace(RECIPE, objective="dpo", time_limit=0.0)
+    newer = replace(CPU, features=("dpo", "nf4"))
+    assert "too old for dpo" in plan(pairs, SMALL, CPU, SEEN, RATE).estimate.notes[0]
+    assert plan(pairs, SMALL, newer, SEEN, RATE).estimate.notes == ()
+
+
+def test_four_bits_are_refused_only_where_it_is_known_that_nobody_has_them() -> None:
+    bits = replace(RECIPE, quantization="nf4")
+    assert not_quantised(bits, None) is not_quantised(bits, {"dpo", "nf4"}) is not_quantised(RECIPE, set()) is None
+    refusal = not_quantised(bits, {"dpo"})
+    assert refusal
+    assert refusal.field == "quantization"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def test_pairs_train_a_lora_gently_and_without_dropout() -> None:
     ("overrides", "field"),
     [
         (Overrides(objective="dpo", method="full"), "training"),
+        (Overrides(quantization="nf4", method="full"), "quantization"),
+        (Overrides(quantization="int2"), "quantization"),
         (Overrides(beta=0.1), "beta"),
         (Overrides(objective="dpo", beta=2.5), "beta"),
         (Overrides(objective="magic"), "method.type"),

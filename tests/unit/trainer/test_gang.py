@@ -17,6 +17,7 @@ GPU = DeviceFound(
     memory_bytes=10,
     flops=2.0,
     torch_device="cuda:0",
+    features=("dpo", "nf4"),
 )
 
 
@@ -33,6 +34,7 @@ def test_gpus_taken_together_are_one_device_with_all_their_memory() -> None:
     assert (first.memory_bytes, first.flops, first.threads) == (20, 4.0, 4)
     assert second.torch_device == "cuda:2,3"
     assert (alone.torch_device, alone.processes) == ("cuda:4", 1)
+    assert (first.features, alone.features) == (("dpo",), ("dpo", "nf4")), "four bits are not divided"
 
 
 def test_a_cpu_shares_its_threads_among_processes() -> None:

@@ -128,6 +128,7 @@ async def test_what_cannot_be_the_one_that_waits_ends_it(warm: Warm) -> None:
 def test_only_a_child_that_trains_alone_on_a_cpu_could_have_waited() -> None:
     spec = Path("spec.json")
     assert could_wait(command(spec, ALONE), ALONE)
+    assert not could_wait(command(spec, ALONE), ALONE, "nf4"), "its imports hide bitsandbytes"
     assert not could_wait(command(spec, GANG), GANG)
     assert not could_wait(command(spec, GPU), GPU), "it must not see other GPUs, and imports look"
     assert not could_wait([sys.executable, "stand_in.py", str(spec)], ALONE)

@@ -77,6 +77,14 @@ def test_four_bits_are_for_a_lora_on_a_gpu_that_is_too_small(
     assert hardware.weights_for(device, free, known("Qwen2.5-7B-Instruct"), recipe) == weights
 
 
+def test_four_bits_that_are_asked_for_are_had_everywhere_and_leave_more_room() -> None:
+    recipe = Recipe(base_model="Qwen2.5-7B-Instruct", quantization="nf4")
+    base = known(recipe.base_model)
+    assert hardware.weights_for("cpu", 80 * GB, base, recipe) == "nf4"
+    room = [fitting_tokens("cuda:0", 20 * GB, base, recipe, dtype) for dtype in ("bfloat16", "nf4")]
+    assert room[0] < room[1]
+
+
 def test_training_every_weight_leaves_less_for_rows() -> None:
     lora, whole = (Recipe(base_model=SHIPPED_MODEL, method=method) for method in ("lora", "full"))
     room = [fitting_tokens("cuda:0", 4 * GB, known(SHIPPED_MODEL), each, "bfloat16") for each in (lora, whole)]
