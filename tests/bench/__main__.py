@@ -28,6 +28,7 @@ class Bench(NamedTuple):
 BENCHES = (
     Bench("training", ("--rounds", "1", "--steps", "2", "--exchanges", "1"), ("--rounds", "5", "--rivals")),
     Bench("quality", None),
+    Bench("preferring", None),
     Bench("fact_latency", ("--seconds", "5", "--rounds", "1")),
     Bench("gateway", ("--seconds", "5", "--rounds", "1", "--only", "requests")),
     Bench("import_lessons", ("--segments", "160000"), ("--segments", "800000", "--rounds", "3")),
