@@ -3,10 +3,11 @@
 On the same conversations, threads and machine: our child process with the balanced recipe, TRL packed and tuned, and
 TRL's own defaults, both by a plain script that gets our very tokens and labels. ``--rivals`` adds LLaMA-Factory, as its
 examples have it and with its documented ways to be faster, in an environment of its own that is made here;
-``--no-trl`` leaves TRL out. ``--rivals --no-trl --exchanges 1`` takes some three minutes a round.
-``--exchanges 1`` cuts every conversation after its first exchange. ``--device cuda`` is the same on a GPU. The first
-step of each is left out. Matrix products and memory are measured in the same run, to say what share of the machine a
-contender reaches: a LoRA step needs some 4 × parameters FLOP a token (no weight gradients for the base).
+``--no-trl`` leaves TRL out, ``--four-bits`` adds ours on a base in four bits. ``--exchanges 1`` cuts every conversation
+after its first exchange: ``--rivals --no-trl --exchanges 1`` takes some three minutes a round. ``--device cuda``
+is the same on a GPU. The first step of each is left out. Matrix products and memory are measured in the same run, to
+say what share of the machine a contender reaches: a LoRA step needs some 4 × parameters FLOP a token (no weight
+gradients for the base).
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +40,7 @@ SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
 EXAMPLES = 8
 THREADS = psutil.cpu_count() or 2
 OURS, TUNED, DEFAULTS = "Woodshed", "TRL tuned and packed", "TRL defaults"
+FOUR_BITS = "Woodshed, base in four bits"
 FACTORY, FACTORY_BEST = "LLaMA-Factory, its example", "LLaMA-Factory at its best"
 
 Figures = dict[str, float]
@@ -87,14 +90,14 @@ def data_in(folder: Path, exchanges: int) -> Data:
     return data
 
 
-def spec(train: Path, folder: Path, steps: int, device: str = "cpu") -> AttemptSpec:
+def spec(train: Path, folder: Path, steps: int, device: str = "cpu", quantization: str = "none") -> AttemptSpec:
     """Describe our attempt: the balanced preset, as many threads as there are cores."""
     folder.mkdir(parents=True)
     return AttemptSpec(
         run_id="run-bench",
         attempt=1,
         fence=1,
-        recipe=Recipe(base_model=SHIPPED_MODEL, batch_size=EXAMPLES, max_steps=steps + 1),
+        recipe=Recipe(base_model=SHIPPED_MODEL, batch_size=EXAMPLES, max_steps=steps + 1, quantization=quantization),
         model_dir=str(Home.default().models / SHIPPED_MODEL),
         train=str(train),
         work_dir=str(folder),
@@ -104,9 +107,9 @@ def spec(train: Path, folder: Path, steps: int, device: str = "cpu") -> AttemptS
     )
 
 
-def ours(data: Data, folder: Path, steps: int, device: str) -> Figures:
+def ours(data: Data, folder: Path, steps: int, device: str, quantization: str = "none") -> Figures:
     """Train with our child process; rates are of all steps but the first."""
-    asked = spec(data.split, folder, steps, device)
+    asked = spec(data.split, folder, steps, device, quantization)
     path = folder / "spec.json"
     path.write_bytes(msgspec.json.encode(asked))
     command = [sys.executable, "-m", "services.trainer.training", str(path)]
@@ -240,9 +243,12 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rivals", action="store_true")
     parser.add_argument("--no-trl", action="store_true")
+    parser.add_argument("--four-bits", action="store_true")
     asked = parser.parse_args(arguments)
     asked.steps = asked.steps or (3 if asked.device == "cpu" else 40)
     usual = {OURS: ours} if asked.no_trl else CONTENDERS
+    if asked.four_bits:
+        usual = usual | {FOUR_BITS: partial(ours, quantization="nf4")}
     contenders = usual | (RIVALS if asked.rivals else {})
     most = limits.measured(asked.device, THREADS)
     found = measure(contenders, asked)
