@@ -21,6 +21,7 @@ from services.gateway.handlers import router
 from services.gateway.limiting import Limiter
 from services.gateway.live import Hub
 from services.gateway.missed import Recaller
+from services.gateway.outer_door import OuterDoor
 from services.gateway.pacing import paced
 from services.gateway.permitted import permitted
 from services.gateway.progress import Progress
@@ -74,7 +75,7 @@ async def build(settings: Settings, platform: Platform) -> App:
     work = [hub.run, progress.read, progress.write, collector.run, expirer.run, last_use.run]
     return App(
         router=router,
-        work=[*work, doorkeeper.admit, doorkeeper.watch, recaller.run, http.run],
+        work=[*work, doorkeeper.admit, doorkeeper.watch, OuterDoor(settings).run, recaller.run, http.run],
         resources={"collecting": collecting, "settings": settings, "progress": progress},
     )
 

@@ -45,6 +45,14 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     events_url: Annotated[
         str, Meta(description="Address under which an organisation's programs reach NATS; empty: the gateway's own.")
     ] = ""
+    events_listen: Annotated[
+        str,
+        Meta(description="Where an organisation's programs reach NATS over TLS, such as 0.0.0.0:4223; empty: nowhere."),
+    ] = ""
+    events_certificate: Annotated[
+        str, Meta(description="PEM file with the certificate that is shown there, its chain behind it.")
+    ] = ""
+    events_key: Annotated[str, Meta(description="PEM file with the certificate's private key.")] = ""
     signing_key: Annotated[str, Meta(description=SIGNING_KEY, pattern=r"^(.{32,})?$")] = ""
     webhook_private_networks: Annotated[bool, Meta(description=PRIVATE_NETWORKS)] = False
     wandb_api_key: Annotated[
@@ -82,6 +90,11 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     stream_backlog: Annotated[
         int, Meta(description="Facts a live stream may lag behind before its client is dropped.", ge=1)
     ] = 256
+
+    @property
+    def events_address(self) -> str:
+        """The address of NATS that an organisation's programs are told."""
+        return self.events_url or (f"tls://{self.events_listen}" if self.events_listen else self.nats_url)
 
     @property
     def models(self) -> tuple[str, ...]:

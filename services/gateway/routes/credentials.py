@@ -42,7 +42,7 @@ async def create_credential(
     digest = sessions.digest(settings.key_pepper, credentials.PURPOSE, secret)
     row = await queries.add(tx, name, caller.member, data.name, digest, caller.prefix, until)
     await note(tx, caller, "event_credential.made", name, name=data.name)
-    return credentials.new_of(row, secret, settings.events_url or settings.nats_url)
+    return credentials.new_of(row, secret, settings.events_address)
 
 
 @get(

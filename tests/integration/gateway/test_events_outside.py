@@ -18,6 +18,8 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from contracts.jobs import JobQueued
+from libs.embedded.home import free_port
+from libs.testing.certificates import certified
 from libs.testing.platform import World
 from tests.integration.gateway.conftest import Gateway, Story, listening
 
@@ -232,15 +234,31 @@ def runs(command: list[str]) -> bool:
     return bool(shutil.which(command[0])) and not subprocess.run(command, capture_output=True, check=False).returncode
 
 
+@asynccontextmanager
+async def with_outer_door(world: World, folder: Path) -> AsyncIterator[Gateway]:
+    """Run a gateway that lets programs in over TLS, with a certificate that ``folder/cert.pem`` vouches for."""
+    certified(folder, "localhost")
+    async with listening(
+        world,
+        folder,
+        events_listen=f"127.0.0.1:{(port := free_port())}",
+        events_certificate=str(folder / "cert.pem"),
+        events_key=str(folder / "key.pem"),
+        events_url=f"tls://localhost:{port}",
+    ) as gateway:
+        yield gateway
+
+
 @pytest.mark.parametrize("language", PROGRAMS)
-async def test_a_program_of_the_page_prints_every_fact_and_goes_on_where_it_stopped(
-    language: str, gateway: Gateway, tmp_path: Path
+async def test_a_program_of_the_page_prints_every_fact_over_tls_and_goes_on_where_it_stopped(
+    language: str, world: World, tmp_path: Path
 ) -> None:
     command, needs = PROGRAMS[language]
     if not runs([*command, needs]):
         pytest.skip(f"{command[0]} with its NATS client is not on this machine")
     [shown] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    await prints_every_fact(gateway, [*command, shown], tmp_path)
+    async with with_outer_door(world, tmp_path) as gateway:
+        await prints_every_fact(gateway, [*command, shown], tmp_path)
 
 
 async def prints_every_fact(gateway: Gateway, command: list[str], folder: Path) -> None:
@@ -248,6 +266,7 @@ async def prints_every_fact(gateway: Gateway, command: list[str], folder: Path) 
     credentials = await made(gateway, "a page's program")
     names = {"NATS_URL": "servers", "NATS_USER": "user", "NATS_PASSWORD": "password", "NATS_INBOX": "inbox_prefix"}
     told = {name: credentials[key] for name, key in (names | {"MISSED": "missed", "EVENTS": "subject"}).items()}
+    told["NATS_CA"] = str(folder / "cert.pem")
     story = Story({"id": "ftjob-1", "woodshed": {"dataset": "ds-1"}})
     for facts in ([story.queued(), story.dispatched()], [story.succeeded()]):
         if isinstance(facts[0], JobQueued):

@@ -1,7 +1,6 @@
 """Webhooks on a real database and to a program that listens: what is sent, how often, and where nothing is sent."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -9,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from openai import OpenAI
 
 from contracts.webhooks import DeliveryFailed, DeliverySucceeded, WebhookDisabled, WebhookReplayAsked, WebhookSet
 from libs.bus.forgetting import KEPT
 from libs.signing import webhook_secret
+from libs.testing.certificates import certified
 from services.notifier.calling import MOST_BYTES, Caller
 from services.notifier.domain.webhooks import WAITS, Schedule
 from services.notifier.forgetting import DeliveryForgetter
@@ -297,29 +293,6 @@ async def _replay(house: House, delivery_id: str) -> None:
     wish = WebhookReplayAsked(tenant="acme", at=datetime.now(UTC), webhook_id="wh-1", delivery_id=delivery_id)
     async with house.database.transaction("acme") as tx:
         await send_again(wish, tx)
-
-
-def certified(folder: Path, name: str) -> ssl.SSLContext:
-    """Return what a server of this name needs; ``folder/cert.pem`` is what a client must trust."""
-    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    at = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(at - timedelta(days=1))
-        .not_valid_after(at + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
 
 
 async def test_what_ended_is_forgotten_after_ninety_days_and_what_waits_never(house: House, receiver: Receiver) -> None:
