@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import tarfile
 import zipfile
+import zlib
 
 import pytest
 
@@ -102,6 +104,60 @@ def test_archives_are_called_what_they_are(importing: Import) -> None:
         archive.writestr("chats.jsonl", GOOD)
     assert "ZIP" in importing.refused(packed.getvalue()).message
     assert "gzip" in importing.refused(gzip.compress(GOOD)).message
+
+
+def archive(*names: str, content: bytes = GOOD, mode: int = 0o644, flags: int = 0) -> bytes:
+    """Pack the same content under each name."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in names:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr, entry.flag_bits = mode << 16, flags
+            made.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def tar(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as made:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname, entry.size = kind, "/etc/passwd", 0 if kind == tarfile.SYMTYPE else len(GOOD)
+        made.addfile(entry, io.BytesIO(GOOD))
+    return packed.getvalue()
+
+
+ARCHIVES = {
+    "a bomb": archive("chats.jsonl", content=b"0" * 2**24),
+    "a bomb in a bomb": archive("inner.zip", content=archive("chats.jsonl", content=b"0" * 2**24)),
+    "many files": archive(*(f"{number}.jsonl" for number in range(2000)), content=b""),
+    "a slip": archive("../../../../etc/cron.d/woodshed"),
+    "an absolute path": archive("/etc/cron.d/woodshed"),
+    "a path of Windows": archive("..\\..\\chats.jsonl"),
+    "a link": archive("chats.jsonl", content=b"/etc/passwd", mode=0o120777),
+    "the same name twice": archive("chats.jsonl") + archive("chats.jsonl"),
+    "nothing": archive(),
+    "half of one": archive("chats.jsonl")[:80],
+    "one behind good lines": GOOD + archive("chats.jsonl"),
+    "one behind a script": b"#!/bin/sh\nexec unzip $0\n" + archive("chats.jsonl"),
+    "a gzip bomb": gzip.compress(b"0" * 2**24),
+    "a gzip of a tar with a slip": gzip.compress(tar("../../etc/cron.d/woodshed")),
+    "a tar with a slip": tar("../../etc/cron.d/woodshed"),
+    "a tar with a link": tar("chats.jsonl", tarfile.SYMTYPE),
+}
+
+
+@pytest.mark.parametrize("data", ARCHIVES.values(), ids=ARCHIVES.keys())
+def test_a_hostile_archive_is_refused_whole_and_never_opened(
+    importing: Import, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("somebody unpacks it")
+
+    for module, name in ((zipfile, "ZipFile"), (tarfile, "open"), (gzip, "GzipFile"), (zlib, "decompressobj")):
+        monkeypatch.setattr(module, name, opened)
+    refused = importing.refused(data)
+    assert refused.code in ("is_archive", "is_binary", "wrong_encoding", "invalid_json"), refused
+    assert refused.problems == () or refused.problems[0].fix
 
 
 def test_other_encodings_are_called_what_they_are(importing: Import) -> None:
