@@ -23,6 +23,8 @@ MOST_OPEN = 2000
 KNOCKING = 5.0
 """Seconds to shake hands in, and as many again to say who one is."""
 FAREWELL = 1.0
+NO_PASSWORD = ""
+"""A key that wants one is refused; without this word OpenSSL would ask for it at the terminal and wait."""
 RENEWED = 60.0
 CHUNK = 65_536
 BROKEN = (OSError, EOFError, ValueError, TimeoutError, asyncio.LimitOverrunError)
@@ -76,7 +78,9 @@ class OuterDoor:
 
     def _read_certificate(self) -> None:
         try:
-            self._tls.load_cert_chain(self._settings.events_certificate, self._settings.events_key or None)
+            self._tls.load_cert_chain(
+                self._settings.events_certificate, self._settings.events_key or None, password=NO_PASSWORD
+            )
         except (OSError, ValueError) as error:
             raise Rejected(
                 f"WOODSHED_GATEWAY_EVENTS_LISTEN is set, and no certificate could be read ({error}). "
