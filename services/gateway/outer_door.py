@@ -20,8 +20,8 @@ from services.gateway.settings import Settings
 log = structlog.get_logger()
 
 MOST_OPEN = 2000
-KNOCKING = 5.0
-"""Seconds to shake hands in, and as many again to say who one is."""
+HANDSHAKE, KNOCKING = 5.0, 5.0
+"""Seconds to shake hands in, and to say who one is."""
 FAREWELL = 1.0
 NO_PASSWORD = ""
 """A key that wants one is refused; without this word OpenSSL would ask for it at the terminal and wait."""
@@ -51,7 +51,7 @@ class OuterDoor:
         host, _, port = self._settings.events_listen.rpartition(":")
         try:
             door = await asyncio.start_server(
-                self._knock, host.strip("[]"), int(port), ssl=self._tls, ssl_handshake_timeout=KNOCKING, limit=CHUNK
+                self._knock, host.strip("[]"), int(port), ssl=self._tls, ssl_handshake_timeout=HANDSHAKE, limit=CHUNK
             )
         except (OSError, ValueError, OverflowError) as error:
             raise Rejected(
