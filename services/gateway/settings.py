@@ -20,8 +20,13 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     )
     port: Annotated[int, Meta(description="Port the API listens on.", ge=1, le=65535)] = 8080
     header_timeout_ms: Annotated[
-        int, Meta(description="Milliseconds a client may take to send its headers; slow ones are cut off.", ge=1)
-    ] = 5000
+        int,
+        Meta(
+            description="Milliseconds a client may take to send its headers, and may keep a connection idle; clients "
+            "let go of one after 5 seconds, so more than that keeps a request from meeting its end.",
+            ge=1,
+        ),
+    ] = 10_000
     body_bytes_per_second: Annotated[
         float, Meta(description="Least rate at which a client has to send a body; slower ones are cut off.", gt=0)
     ] = 1000.0

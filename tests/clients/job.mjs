@@ -5,7 +5,13 @@ import OpenAI from "openai";
 
 const { WOODSHED_URL, WOODSHED_KEY, TRAINING_FILE } = process.env;
 const client = new OpenAI({ baseURL: `${WOODSHED_URL}/v1`, apiKey: WOODSHED_KEY, maxRetries: 0 });
-const seen = {};
+// What is seen is named on standard error at once: where a program waits for ever, that says for what.
+const seen = new Proxy({}, {
+  set(all, name, value) {
+    console.error(name);
+    return Reflect.set(all, name, value);
+  },
+});
 
 async function all(pages) {
   const found = [];
@@ -17,6 +23,7 @@ async function refusal(asking) {
   try {
     await asking;
   } catch (error) {
+    if (!error.status) throw error;
     return { status: error.status, type: error.type, param: error.param, code: error.code, message: !!error.message };
   }
 }

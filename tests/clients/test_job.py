@@ -208,20 +208,26 @@ async def _run(command: list[str], gateway: Gateway, folder: Path, living: async
         "LARAVEL_HOME": str(folder),
         "RECEIVER": str(folder / "receiver.php"),
     }
-    process = await asyncio.create_subprocess_exec(
-        *command, env=os.environ | given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    with (folder / "complaints").open("wb") as complaints:
+        process = await asyncio.create_subprocess_exec(
+            *command, env=os.environ | given, stdout=asyncio.subprocess.PIPE, stderr=complaints
+        )
+    talking = asyncio.create_task(process.communicate())
     try:
-        async with asyncio.timeout(PATIENCE):
-            out, complaint = await process.communicate()
-    except TimeoutError:
-        jobs = (await gateway.http.get("/v1/fine_tuning/jobs")).text
-        raise AssertionError(f"The program still waits, its job's life is at {living}: {jobs}") from None
+        await asyncio.wait((talking, living), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if living.done() and not living.exception():
+            await asyncio.wait((talking,), timeout=PATIENCE)
+        if not talking.done():
+            jobs = (await gateway.http.get("/v1/fine_tuning/jobs")).text
+            said = (folder / "complaints").read_text()
+            raise AssertionError(f"It still waits, after {said!r}; its job's life is at {living}: {jobs}")
+        out, _ = await talking
     finally:
+        talking.cancel()
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, f"{out.decode()}\n{complaint.decode()}"
+    assert process.returncode == 0, f"{out.decode()}\n{(folder / 'complaints').read_text()}"
     return json.loads(out)
 
 
