@@ -3,7 +3,8 @@
 - cannot be decoded, or told by a service that does not own it → set aside at once
 - an unknown newer kind → acknowledged and counted
 - already claimed → acknowledged, no second effect
-- ``Busy`` or the database away → comes back after a delay, as often as it takes
+- ``Busy``, the database away, or a transaction that stood in another's way → comes back after a delay, as often as
+  it takes
 - ``Rejected`` or a bug → five tries, then set aside with its traceback; nothing is dropped
 """
 
@@ -40,7 +41,15 @@ tracer = trace.get_tracer(__name__)
 
 TRIES = 5
 DELAYS = (0.2, 1.0, 5.0, 15.0)
-AWAY = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, OSError)
+PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 
 taken = Counter("woodshed_facts_total", "Facts taken in", ["service", "type", "outcome"])
 seconds = Histogram("woodshed_reaction_seconds", "Time of one reaction", ["service", "type"])
@@ -105,10 +114,14 @@ class Consumer:
                 first = await self._react(reaction, _decode(raw.data, reaction, headers), headers["ce-id"])
         except Unreadable as error:
             await self._set_aside(raw, str(error))
-        except (Busy, *AWAY) as error:
+        except Busy as error:
             log.info("comes back", type=kind, error=str(error))
-            await raw.nak(delay=error.after if isinstance(error, Busy) else _delay(tries))
+            await raw.nak(delay=error.after)
         except Exception as error:
+            if passes(error):
+                log.info("comes back", type=kind, error=repr(error))
+                await raw.nak(delay=_delay(tries))
+                return
             log.warning("reaction failed", type=kind, tries=tries, error=repr(error), exc_info=error)
             if tries >= TRIES:
                 await self._set_aside(raw, traceback.format_exc())
@@ -213,6 +226,11 @@ def _decode(body: bytes, reaction: Reaction, headers: dict[str, str]) -> Event:
         return msgspec.json.decode(body, type=reaction.kind)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise Unreadable(f"{headers['ce-type']} cannot be decoded: {error}") from error
+
+
+def passes(error: Exception) -> bool:
+    """Say whether an error is over by itself, so that the fact is as good as ever. What cannot be written never is."""
+    return isinstance(error, PASSING) and not isinstance(error, asyncpg.DataError)
 
 
 def _delay(tries: int) -> float:

@@ -4,6 +4,7 @@
 once, readable by the owner alone.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -53,10 +54,15 @@ class Home:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on right now.
+
+    It lies below those that Linux lends to whoever connects somewhere, so none of them takes it before it is used.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listening(port: int) -> bool:

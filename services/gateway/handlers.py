@@ -1,7 +1,8 @@
 """Everything the gateway hears, in a job's order: what each fact changes in the read models people see.
 
-Every fact writes its own columns and its line of the story, whenever it arrives. Only status
-and stages depend on the order; they are written by the newest fact of each aggregate.
+Every fact writes its own columns and its line of the story, whenever it arrives. Only status, stages
+and plans depend on the order; they are written by the newest fact of each aggregate. That is looked up
+first, always before the job's row is locked, so that two gateways never wait for each other in a circle.
 """
 
 import asyncio
@@ -63,21 +64,21 @@ async def job_submitted(fact: jobs.JobSubmitted, tx: Transaction) -> None:
 @router.on(jobs.JobQueued)
 async def job_queued(fact: jobs.JobQueued, tx: Transaction) -> None:
     """The recipe is decided, and what it will take."""
-    await job_queries.queued(tx, fact)
     await _move(tx, fact, fact.job_id)
+    await job_queries.planned(tx, fact)
 
 
 @router.on(jobs.JobDispatched)
 async def job_dispatched(fact: jobs.JobDispatched, tx: Transaction) -> None:
     """A run carries the job out."""
-    await job_queries.dispatched(tx, fact)
     await _move(tx, fact, fact.job_id)
+    await job_queries.planned(tx, fact)
+    await job_queries.dispatched(tx, fact)
 
 
 @router.on(runs.DispatchDeclined)
 async def dispatch_declined(fact: runs.DispatchDeclined, tx: Transaction) -> None:
-    """The device was taken: the job waits again."""
-    await job_queries.back_in_queue(tx, fact.job_id, fact.run_id)
+    """The device was taken: the job waits again, as the scheduler says next."""
     await _tell(tx, fact, fact.job_id)
 
 
@@ -110,8 +111,8 @@ async def run_interrupted(fact: runs.RunInterrupted, tx: Transaction) -> None:
 @router.on(runs.RunRecovered)
 async def run_recovered(fact: runs.RunRecovered, tx: Transaction) -> None:
     """A new attempt trains again."""
-    await job_queries.recovered(tx, fact)
     await _reach(tx, fact)
+    await job_queries.recovered(tx, fact)
 
 
 @router.on(runs.RunRemarked)
@@ -159,7 +160,7 @@ async def run_finished(fact: runs.RunFinished, tx: Transaction, collecting: asyn
     """The adapter is in storage: its files are to be listed."""
     await job_queries.set_adapter(tx, fact)
     await _tell(tx, fact, fact.job_id)
-    collecting.set()
+    tx.afterwards(collecting.set)
 
 
 @router.on(runs.RunFailed)
@@ -184,23 +185,23 @@ async def run_cancelled(fact: runs.RunCancelled, tx: Transaction) -> None:
 @router.on(jobs.JobSucceeded)
 async def job_succeeded(fact: jobs.JobSucceeded, tx: Transaction, collecting: asyncio.Event) -> None:
     """The hoped-for end: a model has a name, and its files are to be listed if they are not yet."""
-    await job_queries.succeeded(tx, fact)
     await _move(tx, fact, fact.job_id)
-    collecting.set()
+    await job_queries.succeeded(tx, fact)
+    tx.afterwards(collecting.set)
 
 
 @router.on(jobs.JobFailed)
 async def job_failed(fact: jobs.JobFailed, tx: Transaction) -> None:
     """The job ended without a model, and why."""
-    await job_queries.failed(tx, fact)
     await _move(tx, fact, fact.job_id)
+    await job_queries.failed(tx, fact)
 
 
 @router.on(jobs.JobCancelled)
 async def job_cancelled(fact: jobs.JobCancelled, tx: Transaction) -> None:
     """The job ended because somebody asked."""
-    await job_queries.cancelled(tx, fact.job_id, fact.at)
     await _move(tx, fact, fact.job_id)
+    await job_queries.cancelled(tx, fact.job_id, fact.at)
 
 
 @router.on(jobs.ModelDeleted)
@@ -232,6 +233,7 @@ async def serving_compared(fact: evaluations.ServingCompared, tx: Transaction) -
 @router.on(evaluations.ReportReady)
 async def report_ready(fact: evaluations.ReportReady, tx: Transaction) -> None:
     """The report can be fetched, in three formats."""
+    await _prove(tx, fact, fact.job_id)
     formats = (
         ("pdf", fact.pdf_uri, fact.pdf_sha256),
         ("html", fact.html_uri, fact.html_sha256),
@@ -240,7 +242,6 @@ async def report_ready(fact: evaluations.ReportReady, tx: Transaction) -> None:
     for format, uri, sha256 in formats:
         await result_queries.set_report(tx, fact.job_id, format, fact.evaluation_id, uri, sha256)
     await job_queries.set_verdict(tx, fact.job_id, fact.headline, fact.verdict)
-    await _prove(tx, fact, fact.job_id)
 
 
 @router.on(evaluations.EvaluationFailed)
@@ -353,5 +354,5 @@ async def _note_mailed(tx: Transaction, fact: notices.NoticeDelivered | notices.
 
 
 async def _tell_waiting_jobs(tx: Transaction, fact: Event, dataset_id: str) -> None:
-    for job_id in await job_queries.of_dataset(tx, dataset_id):
+    for job_id in await job_queries.of_dataset(tx, dataset_id, fact.at):
         await _tell(tx, fact, job_id)

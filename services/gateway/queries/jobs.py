@@ -40,7 +40,7 @@ OF_DATASET = """
     SELECT job_id
       FROM gateway.job
      WHERE dataset_id = $1
-       AND status NOT IN ('succeeded', 'failed', 'cancelled')
+       AND (status NOT IN ('succeeded', 'failed', 'cancelled') OR finished_at >= $2)
 """
 FINE_TUNED = """
     SELECT job_id, tenant, model, fine_tuned_model, finished_at
@@ -58,19 +58,17 @@ STATUS = """
 """
 RUN_STAGE = "UPDATE gateway.job SET run_stage_of = $2, run_stage = $3 WHERE job_id = $1"
 PROOF_STAGE = "UPDATE gateway.job SET proof_stage = $2 WHERE job_id = $1"
-BACK_IN_QUEUE = """
+PLANNED = """
     UPDATE gateway.job
-       SET status = 'queued'
+       SET recipe = $3, estimate = $4, planned_version = $2
      WHERE job_id = $1
-       AND run_id = $2
-       AND status = 'running'
+       AND planned_version < $2
 """
-QUEUED = "UPDATE gateway.job SET recipe = $2, estimate = $3 WHERE job_id = $1"
 DISPATCHED = """
     UPDATE gateway.job
-       SET run_id = $2, recipe = $3, estimate = $4, dispatched_at = $5
+       SET run_id = $2, dispatched_at = $3
      WHERE job_id = $1
-       AND (dispatched_at IS NULL OR dispatched_at < $5)
+       AND (dispatched_at IS NULL OR dispatched_at < $3)
 """
 SUCCEEDED = """
     UPDATE gateway.job
@@ -149,9 +147,9 @@ async def newest_first(
     return await tx.fetch(NEWEST_FIRST, after, _json(metadata), limit, bare)
 
 
-async def of_dataset(tx: Transaction, dataset_id: str) -> list[str]:
-    """List the unfinished jobs that wait for or train on a dataset."""
-    return [row["job_id"] for row in await tx.fetch(OF_DATASET, dataset_id)]
+async def of_dataset(tx: Transaction, dataset_id: str, at: datetime) -> list[str]:
+    """List the jobs that waited for or trained on a dataset at a time."""
+    return [row["job_id"] for row in await tx.fetch(OF_DATASET, dataset_id, at)]
 
 
 async def fine_tuned(tx: Transaction, name: str | None = None) -> list[Record]:
@@ -174,19 +172,14 @@ async def set_proof_stage(tx: Transaction, job_id: str, stage: str) -> None:
     await tx.execute(PROOF_STAGE, job_id, stage)
 
 
-async def back_in_queue(tx: Transaction, job_id: str, run_id: str) -> None:
-    """Undo the dispatch of a run whose device was taken."""
-    await tx.execute(BACK_IN_QUEUE, job_id, run_id)
-
-
-async def queued(tx: Transaction, fact: JobQueued) -> None:
-    """Note what the job will do and take."""
-    await tx.execute(QUEUED, fact.job_id, _json(fact.recipe), _json(fact.estimate))
+async def planned(tx: Transaction, fact: JobQueued | JobDispatched) -> None:
+    """Note what the job will do and take; an older plan that comes late changes nothing."""
+    await tx.execute(PLANNED, fact.job_id, fact.version, _json(fact.recipe), _json(fact.estimate))
 
 
 async def dispatched(tx: Transaction, fact: JobDispatched) -> None:
     """Note the run that carries the job out."""
-    await tx.execute(DISPATCHED, fact.job_id, fact.run_id, _json(fact.recipe), _json(fact.estimate), fact.at)
+    await tx.execute(DISPATCHED, fact.job_id, fact.run_id, fact.at)
 
 
 async def succeeded(tx: Transaction, fact: JobSucceeded) -> None:

@@ -231,7 +231,8 @@ async def test_a_declined_dispatch_puts_the_job_back_into_the_queue(gateway: Gat
     declined = DispatchDeclined(
         tenant="studio", at=now(), version=1, run_id=story.run_id, job_id=story.job_id, device_id="cpu-0"
     )
-    await gateway.world.tell(declined)
+    for fact in (declined, story.queued(3)):
+        await gateway.world.tell(fact)
     await gateway.until(f"{JOBS}/{story.job_id}", lambda job: job["status"] == job["woodshed"]["stage"] == "queued")
 
 
