@@ -128,10 +128,10 @@ class World:
         identity = identity or new_id("evt")
         owner = BY_TYPE[type_of(type(event))].owner
         headers = event_headers(event, identity, owner)
-        await self.js.publish(subject_of(event), encode(event), headers=headers, stream=EVENTS, timeout=5)
+        await self.js.publish(subject_of(event), encode(event), headers=headers, stream=EVENTS, timeout=30)
         return identity
 
-    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 30.0) -> list[E]:
+    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 60.0) -> list[E]:
         """Wait until ``count`` facts of a kind have been told since the test began, and return them."""
         found: list[E] = []
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)

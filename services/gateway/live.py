@@ -206,10 +206,10 @@ class Hub:
         return found, (found[-1].sequence or after) if found else reached
 
     async def _replay(self, page: Page, after: int | None, since: datetime | None) -> AsyncGenerator[Message]:
-        """Yield the page's facts up to where it joined."""
+        """Yield the page's facts up to where it joined; a reader that lost the broker may begin again, they do not."""
         subject = f"evt.{page.scope.tenant}.>"
         async with reading(self._bus, EVENTS, subject, after=after, since=since) as heard:
-            left = await _left(heard)
+            left, reached = await _left(heard), after or 0
             while left:
                 try:
                     raw = await heard.next_msg(timeout=PATIENCE)
@@ -217,11 +217,13 @@ class Hub:
                     page.drop()
                     return
                 left = raw.metadata.num_pending
-                if raw.metadata.sequence.stream > page.joined_at:
+                sequence = raw.metadata.sequence.stream
+                if sequence > page.joined_at:
                     return
-                message = message_of(raw, raw.metadata.sequence.stream)
-                if page.scope.covers(message.about):
+                message = message_of(raw, sequence)
+                if sequence > reached and page.scope.covers(message.about):
                     yield message
+                reached = max(reached, sequence)
 
 
 def message_of(raw: Msg, sequence: int | None) -> Message:

@@ -117,10 +117,10 @@ class Runner:
             device_id="bench-cpu", kind="stand-in", precision="float32", threads=1, memory_bytes=64 * 10**9,
             flops=1e12, torch_device="cpu",
         )  # fmt: skip
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
-                    await self.nc.request(HELLO, encode(Hello(runner="bench", devices=(device,))), timeout=1)
+                    await self.nc.request(HELLO, encode(Hello(runner="bench", devices=(device,))), timeout=30)
                     return
                 except nats.errors.NoRespondersError:
                     await asyncio.sleep(0.02)
@@ -130,13 +130,13 @@ class Runner:
         await message.respond(encode(Answered()))
 
     async def ordered(self) -> Launch:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.orders.get()
 
     async def reports(self, launch: Launch, *said: Any) -> None:
         for what in said:
             report = Report(runner="bench", run_id=launch.run_id, fence=launch.fence, what=what)
-            reply = await self.nc.request(REPORT, encode(report), timeout=10)
+            reply = await self.nc.request(REPORT, encode(report), timeout=30)
             assert msgspec.json.decode(reply.data, type=Answered).accepted
 
 

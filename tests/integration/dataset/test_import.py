@@ -101,7 +101,7 @@ async def test_a_preview_shows_the_first_training_examples_with_trained_tokens_m
     async with desk.open():
         (ready,) = await desk.world.told(DatasetReady, timeout=60)
         question = PreviewDataset(tenant="acme", dataset_id=ready.dataset_id)
-        shown = await gateway.bus.ask(question, DatasetPreview, timeout=10)
+        shown = await gateway.bus.ask(question, DatasetPreview, timeout=60)
         with pytest.raises(NotFound):
             await gateway.bus.ask(
                 PreviewDataset(tenant="other", dataset_id=ready.dataset_id), DatasetPreview, timeout=10
@@ -119,7 +119,7 @@ async def test_a_preview_of_pairs_shows_both_replies_and_teaches_only_them(desk:
     async with desk.open():
         (ready,) = await desk.world.told(DatasetReady, timeout=60)
         question = PreviewDataset(tenant="acme", dataset_id=ready.dataset_id)
-        shown = await gateway.bus.ask(question, DatasetPreview, timeout=10)
+        shown = await gateway.bus.ask(question, DatasetPreview, timeout=60)
     assert (ready.format, ready.problem_count) == ("openai_preference", 0)
     for example in shown.examples:
         preferred, rejected = ([each for each in side if each.trained] for side in (example.pieces, example.rejected))

@@ -68,7 +68,7 @@ class Gateway(NamedTuple):
         """Read a job."""
         return dict((await self.http.get(f"/v1/fine_tuning/jobs/{job_id}")).json())
 
-    async def until(self, path: str, seen: Any, seconds: float = 30.0) -> Any:
+    async def until(self, path: str, seen: Any, seconds: float = 60.0) -> Any:
         """Read a path until what it answers is as expected."""
         answer: Any = None
         try:
@@ -104,7 +104,7 @@ async def listening(world: World, folder: Path, **chosen: Any) -> AsyncIterator[
     assert key
     url = f"http://127.0.0.1:{port}"
     async with (
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=20) as http,
+        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http,
         AsyncOpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0) as openai,
         world.service(await build(settings, platform), platform),
     ):
@@ -121,7 +121,7 @@ async def gateway(world: World, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 async def _ready(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 if (await http.get("/health/ready")).status_code == 200:

@@ -158,7 +158,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing_behind(gateway: Gateway)
     with pytest.raises(ConnectionResetError):
         await gateway.http.post("/v1/files", content=half(), headers=headers)
     assert (await gateway.http.get("/v1/files")).json()["data"] == []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while _objects(gateway):
             await asyncio.sleep(0.02)
 

@@ -45,7 +45,7 @@ async def test_an_adapters_file_and_a_report_can_be_shared(gateway: Gateway) -> 
             link = await made(gateway, job=story.job_id, **wish)
             assert (await anybody.get(link["url"])).content == content
         await gateway.world.tell(story.report(pages | {"pdf": b"another"}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (changed := await anybody.get(link["url"])).status_code == 200:
                 await asyncio.sleep(0.02)
     assert (changed.status_code, changed.json()["code"]) == (410, "link_target_changed")

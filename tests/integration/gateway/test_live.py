@@ -49,7 +49,7 @@ async def _page(client: httpx.AsyncClient, path: str, last: int | None = None) -
         yield _events(response)
 
 
-async def _take(events: AsyncIterator[Event], count: int, kinds: str = ".", seconds: float = 10) -> list[Event]:
+async def _take(events: AsyncIterator[Event], count: int, kinds: str = ".", seconds: float = 60) -> list[Event]:
     """Return the next facts (or measurements) that are no comments."""
     found: list[Event] = []
     async with asyncio.timeout(seconds):
@@ -116,7 +116,7 @@ async def test_measurements_come_without_an_id(gateway: Gateway) -> None:
 
 
 async def test_silence_is_filled_with_comments(gateway: Gateway) -> None:
-    async with _page(gateway.http, EVERYTHING) as page, asyncio.timeout(10):
+    async with _page(gateway.http, EVERYTHING) as page, asyncio.timeout(60):
         assert [(await anext(page)).kind for _ in range(3)] == ["", "", ""]
 
 
@@ -124,7 +124,7 @@ async def test_nobody_sees_another_organisations_facts(gateway: Gateway) -> None
     async with await gateway.stranger() as stranger, _page(stranger, EVERYTHING, 0) as page:
         await _jobs(gateway, 2)
         await gateway.world.told(JobSubmitted, count=2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert [(await anext(page)).kind for _ in range(3)] == ["", "", ""]
 
 
@@ -142,7 +142,7 @@ async def test_stopping_ends_open_pages_and_takes_seconds_while_facts_still_come
             await world.tell(story.queued(number))
         stopping = time.monotonic()
     assert time.monotonic() - stopping < 10
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [event.kind async for event in page][-1:] != []
 
 
@@ -174,7 +174,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_not_buffered_for(world
 
 def _read_to_end(connection: socket.socket) -> bytes:
     received, deadline = b"", time.monotonic() + 60
-    connection.settimeout(5)
+    connection.settimeout(30)
     while piece := connection.recv(1 << 20):
         received += piece
         assert time.monotonic() < deadline, "the page was not dropped"

@@ -68,7 +68,7 @@ async def _heard(gateway: Gateway, webhook_id: str) -> None:
     """Wait until the notifier has an endpoint as it is wished now: what it is asked comes after what it was told."""
     told = (await gateway.world.told(WebhookSet, count=2))[-1]
     assert told.webhook_id == webhook_id
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (info := await gateway.world.js.consumer_info("EVENTS", "notifier")).num_pending or info.num_ack_pending:
             await asyncio.sleep(0.02)
 

@@ -56,13 +56,13 @@ def key(number: int = 1) -> str:
 
 
 async def until(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not look():
             await asyncio.sleep(0.01)
 
 
 async def seen(provider: Local | Spot, number: int, how: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await provider.observe(key(number)) != how:
             await asyncio.sleep(0.01)
 

@@ -59,7 +59,7 @@ async def world_asks(world: World) -> JobEstimated:
     question = EstimateJob(
         tenant="acme", dataset_id="dataset-1", base_model=SHIPPED_MODEL, preset="quick", overrides=Overrides()
     )
-    reply = await world.nc.request(question.subject, msgspec.json.encode(question), timeout=5)
+    reply = await world.nc.request(question.subject, msgspec.json.encode(question), timeout=30)
     return msgspec.json.decode(reply.data, type=JobEstimated)
 
 

@@ -67,7 +67,7 @@ class LineRunner:
             flops=1e9,
             torch_device="cpu",
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self._answered(Hello(runner="bench", devices=(device,))):
                 await asyncio.sleep(0.02)
         self.holds.clear()
@@ -81,7 +81,7 @@ class LineRunner:
 
     async def ordered(self, kind: type[Order]) -> Order:
         """Wait for the next order of a kind; repeated and other ones are passed over."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 order = await self.orders.get()
                 if isinstance(order, kind):

@@ -1,10 +1,18 @@
 """Live pages: what belongs on one, what is merged, and who is dropped."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from services.gateway.live import About, Message, Page, Scope
+from contracts.base import encode
+from contracts.jobs import JobCancelAsked
+from services.gateway import live
+from services.gateway.live import About, Hub, Message, Page, Scope
+from tests.unit.gateway.test_naming import NOON
 
 JOB = Scope("studio", "ftjob-1", "ds-1")
 
@@ -69,3 +77,40 @@ async def _until_silent(page: Page):  # type: ignore[no-untyped-def]
         if message is None:
             return
         yield message
+
+
+class Restarted:
+    """A reader of EVENTS from a sequence on, which the broker lost: what it reads begins with the first again."""
+
+    def __init__(self, *sequences: int) -> None:
+        self._coming = list(sequences)
+
+    async def consumer_info(self) -> Any:
+        return SimpleNamespace(num_pending=len(self._coming), delivered=None)
+
+    async def next_msg(self, timeout: float) -> Any:
+        sequence = self._coming.pop(0)
+        fact = JobCancelAsked(tenant="studio", at=NOON, version=sequence, job_id="ftjob-1")
+        place = SimpleNamespace(num_pending=len(self._coming), sequence=SimpleNamespace(stream=sequence))
+        return SimpleNamespace(subject="evt", headers={}, data=encode(fact), metadata=place)
+
+
+async def test_a_page_that_comes_back_gets_nothing_again_when_its_reader_begins_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @asynccontextmanager
+    async def reading(*_: object, **__: object) -> AsyncIterator[Restarted]:
+        yield Restarted(1, 2, 3, 4, 2, 3, 4, 5)
+
+    monkeypatch.setattr(live, "reading", reading)
+    hub = Hub(SimpleNamespace(), backlog=10)  # type: ignore[arg-type]
+    hub.seen = 5
+    hub.ready.set()
+    page = hub.follow(JOB, 60, after=2)
+    async with asyncio.timeout(60):
+        assert [each.sequence async for each in _first(page, 3) if each] == [3, 4, 5]
+
+
+async def _first(messages: AsyncIterator[Message | None], count: int) -> AsyncIterator[Message | None]:
+    for _ in range(count):
+        yield await anext(messages)
