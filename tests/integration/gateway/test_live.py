@@ -159,7 +159,9 @@ async def test_a_client_that_does_not_read_is_dropped_and_not_buffered_for(world
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", gateway.settings.port))
-        slow.sendall(f"GET {EVERYTHING} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {gateway.key}\r\n\r\n".encode())
+        slow.sendall(
+            f"GET {EVERYTHING} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: {gateway.key}\r\n\r\n".encode()
+        )
         assert await asyncio.to_thread(slow.recv, 15) == b"HTTP/1.1 200 OK"
         notes = msgspec.structs.replace(ESTIMATE, notes=("x" * 50_000,))
         async with _page(gateway.http, EVERYTHING) as reader:
