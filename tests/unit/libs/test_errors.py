@@ -21,6 +21,7 @@ def test_every_status_and_code_belongs_to_one_kind() -> None:
         "Forbidden": 403,
         "Unauthorized": 401,
         "OverBudget": 402,
+        "TooSlow": 408,
         "TooLarge": 413,
         "TooMany": 429,
         "OverQuota": 429,
