@@ -39,8 +39,8 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     key_pepper: Annotated[
         str,
         Meta(
-            description="Secret mixed into stored API keys and that seals Slack addresses, at least 32 characters; "
-            "changing it voids every key and forgets every such address.",
+            description="Secret mixed into stored API keys and that seals Slack addresses and Weights & Biases keys; "
+            "at least 32 characters. Changing it voids every API key and forgets what it sealed.",
             min_length=32,
         ),
     ]
