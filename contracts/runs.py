@@ -113,6 +113,7 @@ class RunProgressed(Event, frozen=True, kw_only=True, tag="run.progressed.v1"):
     cost: float = 0.0
     reward_margin: float | None = None
     reward_accuracy: float | None = None
+    eval_token_accuracy: float | None = None
 
 
 class CheckpointCommitted(Event, frozen=True, kw_only=True, tag="run.checkpoint_committed.v1"):

@@ -49,7 +49,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type Change array{field: string, old: float|string|null, new: float|string|null, why: string}
  * @phpstan-type ChatWish array{model: string, messages: list<WishedTurn>, stream?: bool|null, stream_options?: WishedStream|null, max_tokens?: int|null, max_completion_tokens?: int|null, temperature?: float|null, top_p?: float|null, stop?: string|list<string>|null, seed?: int|null, logprobs?: bool|null, top_logprobs?: int|null, tools?: array<mixed>|null, tool_choice?: 'none'|'auto'|null, parallel_tool_calls?: true|false|null, functions?: array<mixed>|null, function_call?: 'none'|'auto'|null, response_format?: array<mixed>|null, modalities?: array<mixed>|null, audio?: null, prediction?: null, moderation?: null, web_search_options?: null, logit_bias?: array<mixed>|null, presence_penalty?: 0|null, frequency_penalty?: 0|null, reasoning_effort?: 'none'|null, verbosity?: 'medium'|null, n?: 1|null, store?: false|null, service_tier?: 'auto'|'default'|null, user?: mixed, metadata?: mixed, safety_identifier?: mixed, prompt_cache_key?: mixed, prompt_cache_retention?: mixed, prompt_cache_options?: mixed}
  * @phpstan-type Checkpoint array{id: string, created_at: int, fine_tuned_model_checkpoint: string, step_number: int, metrics: CheckpointMetrics, fine_tuning_job_id: string, object: 'fine_tuning.job.checkpoint'}
- * @phpstan-type CheckpointMetrics array{step: int, train_loss?: float, train_mean_token_accuracy?: float, valid_loss?: float, full_valid_loss?: float}
+ * @phpstan-type CheckpointMetrics array{step: int, train_loss?: float, train_mean_token_accuracy?: float, valid_loss?: float, valid_mean_token_accuracy?: float, full_valid_loss?: float, full_valid_mean_token_accuracy?: float}
  * @phpstan-type CheckpointPage array{data: list<Checkpoint>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type CheckpointPermission array{id: string, created_at: int, project_id: string, object: 'checkpoint.permission'}
  * @phpstan-type CheckpointPermissionPage array{data: list<CheckpointPermission>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
@@ -107,7 +107,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type MemberWish array{name: string, email?: string|null, role: 'analyst'|'engineer'|'owner'|'staff'}
  * @phpstan-type Message array{content: string, role: 'assistant', refusal: null, annotations: list<string>}
  * @phpstan-type Method array{type: 'supervised'|'dpo', supervised?: Supervised, dpo?: Dpo}
- * @phpstan-type Metric array{step: int, epoch: float, train_loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, memory_bytes: int, train_mean_token_accuracy: float|null, valid_loss: float|null, reward_margin: float|null, reward_accuracy: float|null}
+ * @phpstan-type Metric array{step: int, epoch: float, train_loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, memory_bytes: int, train_mean_token_accuracy: float|null, valid_loss: float|null, valid_mean_token_accuracy: float|null, reward_margin: float|null, reward_accuracy: float|null}
  * @phpstan-type MetricPage array{data: list<Metric>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
  * @phpstan-type Model array{id: string, created: int, owned_by: string, object: 'model', shutdown_date: string|null, job: string|null, base_model: string|null}
  * @phpstan-type ModelPage array{data: list<Model>, has_more: bool, object: 'list', first_id: string|null, last_id: string|null}
@@ -121,7 +121,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type PermissionWish array{project_ids: list<string>}
  * @phpstan-type Piece array{text: string, trained: bool}
  * @phpstan-type PreviewedExample array{example_id: string, tokens: int, trained_tokens: int, pieces: list<Piece>, rejected: list<Piece>}
- * @phpstan-type Progress array{step: int, total_steps: int, epoch: float, loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, samples_per_second: float, eta_seconds: float, memory_bytes: int, cost: float, token_accuracy: float|null, eval_loss: float|null, reward_margin: float|null, reward_accuracy: float|null}
+ * @phpstan-type Progress array{step: int, total_steps: int, epoch: float, loss: float, learning_rate: float, grad_norm: float, tokens: int, tokens_per_second: float, samples_per_second: float, eta_seconds: float, memory_bytes: int, cost: float, token_accuracy: float|null, eval_loss: float|null, eval_token_accuracy: float|null, reward_margin: float|null, reward_accuracy: float|null}
  * @phpstan-type PromptDetails array{cached_tokens: int, audio_tokens: int}
  * @phpstan-type QuietHours array{begin: string, end: string}
  * @phpstan-type Recipe array{base_model: string, method: string, rank: int, alpha: int, dropout: float, learning_rate: float, epochs: int, batch_size: int, max_length: int, warmup_ratio: float, max_grad_norm: float, seed: int, max_steps: int, time_limit: float, objective: string, beta: float, quantization: string}

@@ -766,7 +766,9 @@ export interface CheckpointMetrics {
   train_loss?: number;
   train_mean_token_accuracy?: number;
   valid_loss?: number;
+  valid_mean_token_accuracy?: number;
   full_valid_loss?: number;
+  full_valid_mean_token_accuracy?: number;
 }
 
 export interface CheckpointPage {
@@ -1286,6 +1288,7 @@ export interface Metric {
   memory_bytes: number;
   train_mean_token_accuracy: number | null;
   valid_loss: number | null;
+  valid_mean_token_accuracy: number | null;
   reward_margin: number | null;
   reward_accuracy: number | null;
 }
@@ -1407,6 +1410,7 @@ export interface Progress {
   cost: number;
   token_accuracy: number | null;
   eval_loss: number | null;
+  eval_token_accuracy: number | null;
   reward_margin: number | null;
   reward_accuracy: number | null;
 }

@@ -156,6 +156,7 @@ def _step_row(fact: RunProgressed) -> tuple[Any, ...]:
         fact.eval_loss,
         fact.reward_margin,
         fact.reward_accuracy,
+        fact.eval_token_accuracy,
     )
 
 

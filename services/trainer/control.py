@@ -115,6 +115,7 @@ class Control:
                 eta_seconds=seen.eta_seconds,
                 memory_bytes=seen.device_bytes or seen.rss_bytes,
                 token_accuracy=seen.token_accuracy,
+                eval_token_accuracy=seen.eval_token_accuracy,
                 eval_loss=seen.eval_loss,
                 cost=cost,
                 reward_margin=seen.reward_margin,

@@ -35,8 +35,6 @@ REASONS = {
     "status": "a job can be paused, as OpenAI's own operations say; `pausing` is while it still saves",
     "bytes": "there is nothing in an empty file",
     "learning_rate_multiplier": "a hundred times a preset's learning rate is no training any more",
-    "valid_mean_token_accuracy": "validation measures the loss alone",
-    "full_valid_mean_token_accuracy": "validation measures the loss alone",
 }
 """Why something differs, by the last name of its path."""
 

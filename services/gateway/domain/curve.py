@@ -1,13 +1,15 @@
-"""A run's figures by step: as the CSV of OpenAI's guide, ours in the columns after; and thinned out for drawing.
-
-The guide names step, train_loss, train_accuracy, valid_loss and valid_mean_token_accuracy; the last is not measured
-here.
-"""
+"""A run's figures by step: as the CSV of OpenAI's guide, ours in the columns after; and thinned out for drawing."""
 
 import csv
 import io
 
-OPENAIS = {"step": "step", "train_loss": "train_loss", "token_accuracy": "train_accuracy", "eval_loss": "valid_loss"}
+OPENAIS = {
+    "step": "step",
+    "train_loss": "train_loss",
+    "token_accuracy": "train_accuracy",
+    "eval_loss": "valid_loss",
+    "eval_token_accuracy": "valid_mean_token_accuracy",
+}
 """The run's columns that OpenAI's clients know, with the names they know them by."""
 
 

@@ -143,7 +143,9 @@ def checkpoint_of(row: Row) -> wire.Checkpoint:
             train_loss=_measured(row["loss"]),
             train_mean_token_accuracy=_measured(row["token_accuracy"]),
             valid_loss=_measured(row["eval_loss"]),
+            valid_mean_token_accuracy=_measured(row["valid_accuracy"]),
             full_valid_loss=_measured(row["eval_loss"]),
+            full_valid_mean_token_accuracy=_measured(row["valid_accuracy"]),
         ),
         fine_tuning_job_id=row["job_id"],
     )

@@ -152,6 +152,7 @@ class Progress(Struct, kw_only=True):
     cost: float
     token_accuracy: float | None = None
     eval_loss: float | None = None
+    eval_token_accuracy: float | None = None
     reward_margin: float | None = None
     reward_accuracy: float | None = None
 
@@ -283,7 +284,9 @@ class CheckpointMetrics(Struct, kw_only=True):
     train_loss: float | UnsetType = UNSET
     train_mean_token_accuracy: float | UnsetType = UNSET
     valid_loss: float | UnsetType = UNSET
+    valid_mean_token_accuracy: float | UnsetType = UNSET
     full_valid_loss: float | UnsetType = UNSET
+    full_valid_mean_token_accuracy: float | UnsetType = UNSET
 
 
 class Checkpoint(Struct, kw_only=True):
@@ -328,6 +331,7 @@ class Metric(Struct, kw_only=True):
     memory_bytes: int
     train_mean_token_accuracy: float | None = None
     valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
     reward_margin: float | None = None
     reward_accuracy: float | None = None
 

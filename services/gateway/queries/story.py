@@ -40,7 +40,8 @@ ADD_CHECKPOINT = """
         ON CONFLICT DO NOTHING
 """
 CHECKPOINTS = """
-    SELECT checkpoint.*, job.model, job.suffix, metric.train_mean_token_accuracy AS token_accuracy
+    SELECT checkpoint.*, job.model, job.suffix, metric.train_mean_token_accuracy AS token_accuracy,
+           metric.valid_mean_token_accuracy AS valid_accuracy
       FROM gateway.checkpoint
       JOIN gateway.job USING (job_id)
  LEFT JOIN gateway.metric ON metric.job_id = checkpoint.job_id AND metric.step = checkpoint.step
@@ -53,8 +54,9 @@ CHECKPOINTS = """
 ADD_METRIC = """
     INSERT INTO gateway.metric (
         job_id, tenant, step, attempt, at, epoch, train_loss, learning_rate, grad_norm, tokens, tokens_per_second,
-        memory_bytes, train_mean_token_accuracy, valid_loss, reward_margin, reward_accuracy)
-    SELECT job_id, tenant, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+        memory_bytes, train_mean_token_accuracy, valid_loss, reward_margin, reward_accuracy,
+        valid_mean_token_accuracy)
+    SELECT job_id, tenant, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
       FROM gateway.job
      WHERE job_id = $1
         ON CONFLICT (job_id, step) DO UPDATE
@@ -63,6 +65,7 @@ ADD_METRIC = """
            tokens_per_second = excluded.tokens_per_second, memory_bytes = excluded.memory_bytes,
            train_mean_token_accuracy = excluded.train_mean_token_accuracy,
            valid_loss = coalesce(excluded.valid_loss, metric.valid_loss),
+           valid_mean_token_accuracy = coalesce(excluded.valid_mean_token_accuracy, metric.valid_mean_token_accuracy),
            reward_margin = excluded.reward_margin, reward_accuracy = excluded.reward_accuracy
      WHERE metric.attempt <= excluded.attempt
 """

@@ -27,6 +27,7 @@ class Point(Struct, frozen=True, kw_only=True):
     token_accuracy: float
     tokens: int
     trained_tokens: int
+    eval_token_accuracy: float | None = None
     reward_margin: float | None = None
     reward_accuracy: float | None = None
 
@@ -35,7 +36,7 @@ REWARDS = ("reward_margin", "reward_accuracy")
 
 
 def write(folder: Path, points: list[Point]) -> None:
-    """Write the curve as CSV with a header; an ``eval_loss`` not measured is empty, rewards nobody has are left out."""
+    """Write the curve as CSV with a header; what was not validated is empty, rewards nobody has are left out."""
     rewarded = any(each.reward_margin is not None for each in points)
     columns = [name for name in Point.__struct_fields__ if rewarded or name not in REWARDS]
     with (folder / FILE).open("w", newline="") as stream:

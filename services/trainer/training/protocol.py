@@ -101,6 +101,7 @@ class Progressed(Told, frozen=True, kw_only=True, tag="progressed"):
     eta_seconds: float
     eval_loss: float | None = None
     token_accuracy: float | None = None
+    eval_token_accuracy: float | None = None
     reward_margin: float | None = None
     reward_accuracy: float | None = None
     rss_bytes: int = 0

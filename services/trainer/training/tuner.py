@@ -109,7 +109,9 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         return torch.tensor(together).to(self.args.device)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return the mean loss a taught token, or a pair, of the validation rows; draws no random number.
+        """Return the validation rows' mean loss a taught token, or a pair, and the share of tokens guessed right.
+
+        It draws no random number.
 
         Memory that runs out here never ends a run: smaller rows are tried, and without any that fit it is left out. In
         a gang it does: the others wait in the middle of the same pass.
@@ -127,14 +129,16 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
     def _measured(self, capacity: int) -> dict[str, float]:
         """Measure in rows of at most ``capacity`` tokens."""
         rows = pack(self.validation, capacity)
-        loss = 0.0
+        loss = guessed = 0.0
         with torch.no_grad(), self._products():
             for row, counts in self.gang.share(rows):
-                total, *_ = self.model.row_loss(row)
+                total, right, *_ = self.model.row_loss(row)
                 self.after_pass()
                 loss += float(total) * counts
-        (loss,) = self.gang.sum(loss)
-        return {"eval_loss": loss / self._units(rows)}
+                guessed += float(right) * counts
+        loss, guessed = self.gang.sum(loss, guessed)
+        taught = sum(row.taught for row in rows)
+        return {"eval_loss": loss / self._units(rows), "eval_token_accuracy": guessed / taught}
 
     @property
     def _pairs(self) -> bool:

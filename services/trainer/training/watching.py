@@ -86,12 +86,12 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._channel.tell(alert)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, *_: Any, metrics: Any, **__: Any) -> None:
-        """Put the validation loss beside its step, and tell it; memory that ran out meanwhile is told too."""
+        """Put what validation measured beside its step, and tell it; memory that ran out meanwhile is told too."""
         points = self._tuner.points
         if remark := short_of_memory(points[-1].step, metrics):
             self._channel.tell(remark)
         if "eval_loss" in metrics:
-            points[-1] = _with_eval(points[-1], metrics["eval_loss"])
+            points[-1] = _with_eval(points[-1], metrics)
             self._channel.tell(self._progressed(points[-1]))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
@@ -145,6 +145,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             eta_seconds=(self._plan.total_steps - point.step) * seconds / max(steps, 1),
             eval_loss=point.eval_loss,
             token_accuracy=point.token_accuracy,
+            eval_token_accuracy=point.eval_token_accuracy,
             reward_margin=point.reward_margin,
             reward_accuracy=point.reward_accuracy,
             rss_bytes=resident_bytes(),
@@ -152,10 +153,10 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         )
 
 
-def _with_eval(point: Point, loss: float) -> Point:
+def _with_eval(point: Point, measured: dict[str, float]) -> Point:
     from msgspec.structs import replace
 
-    return replace(point, eval_loss=loss)
+    return replace(point, eval_loss=measured["eval_loss"], eval_token_accuracy=measured["eval_token_accuracy"])
 
 
 def _require_learning(point: Point) -> None:

@@ -5,9 +5,11 @@ import hashlib
 import re
 from pathlib import Path
 
+import msgspec
 import openai
 import pytest
 
+from contracts.base import encode, subject_of
 from contracts.jobs import JobPauseAsked, JobResumeAsked, JobSubmitted, ModelDeleted, Overrides, model_name
 from contracts.recipes import SHIPPED_MODEL
 from contracts.runs import CheckpointCommitted
@@ -36,8 +38,11 @@ async def _trained(gateway: Gateway) -> Story:
     facts = (story.queued(), story.dispatched(), *saved, story.finished(WEIGHTS), story.succeeded())
     for fact in (*facts, story.report(PAGES)):
         await gateway.world.tell(fact)
+    measured = msgspec.structs.replace(story.progressed(45), eval_loss=1.5, eval_token_accuracy=0.625)
+    await gateway.world.js.publish(subject_of(measured), encode(measured))
     path = f"/v1/fine_tuning/jobs/{story.job_id}"
     await gateway.until(path, lambda job: job["woodshed"]["stage"] == "done" and job["result_files"], 30)
+    await gateway.until(f"{path}/metrics", lambda page: page["data"], 30)
     return story
 
 
@@ -196,6 +201,8 @@ async def test_what_a_job_leaves_and_its_end(gateway: Gateway) -> None:
 
     saved = [each async for each in client.fine_tuning.jobs.checkpoints.list(story.job_id, limit=1)]
     assert [(each.step_number, each.metrics.full_valid_loss) for each in saved] == [(45, 1.5), (30, None), (15, None)]
+    guessed = [each.metrics.valid_mean_token_accuracy for each in saved]
+    assert guessed == [each.metrics.full_valid_mean_token_accuracy for each in saved] == [0.625, None, None]
     name = saved[0].fine_tuned_model_checkpoint
     assert name == f"{story.model}:ckpt-step-45"
     permissions = client.fine_tuning.checkpoints.permissions

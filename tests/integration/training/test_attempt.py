@@ -67,6 +67,9 @@ def test_training_learns(spec: AttemptSpec) -> None:
     losses = [point.eval_loss for point in points if point.eval_loss is not None]
     assert len(losses) == 8
     assert losses[-1] < losses[0] - 0.1
+    guessed = [point.eval_token_accuracy for point in points if point.eval_token_accuracy is not None]
+    assert len(guessed) == 8
+    assert 0 <= guessed[0] < guessed[-1] <= 1
     assert points[-1].train_loss < points[0].train_loss - 0.3
 
 

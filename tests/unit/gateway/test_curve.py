@@ -4,9 +4,13 @@ from services.gateway.domain.curve import as_result
 
 
 def test_openais_columns_come_first_and_by_their_names() -> None:
-    curve = "step,train_loss,eval_loss,lr,token_accuracy\r\n1,2.5,,0.0002,0.5\r\n2,2.25,1.75,0.0001,0.625\r\n"
+    curve = (
+        "step,train_loss,eval_loss,lr,token_accuracy,eval_token_accuracy\r\n"
+        "1,2.5,,0.0002,0.5,\r\n2,2.25,1.75,0.0001,0.625,0.75\r\n"
+    )
     assert as_result(curve) == (
-        "step,train_loss,train_accuracy,valid_loss,lr\n1,2.5,0.5,,0.0002\n2,2.25,0.625,1.75,0.0001\n"
+        "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,lr\n"
+        "1,2.5,0.5,,,0.0002\n2,2.25,0.625,1.75,0.75,0.0001\n"
     )
 
 
