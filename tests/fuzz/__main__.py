@@ -21,7 +21,7 @@ import httpx
 
 from contracts.recipes import SHIPPED_MODEL
 from deploy.demo import SAMPLE
-from deploy.up import Running, platform_up
+from deploy.up import Running, platform_up, until_told
 from libs.bus.permissions import RUNNER
 from libs.embedded.home import Home
 from tests.fuzz.running import fuzz, table
@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=30, help="for each route")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    return asyncio.run(run(chosen.examples, chosen.seed))
+    return until_told(run(chosen.examples, chosen.seed))
 
 
 if __name__ == "__main__":
