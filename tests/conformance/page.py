@@ -34,6 +34,8 @@ REASONS = {
     "last_id": "an empty list has no last id",
     "status": "a job can be paused, as OpenAI's own operations say; `pausing` is while it still saves",
     "bytes": "there is nothing in an empty file",
+    "limit": "a page of nothing is refused by name",
+    "type": "reinforcement is refused by name, with what to do instead",
     "learning_rate_multiplier": "a hundred times a preset's learning rate is no training any more",
 }
 """Why something differs, by the last name of its path."""
