@@ -17,6 +17,7 @@ Orders = SimpleQueue[Begin | Stop | None]
 
 def main() -> None:
     """Let conversations begin, speak and stop."""
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; nothing here is 4-bit
     from services.evaluator.answering.models import Models
     from services.evaluator.answering.room import Room
 

@@ -1,9 +1,13 @@
-"""Models that speak through llama.cpp: a base mapped from its file once for all adapters on it. Imports no torch."""
+"""Models that speak through llama.cpp, mapped from files. Imports no torch.
+
+A small base is mapped once for each adapter, merged; a larger one once for all adapters on it.
+"""
 
 import platform
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from libs.lm import ggufs, llama
@@ -14,6 +18,11 @@ from services.evaluator.answering.models import Key, fingerprint
 from services.evaluator.answering.shapes import Spec
 from services.evaluator.domain.engines import LLAMA
 from services.evaluator.domain.recalling import BLOCK, Readings, whole
+
+MERGED = 2**29
+"""Bytes of a base up to which an adapter is merged into a copy of it: the products it would add to every matrix take an
+eighth of a small model's token; of a larger one a copy for each adapter takes more memory than that is worth."""
+Read = TypeVar("Read")
 
 
 class LlamaModel:
@@ -27,7 +36,8 @@ class LlamaModel:
         shape = ggufs.shape_of(Path(key.base))
         assert shape
         self.context = shape.max_position_embeddings
-        self.fingerprint = fingerprint(key, LLAMA, llama.VERSION, ggufs.FORMAT, platform.machine())
+        place = "beside" if adapter else "merged"
+        self.fingerprint = fingerprint(key, LLAMA, llama.VERSION, ggufs.FORMAT, place, platform.machine())
         self._weights = weights
         self._adapter = adapter
         self._threads = spec.threads
@@ -63,19 +73,28 @@ class Llama:
 
     def load(self, key: Key) -> LlamaModel:
         """Load a model, its base's file made first if need be; ``BadAdapter`` when its adapter does not fit."""
-        weights = self._bases.get(key.base) or llama.Weights(ggufs.base_file(Path(key.base), Path(self._spec.cache)))
+        base = ggufs.base_file(Path(key.base), Path(self._spec.cache))
+        lora = ggufs.lora_of(Path(key.adapter), Path(key.base)) if key.adapter else None
+        if lora and base.stat().st_size <= MERGED:
+            merged = self._read(lambda file: ggufs.write_merged(lora, base, file), llama.Weights)
+            return LlamaModel(key, merged, None, self._spec, self._readings)
+        weights = self._bases.get(key.base) or llama.Weights(base)
         self._bases[key.base] = weights
-        adapter = self._put_on(weights, key) if key.adapter else None
+        adapter = self._put_on(weights, lora) if lora else None
         return LlamaModel(key, weights, adapter, self._spec, self._readings)
 
     def drop(self, model: LlamaModel) -> None:
         """Let a model go: memory is given back when nothing speaks from it."""
 
-    def _put_on(self, weights: llama.Weights, key: Key) -> llama.Adapter:
+    def _put_on(self, weights: llama.Weights, lora: ggufs.Lora) -> llama.Adapter:
+        try:
+            return self._read(lambda file: ggufs.write_adapter(lora, file), lambda file: llama.Adapter(weights, file))
+        except llama.NoLlama as error:
+            raise BadAdapter(str(error)) from error
+
+    def _read(self, write: Callable[[Path], None], read: Callable[[Path], Read]) -> Read:
+        """Let llama.cpp read a file that is written for that alone; what it mapped of it stays."""
         with tempfile.TemporaryDirectory(dir=self._spec.cache) as folder:
-            file = Path(folder) / "adapter.gguf"
-            ggufs.write_adapter(Path(key.adapter), Path(key.base), file)
-            try:
-                return llama.Adapter(weights, file)
-            except llama.NoLlama as error:
-                raise BadAdapter(str(error)) from error
+            file = Path(folder) / "read.gguf"
+            write(file)
+            return read(file)

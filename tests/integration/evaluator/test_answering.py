@@ -11,6 +11,7 @@ from contracts.recipes import SHIPPED_MODEL
 from libs.lm import llama
 from libs.lm.adapters import WEIGHTS, WHOLE
 from libs.lm.chat import ChatFormat
+from services.evaluator.answering import llama as speaking
 from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop
 from services.evaluator.domain import serving
 from services.evaluator.domain.engines import LLAMA, TRANSFORMERS
@@ -112,8 +113,16 @@ def _agreed(tokens: list[TokenSaid], chat: ChatFormat, expected: list[int], logs
     return count
 
 
-def test_served_equals_trained(answering: Answering, base: Path, adapters: list[Path]) -> None:
+@pytest.mark.parametrize(("engine", "merged"), [(TRANSFORMERS, True), (LLAMA, True), (LLAMA, False)])
+def test_served_equals_trained(
+    base: Path, adapters: list[Path], engine: str, merged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Greedy text and log-probabilities are those of the adapter as training left it, also among other adapters."""
+    if engine not in ENGINES:
+        pytest.skip("this machine has no llama.cpp")
+    if not merged:
+        monkeypatch.setattr(speaking, "MERGED", 0)
+    answering = Answering(base, engine)
     chat = ChatFormat.load(base)
     long = (Turn("user", "I owe 700 dollars and cannot sleep. " * 12),)
     tolerance = TOLERANCES[answering.engine]

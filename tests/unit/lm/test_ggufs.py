@@ -71,6 +71,6 @@ def test_brain_floats_are_widened(tmp_path: Path) -> None:
 def test_an_adapter_that_does_not_fit_or_holds_no_numbers_is_refused(tmp_path: Path) -> None:
     small = base(tmp_path / "base", num_hidden_layers=1)
     with pytest.raises(BadAdapter, match="None in the base model"):
-        ggufs.write_adapter(adapter(tmp_path / "other", 1.0), small, tmp_path / "adapter.gguf")
+        ggufs.lora_of(adapter(tmp_path / "other", 1.0), small)
     with pytest.raises(BadAdapter, match="NaN"):
-        ggufs.write_adapter(adapter(tmp_path / "nan", float("nan")), base(tmp_path / "base"), tmp_path / "adapter.gguf")
+        ggufs.lora_of(adapter(tmp_path / "nan", float("nan")), base(tmp_path / "base"))

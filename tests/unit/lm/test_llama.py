@@ -35,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def files(base: Path) -> tuple[Path, Path]:
-    ggufs.write_adapter(adapter(base / "adapter", 0.3), base, base / "adapter.gguf")
+    ggufs.write_adapter(ggufs.lora_of(adapter(base / "adapter", 0.3), base), base / "adapter.gguf")
     return ggufs.base_file(base, base / "cache"), base / "adapter.gguf"
 
 
@@ -75,6 +75,14 @@ def test_an_adapter_is_on_where_it_was_put_and_nowhere_else(weights: llama.Weigh
     plain, other = read(memory(weights), IDS[:9]), read(memory(weights, tuned), IDS[:9])
     assert np.abs(plain - other).max() > 0.01
     assert (read(memory(weights), IDS[:9]) == plain).all()
+
+
+def test_an_adapter_merged_into_its_base_says_what_it_says_beside_it(
+    base: Path, weights: llama.Weights, tuned: llama.Adapter, files: tuple[Path, Path]
+) -> None:
+    ggufs.write_merged(ggufs.lora_of(base / "adapter", base), files[0], base / "merged.gguf")
+    merged, beside = read(memory(llama.Weights(base / "merged.gguf")), IDS[:9]), read(memory(weights, tuned), IDS[:9])
+    assert np.abs(merged - beside).max() < 0.05 < np.abs(merged - read(memory(weights), IDS[:9])).max()
 
 
 def test_all_can_go_at_once_in_any_order(files: tuple[Path, Path]) -> None:
