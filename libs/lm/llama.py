@@ -11,6 +11,7 @@ Source of the layouts: ``include/llama.h`` of the llama.cpp in xllamacpp 2026.10
 
 import ctypes
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from libs.lm.pace import Pace
 from libs.lm.sampling import Logits
 
 VERSION = "2026.10.11549"
@@ -29,11 +31,12 @@ VERSION = "2026.10.11549"
 ROOM = 512
 """Tokens a memory holds at first; it doubles when it is full."""
 ALONE = 2**30
-"""Bytes of weights up to which one thread speaks: for a token of a small model several wait for each other longer than
-they compute (the shipped model, 0.27 GB, on two busy cores: 43 tokens a second by one thread, 22 by two)."""
+"""Bytes of weights up to which one thread speaks first: for a token of a small model several wait for each other longer
+than they compute (the shipped model, 0.27 GB, on two busy cores: 43 tokens a second by one thread, 22 by two)."""
+SPLIT = 256
+"""Tokens from which on llama.cpp divides a token's attention among its threads: their number then shows in the last
+bits, and stays what it was at first."""
 ERROR = 4
-PLAIN = 0
-"""No flash attention: on a processor it costs a token of a short conversation 3 % more."""
 HALF = 1
 """The number format of keys and values, 16 bits, by ggml's numbers."""
 
@@ -104,6 +107,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_batch_get_one": (_Batch, (POINTER(c_int32), c_int32)),
     "llama_decode": (c_int32, (c_void_p, _Batch)),
     "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
+    "llama_set_n_threads": (None, (c_void_p, c_int32, c_int32)),
     "llama_state_seq_get_size": (c_size_t, (c_void_p, c_int32)),
     "llama_state_seq_get_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
     "llama_state_seq_set_data": (c_size_t, (c_void_p, POINTER(c_uint8), c_size_t, c_int32)),
@@ -183,10 +187,10 @@ class State(NamedTuple):
 class Memory:
     """What one conversation's model has read, in blocks of up to ``block`` tokens, and may go on from."""
 
-    def __init__(self, weights: Weights, adapter: Adapter | None, *, threads: int, block: int) -> None:
+    def __init__(self, weights: Weights, adapter: Adapter | None, *, pace: Pace, block: int) -> None:
         self._weights = weights
         self._adapter = adapter
-        self._threads = threads
+        self._pace = pace
         self._block = block
         self._room = ROOM
         self._used = 0
@@ -196,13 +200,26 @@ class Memory:
     def read(self, ids: list[int]) -> Logits:
         """Read tokens after what was read; return the scores of what follows. ``MemoryError`` when there is no room."""
         self._hold(self._used + len(ids))
-        lib, given = _library(), (c_int32 * len(ids))(*ids)
-        failed = lib.llama_decode(self._handle, lib.llama_batch_get_one(given, len(ids)))
+        failed = self._decode(ids) if len(ids) > 1 else self._paced(ids)
         if failed:
             raise NoLlama(f"llama.cpp could not read {len(ids)} tokens after {self._used} ({failed}).")
         self._used += len(ids)
-        found = np.ctypeslib.as_array(lib.llama_get_logits_ith(self._handle, -1), (self._weights.vocabulary,))
+        found = np.ctypeslib.as_array(_library().llama_get_logits_ith(self._handle, -1), (self._weights.vocabulary,))
         return found.copy()
+
+    def _paced(self, ids: list[int]) -> int:
+        if self._used >= SPLIT:
+            _library().llama_set_n_threads(self._handle, self._pace.first, self._pace.most)
+            return self._decode(ids)
+        _library().llama_set_n_threads(self._handle, self._pace.threads, self._pace.most)
+        began = time.perf_counter()
+        failed = self._decode(ids)
+        self._pace.took(time.perf_counter() - began)
+        return failed
+
+    def _decode(self, ids: list[int]) -> int:
+        lib, given = _library(), (c_int32 * len(ids))(*ids)
+        return int(lib.llama_decode(self._handle, lib.llama_batch_get_one(given, len(ids))))
 
     def state(self) -> State:
         """Return what was read, for another memory of the same model."""
@@ -241,10 +258,8 @@ class Memory:
         settings = lib.llama_context_default_params()
         settings.n_ctx, settings.n_batch, settings.n_ubatch = self._room, self._block, self._block
         settings.n_outputs_max = 1
-        settings.n_threads = 1 if self._weights.size <= ALONE else self._threads
-        settings.n_threads_batch = self._threads
+        settings.n_threads = settings.n_threads_batch = self._pace.most
         settings.type_k = settings.type_v = HALF
-        settings.flash_attention = PLAIN
         settings.no_perf = True
         if self._closing:
             self._closing()

@@ -16,6 +16,7 @@ from contracts.chat import AskChat, ChatPiece, Turn
 from contracts.evaluations import ModelReplied
 from libs.errors import Busy, NotFound
 from libs.lm.models import UnknownModel, resolve
+from libs.lm.sharing import SPEAKING
 from libs.storage import Storage
 from services.evaluator import child, fetching
 from services.evaluator.answering.shapes import Begin, Said, Spec, Stop
@@ -174,7 +175,11 @@ class Asker:
         async with self._door:
             if self._child is None:
                 self._child = await self._stack.enter_async_context(
-                    child.started("services.evaluator.answering", msgspec.json.encode(self._spec()).decode())
+                    child.started(
+                        "services.evaluator.answering",
+                        msgspec.json.encode(self._spec()).decode(),
+                        environment=SPEAKING,
+                    )
                 )
                 self._listening = asyncio.create_task(self._listen(self._child))
                 log.info("answering process started")

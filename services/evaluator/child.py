@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -76,7 +76,7 @@ class Child:
 
 
 @contextlib.asynccontextmanager
-async def started(module: str, *arguments: str) -> AsyncIterator[Child]:
+async def started(module: str, *arguments: str, environment: Mapping[str, str] = SHARED_CORES) -> AsyncIterator[Child]:
     """Start ``python -m module arguments`` and make sure that it is gone afterwards."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -84,7 +84,7 @@ async def started(module: str, *arguments: str) -> AsyncIterator[Child]:
         module,
         *arguments,
         cwd=ROOT,
-        env=os.environ | SHARED_CORES,
+        env={**os.environ, **environment},
         start_new_session=True,
         preexec_fn=die_with_parent,
         limit=LINE_LIMIT,

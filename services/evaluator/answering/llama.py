@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from libs.lm import ggufs, llama
 from libs.lm.adapters import BadAdapter
 from libs.lm.chat import ChatFormat
+from libs.lm.pace import Pace
 from libs.lm.sampling import Logits
 from services.evaluator.answering.models import Key, fingerprint
 from services.evaluator.answering.shapes import Spec
@@ -40,12 +41,12 @@ class LlamaModel:
         self.fingerprint = fingerprint(key, LLAMA, llama.VERSION, ggufs.FORMAT, place, platform.machine())
         self._weights = weights
         self._adapter = adapter
-        self._threads = spec.threads
+        self._pace = Pace(spec.threads, alone=weights.size <= llama.ALONE)
         self._readings = readings
 
     def recall(self, ids: list[int]) -> tuple[llama.Memory, int]:
         """Return a memory with what was read before of a prompt that begins so, and how many tokens that is."""
-        memory = llama.Memory(self._weights, self._adapter, threads=self._threads, block=BLOCK)
+        memory = llama.Memory(self._weights, self._adapter, pace=self._pace, block=BLOCK)
         found = self._readings.recall(self.key, ids)
         if found is None:
             return memory, 0

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from libs.lm import ggufs, llama
+from libs.lm.pace import Pace
 from tests.integration.evaluator.conftest import SIZES, adapter
 from tests.unit.lm.test_ggufs import LLAMA
 
@@ -49,8 +50,20 @@ def tuned(weights: llama.Weights, files: tuple[Path, Path]) -> llama.Adapter:
     return llama.Adapter(weights, files[1])
 
 
+class Steady(Pace):
+    """Lets so many threads speak wherever it is free to choose."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(2, alone=True)
+        self._steady = threads
+
+    @property
+    def threads(self) -> int:
+        return self._steady
+
+
 def memory(weights: llama.Weights, on: llama.Adapter | None = None) -> llama.Memory:
-    return llama.Memory(weights, on, threads=1, block=BLOCK)
+    return llama.Memory(weights, on, pace=Pace(2, alone=True), block=BLOCK)
 
 
 def read(into: llama.Memory, ids: list[int]) -> Any:
@@ -75,6 +88,12 @@ def test_an_adapter_is_on_where_it_was_put_and_nowhere_else(weights: llama.Weigh
     plain, other = read(memory(weights), IDS[:9]), read(memory(weights, tuned), IDS[:9])
     assert np.abs(plain - other).max() > 0.01
     assert (read(memory(weights), IDS[:9]) == plain).all()
+
+
+def test_one_thread_says_what_two_say_to_the_last_bit(weights: llama.Weights, tuned: llama.Adapter) -> None:
+    one, other = (llama.Memory(weights, tuned, pace=Steady(each), block=BLOCK) for each in (1, 2))
+    assert (read(one, IDS[: llama.SPLIT - 3]) == read(other, IDS[: llama.SPLIT - 3])).all()
+    assert all((one.read([token]) == other.read([token])).all() for token in IDS[:9])
 
 
 def test_an_adapter_merged_into_its_base_says_what_it_says_beside_it(
