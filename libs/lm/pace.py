@@ -21,7 +21,6 @@ class Pace:
     def __init__(self, most: int, *, alone: bool) -> None:
         """Begin with one thread (``alone``) or with ``most``."""
         self.most = most
-        self.first = 1 if alone else most
         self._alone = alone
         self._usual = 0.0
         self._slow = 0
