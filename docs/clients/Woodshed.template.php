@@ -39,6 +39,9 @@ final class WoodshedError extends RuntimeException
  */
 final class Woodshed
 {
+    /** Keys that hold an object: an empty array is sent as `{}` there, and as `[]` elsewhere. */
+    private const OBJECTS = [/* objects */];
+
     /** @param array<string, string> $headers */
     public function __construct(
         private readonly string $url,
@@ -136,7 +139,7 @@ final class Woodshed
         }
         if ($body !== null) {
             $asked['headers']['Content-Type'] = 'application/json';
-            $asked['body'] = json_encode((object) $body, JSON_THROW_ON_ERROR | JSON_PRESERVE_ZERO_FRACTION);
+            $asked['body'] = json_encode((object) self::told($body), JSON_THROW_ON_ERROR | JSON_PRESERVE_ZERO_FRACTION);
         }
         if ($form !== null) {
             $asked['multipart'] = self::flat($form);
@@ -144,6 +147,17 @@ final class Woodshed
         $query = http_build_query(array_map(fn ($value) => is_bool($value) ? var_export($value, true) : $value, $query));
         $response = $this->http->request($method, $this->url . $path . ($query ? "?$query" : ''), $asked);
         return $response->getStatusCode() < 400 ? $response : throw self::refusal($response);
+    }
+
+    private static function told(array $values): array
+    {
+        foreach ($values as $name => $value) {
+            if (is_array($value)) {
+                $empty = $value === [] && in_array($name, self::OBJECTS, true);
+                $values[$name] = $empty ? (object) [] : self::told($value);
+            }
+        }
+        return $values;
     }
 
     private static function flat(array $values, string $within = ''): array

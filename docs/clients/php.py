@@ -13,7 +13,21 @@ def written(described: Described) -> str:
     """Return the whole file."""
     methods = "\n\n".join(map(_method, described.operations))
     shapes = "\n".join(map(_phpstan, described.shapes))
-    return TEMPLATE.read_text().replace("    // methods\n", methods + "\n").replace(" * shapes\n", shapes + "\n")
+    objects = "".join(f"\n        {_said(each)}," for each in sorted(_objects(described))) + "\n    "
+    text = TEMPLATE.read_text().replace("    // methods\n", methods + "\n").replace(" * shapes\n", shapes + "\n")
+    return text.replace("/* objects */", objects)
+
+
+def _objects(described: Described) -> set[str]:
+    """Name the keys that hold an object wherever they stand: an empty one has to be told from an empty list."""
+    fields = [each for shape in described.shapes for each in shape.fields]
+    lists = {each.name for each in fields if _holds(each.schema, "array")}
+    return {each.name for each in fields if _holds(each.schema, "object")} - lists
+
+
+def _holds(schema: Schema, kind: str) -> bool:
+    choices = schema.get("oneOf", [schema])
+    return any(each.get("type") == kind or (kind == "object" and "$ref" in each) for each in choices)
 
 
 def _type(schema: Schema) -> str:

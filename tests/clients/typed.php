@@ -23,7 +23,7 @@ function refusal(callable $asking): array
 
 $woodshed = new Woodshed(getenv('WOODSHED_URL'), getenv('WOODSHED_KEY'));
 $file = $woodshed->createFile(['purpose' => 'fine-tune', 'file' => fopen(getenv('TRAINING_FILE'), 'r')]);
-$wish = ['model' => 'gpt-4o-mini', 'training_file' => $file['id']];
+$wish = ['model' => 'gpt-4o-mini', 'training_file' => $file['id'], 'metadata' => []];
 $refused = refusal(fn () => $woodshed->createFineTuningJob($wish));
 $unauthorised = refusal(fn () => (new Woodshed(getenv('WOODSHED_URL'), 'wsk-wrong'))->listModels());
 

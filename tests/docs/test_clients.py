@@ -62,3 +62,11 @@ def test_a_shape_that_no_rule_knows_stops_the_generator(written: Any) -> None:
     unknown = THING | {"properties": {"id": {"allOf": [{"type": "string"}]}}}
     with pytest.raises(ValueError):
         written(described(unknown))
+
+
+def test_php_knows_the_keys_whose_empty_array_is_an_object() -> None:
+    both = {"oneOf": [{"type": "object"}, {"type": "null"}]}
+    thing = THING | {
+        "properties": THING["properties"] | {"facts": both, "part": {"$ref": "#/components/schemas/Unused"}}
+    }
+    assert "OBJECTS = [\n        'facts',\n        'part',\n    ];" in php.written(described(thing))
