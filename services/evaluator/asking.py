@@ -19,7 +19,7 @@ from libs.lm.models import UnknownModel, resolve
 from libs.lm.sharing import SPEAKING
 from libs.storage import Storage
 from services.evaluator import child, fetching
-from services.evaluator.answering.shapes import Begin, Said, Spec, Stop
+from services.evaluator.answering.shapes import Begin, Said, Spec, Stop, merged
 from services.evaluator.carrying_out import cache, remote, threads
 from services.evaluator.domain.engines import VLLM
 from services.evaluator.queries import Released
@@ -212,15 +212,6 @@ class Asker:
             for words in self._talks.values():
                 words.put_nowait(None)
             await self._stack.aclose()
-
-
-def merged(pieces: list[ChatPiece]) -> ChatPiece:
-    """Put pieces that follow each other together."""
-    return msgspec.structs.replace(
-        pieces[-1],
-        text="".join(each.text for each in pieces),
-        tokens=tuple(token for each in pieces for token in each.tokens),
-    )
 
 
 async def with_signs_of_life(pieces: AsyncGenerator[ChatPiece]) -> AsyncGenerator[ChatPiece]:

@@ -1,12 +1,18 @@
 """One conversation in this process: a turn reads a stretch of the prompt, or speaks one token."""
 
+import time
+
 import numpy as np
 
 from contracts.chat import AskChat, ChatPiece
 from libs.lm.sampling import drawn, likelihoods
 from services.evaluator.answering.models import Model
 from services.evaluator.answering.reply import Reply
+from services.evaluator.answering.shapes import merged
 from services.evaluator.domain.recalling import BLOCK
+
+PAUSE = 0.025
+"""Seconds between pieces: who is told each token takes cores from the next one, and nobody reads faster than this."""
 
 
 class Conversation:
@@ -19,6 +25,8 @@ class Conversation:
         self._memory, self.reply.recalled = model.recall(self.reply.prompt)
         self.reply.fingerprint = model.fingerprint
         self._unread = self.reply.prompt[self.reply.recalled :]
+        self._held: list[ChatPiece] = []
+        self._told = 0.0
         self._chance = np.random.default_rng(None if question.seed is None else question.seed % 2**64)
 
     def turn(self) -> ChatPiece | None:
@@ -33,4 +41,12 @@ class Conversation:
         token = drawn(scores, temperature=question.temperature, top_p=question.top_p, chance=self._chance)
         self._unread = [token]
         known = likelihoods(scores, token, question.top_logprobs) if question.logprobs else (0.0, [])
-        return self.reply.add(token, *known)
+        return self._due(self.reply.add(token, *known))
+
+    def _due(self, piece: ChatPiece | None) -> ChatPiece | None:
+        """Hold a piece back if one was told a moment ago; the first and the last never wait."""
+        self._held += [piece] if piece else []
+        if not self._held or (time.monotonic() - self._told < PAUSE and not self.reply.done):
+            return None
+        found, self._held, self._told = merged(self._held), [], time.monotonic()
+        return found

@@ -1,6 +1,6 @@
-"""Models that speak through llama.cpp, mapped from files. Imports no torch.
+"""Models that speak through llama.cpp. Imports no torch.
 
-A small base is mapped once for each adapter, merged; a larger one once for all adapters on it.
+A small base is copied for each adapter, which is merged into it; a larger one is mapped once for all adapters on it.
 """
 
 import platform
@@ -77,7 +77,9 @@ class Llama:
         base = ggufs.base_file(Path(key.base), Path(self._spec.cache))
         lora = ggufs.lora_of(Path(key.adapter), Path(key.base)) if key.adapter else None
         if lora and base.stat().st_size <= MERGED:
-            merged = self._read(lambda file: ggufs.write_merged(lora, base, file), llama.Weights)
+            merged = self._read(
+                lambda file: ggufs.write_merged(lora, base, file), lambda file: llama.Weights(file, mapped=False)
+            )
             return LlamaModel(key, merged, None, self._spec, self._readings)
         weights = self._bases.get(key.base) or llama.Weights(base)
         self._bases[key.base] = weights
@@ -94,7 +96,7 @@ class Llama:
             raise BadAdapter(str(error)) from error
 
     def _read(self, write: Callable[[Path], None], read: Callable[[Path], Read]) -> Read:
-        """Let llama.cpp read a file that is written for that alone; what it mapped of it stays."""
+        """Let llama.cpp read a file that is written for that alone."""
         with tempfile.TemporaryDirectory(dir=self._spec.cache) as folder:
             file = Path(folder) / "read.gguf"
             write(file)

@@ -1,6 +1,6 @@
 """What the answering process is told and says, a line each. No torch: the service reads these too."""
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from contracts.chat import AskChat, ChatPiece
 from services.evaluator.scoring.shapes import Failure
@@ -51,3 +51,12 @@ class Said(Struct, frozen=True, kw_only=True):
 
 TOO_LONG = "context_length_exceeded"
 """The reason of a failure: the conversation leaves the model no room for a reply."""
+
+
+def merged(pieces: list[ChatPiece]) -> ChatPiece:
+    """Put pieces that follow each other together."""
+    return structs.replace(
+        pieces[-1],
+        text="".join(each.text for each in pieces),
+        tokens=tuple(token for each in pieces for token in each.tokens),
+    )
