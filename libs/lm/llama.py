@@ -33,8 +33,6 @@ ROOM = 512
 ALONE = 2**30
 """Bytes of weights up to which one thread speaks first: for a token of a small model several wait for each other longer
 than they compute (the shipped model, 0.27 GB, on two busy cores: 43 tokens a second by one thread, 22 by two)."""
-READ = 0
-"""How a file is loaded, by llama.cpp's numbers: read into memory, where large pages speed a token up by 7 %."""
 PLAIN = 0
 """No flash attention: for longer conversations it divides a token's sums among threads, so that their number shows in
 the last bits, and it costs a token of a short one 3 % more (a prompt 6 % less)."""
@@ -155,15 +153,14 @@ _HEARD = _Heard(_on_log)
 
 
 class Weights:
-    """A base model, mapped from its file or read into memory. ``NoLlama`` when llama.cpp does not read the file."""
+    """A base model in memory. ``NoLlama`` when the file is none that llama.cpp reads."""
 
-    def __init__(self, file: Path, *, mapped: bool = True) -> None:
+    def __init__(self, file: Path) -> None:
         if not file.is_file():
             raise NoLlama(f"{file} is missing.")
         lib = _library()
         settings = lib.llama_model_default_params()
         settings.gpu_layers = 0
-        settings.load_mode = settings.load_mode if mapped else READ
         self.size = file.stat().st_size
         self.handle = _made(lib.llama_model_load_from_file(str(file).encode(), settings), f"read {file.name}")
         self.vocabulary = int(lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self.handle)))

@@ -15,7 +15,6 @@ SHARED_CORES = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Environment for a process that imports torch; it counts only when set before the process starts."""
-SPEAKING = SHARED_CORES | {"GOMP_SPINCOUNT": "1000", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""Of one that speaks token by token: threads spin a few microseconds before they sleep, and weights in memory lie in
-large pages. Where the cores are free, two threads then take 9 ms for a token of the shipped model, one 11.5 and two
-that sleep at once 21 (``libs.lm.pace``)."""
+SPEAKING = SHARED_CORES | {"GOMP_SPINCOUNT": "1000"}
+"""Of one that speaks token by token: threads spin a few microseconds before they sleep. Where the cores are free, two
+of them then take 9 ms for a token of the shipped model, one 11 and two that sleep at once 21 (``libs.lm.pace``)."""

@@ -77,9 +77,7 @@ class Llama:
         base = ggufs.base_file(Path(key.base), Path(self._spec.cache))
         lora = ggufs.lora_of(Path(key.adapter), Path(key.base)) if key.adapter else None
         if lora and base.stat().st_size <= MERGED:
-            merged = self._read(
-                lambda file: ggufs.write_merged(lora, base, file), lambda file: llama.Weights(file, mapped=False)
-            )
+            merged = self._read(lambda file: ggufs.write_merged(lora, base, file), llama.Weights)
             return LlamaModel(key, merged, None, self._spec, self._readings)
         weights = self._bases.get(key.base) or llama.Weights(base)
         self._bases[key.base] = weights
@@ -96,7 +94,7 @@ class Llama:
             raise BadAdapter(str(error)) from error
 
     def _read(self, write: Callable[[Path], None], read: Callable[[Path], Read]) -> Read:
-        """Let llama.cpp read a file that is written for that alone."""
+        """Let llama.cpp read a file that is written for that alone; what it mapped of it stays."""
         with tempfile.TemporaryDirectory(dir=self._spec.cache) as folder:
             file = Path(folder) / "read.gguf"
             write(file)
