@@ -1,5 +1,7 @@
 """What the answering process is told and says, a line each. No torch: the service reads these too."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct, structs
 
 from contracts.chat import AskChat, ChatPiece
@@ -53,7 +55,7 @@ TOO_LONG = "context_length_exceeded"
 """The reason of a failure: the conversation leaves the model no room for a reply."""
 
 
-def merged(pieces: list[ChatPiece]) -> ChatPiece:
+def merged(pieces: Sequence[ChatPiece]) -> ChatPiece:
     """Put pieces that follow each other together."""
     return structs.replace(
         pieces[-1],

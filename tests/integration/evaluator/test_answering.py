@@ -11,6 +11,7 @@ from contracts.recipes import SHIPPED_MODEL
 from libs.lm import llama
 from libs.lm.adapters import WEIGHTS, WHOLE
 from libs.lm.chat import ChatFormat
+from services.evaluator.answering import conversation
 from services.evaluator.answering import llama as speaking
 from services.evaluator.answering.shapes import TOO_LONG, Begin, Said, Spec, Stop, merged
 from services.evaluator.domain import serving
@@ -170,6 +171,18 @@ def test_three_models_are_kept_and_a_fourth_waits_for_one_that_speaks(
     ended = next(at for at, said in enumerate(answering.said) if said.id == 0 and said.piece and said.piece.finish)
     assert begun > ended
     assert "".join(piece.text for piece in answering.reply(asked(max_tokens=4), adapters[0])) == answering.text(0)
+
+
+def test_pieces_come_apart_and_only_the_first_and_the_last_never_wait(
+    answering: Answering, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "PAUSE", 0.0)
+    each = answering.reply(asked(), adapters[3])
+    monkeypatch.setattr(conversation, "PAUSE", 60.0)
+    accepted, first, last = answering.reply(asked(), adapters[3])
+    assert (accepted, first) == (each[0], each[1])
+    assert (merged((first, last)).text, last.finish) == (merged(each).text, "length")
+    assert len(each) > 3
 
 
 def test_equal_seeds_draw_equal_replies_and_others_others(answering: Answering) -> None:
