@@ -162,22 +162,23 @@ def write_merged(lora: Lora, base: Path, file: Path) -> None:
     from gguf import GGUFReader
 
     given = np.memmap(base, np.uint8, "r")
-    made = np.memmap(file, np.uint8, "w+", shape=given.shape)
     copied = 0
-    for each in GGUFReader(base).tensors:
-        if f"{each.name}.lora_a" in lora.rows:
-            made[copied : each.data_offset] = given[copied : each.data_offset]
-            copied = each.data_offset + int(each.n_bytes)
-            merged = made[each.data_offset : copied].view(each.data.dtype).reshape(each.data.shape)
-            _merge(each.data, lora.rows[f"{each.name}.lora_a"], lora.rows[f"{each.name}.lora_b"] * lora.scale, merged)
-    made[copied:] = given[copied:]
+    with file.open("wb") as stream:
+        for each in GGUFReader(base).tensors:
+            if f"{each.name}.lora_a" in lora.rows:
+                stream.write(given[copied : each.data_offset].data)
+                a, b = (lora.rows[f"{each.name}.lora_{side}"] for side in "ab")
+                for rows in _merged(each.data, a, b * lora.scale):
+                    stream.write(rows.data)
+                copied = each.data_offset + int(each.n_bytes)
+        stream.write(given[copied:].data)
 
 
-def _merge(given: Values, a: Values, b: Values, merged: Values) -> None:
-    """Add ``b @ a`` to rows, in parts small enough to stay near the processor."""
+def _merged(given: Values, a: Values, b: Values) -> Iterator[Values]:
+    """Yield rows with ``b @ a`` added to them, in parts small enough to stay near the processor."""
     for at in range(0, len(given), _PART):
         rows = slice(at, at + _PART)
-        merged[rows] = b[rows] @ a + given[rows]
+        yield (b[rows] @ a + given[rows]).astype(given.dtype)
 
 
 @contextmanager
