@@ -198,6 +198,7 @@ final class Woodshed
         'stream_options',
         'supervised',
         'usage',
+        'wandb',
         'woodshed',
     ];
 

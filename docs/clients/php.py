@@ -26,7 +26,7 @@ def _objects(described: Described) -> set[str]:
 
 
 def _holds(schema: Schema, kind: str) -> bool:
-    choices = schema.get("oneOf", [schema])
+    choices = schema.get("oneOf") or schema.get("anyOf") or [schema]
     return any(each.get("type") == kind or (kind == "object" and "$ref" in each) for each in choices)
 
 
