@@ -101,10 +101,10 @@ def work(spec: ScoringSpec, conversations: Sequence[Conversation], questions: Se
     """Return what there is to do, in order: each suite and its work."""
     said = [[turn["content"] for turn in each.messages] for each in conversations]
     other = [[turn["content"] for turn in each.rejected] for each in conversations if each.rejected]
-    asked = (" ".join((each.question, *each.choices)) for each in questions)
+    asked = [[" ".join((each.question, *each.choices))] for each in questions]
     every = {
-        PERPLEXITY: reading(map(" ".join, said), spec.max_length),
-        PREFERENCE: reading(map(" ".join, other), spec.max_length),
+        PERPLEXITY: reading(said, spec.max_length),
+        PREFERENCE: reading(other, spec.max_length),
         RETENTION: reading(asked, spec.max_length),
         REPLIES: writing(min(spec.replies, len(conversations)), spec.reply_tokens),
     }

@@ -74,9 +74,12 @@ def spoken(spec: ScoringSpec, given: Sequence[Prompt], engine: Engine) -> list[S
 
 
 def _spoken_here(spec: ScoringSpec, given: Sequence[Prompt], engine: Engine) -> list[Served]:
-    """Let conversations take turns, as they do in the answering process."""
+    """Let conversations take turns, as they do in the answering process.
+
+    Beside llama.cpp the adapter is loaded, so it takes half of the cores: on two, its threads waited for each other.
+    """
     settings = Spec(
-        threads=spec.threads,
+        threads=spec.threads if engine == TRANSFORMERS else max(1, spec.threads // 2),
         precision=spec.precision,
         kept=1,
         reply_limit=REPLY_TOKENS,

@@ -18,5 +18,5 @@ def test_what_is_left_follows_from_what_was_done() -> None:
 
 
 def test_a_written_token_weighs_more_than_a_read_one_and_no_text_more_than_is_read() -> None:
-    assert writing(10, 96) > reading(["a" * 4 * 960], 2048)
-    assert reading(["a" * 100_000, ""], 2048) == 2048 + 12
+    assert writing(10, 96) > reading([["a" * 4 * 960]], 2048)
+    assert reading([["a" * 100_000, "Yes."], ["", "Rent"]], 2048) == 2048 + 5 + 6
