@@ -76,10 +76,9 @@ async def trained(running: Running, hook: str) -> Ids:
         "model": models[0]["fine_tuned_model"],
         "spare_model": models[1]["fine_tuned_model"],
         "name": "adapter_model.safetensors",
-        "checkpoint": checkpoints[0]["fine_tuned_model_checkpoint"],
         "webhook": endpoint["id"],
         "delivery": sent["data"][0]["id"],
-    }
+    } | ({"checkpoint": checkpoints[0]["fine_tuned_model_checkpoint"]} if checkpoints else {})
 
 
 async def _stop_training(running: Running) -> None:
