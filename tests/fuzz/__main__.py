@@ -2,8 +2,9 @@
 
 Schemathesis makes them from our own OpenAPI document and checks every answer: no server error, a documented status, the
 documented shape and type, refusals of what the document forbids, acceptance of what it allows, keys that are needed.
-Most are about things that exist: two short jobs are trained first, and what they leave is asked for; then nothing
-trains. Left out are live streams. It fails, too, when an operation answers nothing with success that should.
+Most are about things that exist: two short jobs are trained first, of a model so small that chats cost nothing, and
+what they leave is asked for; then nothing trains. Left out are live streams. It fails, too, when an operation answers
+nothing with success that should.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from deploy.demo import SAMPLE
 from deploy.up import Running, platform_up, until_told
 from libs.bus.permissions import RUNNER
 from libs.embedded.home import Home
+from libs.testing.models import tiny_model
 from tests.fuzz.running import fuzz, table
 from tests.fuzz.things import EVENT, JOBS, Ids
 
@@ -45,7 +47,9 @@ async def run(examples: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        async with receiver() as hook, platform_up(Home(folder / "home"), 0, told=TOLD) as running:
+        home = Home(folder / "home")
+        await asyncio.to_thread(tiny_model, Home.default().models / SHIPPED_MODEL, home.models / SHIPPED_MODEL)
+        async with receiver() as hook, platform_up(home, 0, told=TOLD) as running:
             job = await trained(running, hook)
             options = ["--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
             verdict = await fuzz(folder, running.url, running.key, hook, job, options, shown=True)
