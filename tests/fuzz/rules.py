@@ -23,6 +23,7 @@ RULES: dict[str, str] = {
     "contradiction": "two settings of the same thing",
     "empty_file": "a file of no bytes",
     "monthly_budget_spent": "what was spent before",
+    "nul_character": "the one character that no text may hold; every description of a text would have to say so",
     "too_large": "what this installation takes",
     "too_many_endpoints": "what is there already",
     "too_many_parts": "what came before",
