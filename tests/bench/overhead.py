@@ -39,8 +39,8 @@ from tests.bench.training import SAMPLE
 CONVERSATIONS = 48
 FAILED = ("job.failed.v1", "job.cancelled.v1")
 MEASURED = "run.progressed.v1"
-TURN = 6.0
-"""Seconds: several steps, and far less than the silence that costs a lease."""
+TURN = 4.0
+"""Seconds: several steps, and far less than the ten of silence after which a runner ends what it trains."""
 SETTLING = 20.0
 """Seconds after the first step in which nothing is measured."""
 DRAWS = 10_000
@@ -242,6 +242,8 @@ async def measured(running: Running, file: Path, minutes: float) -> tuple[list[T
         async for kind, fact in heard:
             if kind != MEASURED:
                 continue
+            if fact["attempt"] > 1:
+                raise SystemExit("The training was interrupted and resumed, so nothing can be compared. Run it again.")
             seconds = fact["tokens"] / fact["tokens_per_second"]
             looks.append(Look(fact["tokens"], seconds, datetime.fromisoformat(fact["at"]).timestamp()))
             if turns is None and looks[-1].seconds - looks[0].seconds > SETTLING:
