@@ -20,7 +20,9 @@ RULES: dict[str, str] = {
     "bad_split": "shares that leave nothing",
     "bad_url": "an address that leads inside, or is none",
     "bad_zone": "names of time zones",
+    "context_length_exceeded": "tokens, of which no description counts any",
     "contradiction": "two settings of the same thing",
+    "data_must_change": "why a job failed before",
     "empty_file": "a file of no bytes",
     "monthly_budget_spent": "what was spent before",
     "nul_character": "the one character that no text may hold; every description of a text would have to say so",
@@ -34,6 +36,7 @@ RULES: dict[str, str] = {
     "upload_cancelled": "what was done before",
     "upload_completed": "what was done before",
     "upload_expired": "what was done before",
+    "wrong_method": "what is in a dataset",
     "wrong_size": "what came before",
 }
 """Codes of refusals that no description can say, and what they are about."""
