@@ -69,7 +69,7 @@ async def retrieve_dataset(dataset: FromPath[str], tx: Tx) -> wire.Dataset:
     operation_id="previewDataset",
     opt=needs("datasets.read"),
     summary="Show examples as the model sees them",
-    responses=documented(404, 422, 503),
+    responses=documented(404, 409, 422, 503),
 )
 async def preview_dataset(
     dataset: FromPath[str],
