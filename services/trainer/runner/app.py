@@ -69,7 +69,7 @@ async def live(
             log.info("leaving", attempts=len(attempts.held), notice=settings.notice_seconds)
             leaving = tasks.create_task(attempts.leave(settings.notice_seconds))
             await asyncio.sleep(0)
-            await dial.beat()
+            await dial.beat(settings.beat_seconds)
             await leaving
             beating.cancel()
     finally:

@@ -1,7 +1,9 @@
 """The runner's end of the private line: hello, a beat every two seconds, and the orders it takes.
 
-A runner whose beats go unanswered for ten seconds ends its children: somebody else may be
-given their work soon after. One that is leaving says so in its beats, and takes no orders.
+A runner ends its children ten seconds after it sent the last beat that was answered: the control may give their work
+to somebody else fifteen seconds after it heard that beat. It beats on while answers are missing, and each answer
+counts however late it comes, so a platform or a runner that stands still for a few seconds costs nothing. A runner
+that is leaving says so in its beats, and takes no orders.
 """
 
 import asyncio
@@ -33,6 +35,9 @@ class Dial:
         self.settings = settings
         self.bus = bus
         self.attempts = attempts
+        self._greeting = asyncio.Lock()
+        self._answered = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Take orders and beat until cancelled."""
@@ -40,19 +45,21 @@ class Dial:
         await self._hello()
         await nc.subscribe(order_subject(self.name, "launch"), cb=self._launch)
         await nc.subscribe(order_subject(self.name, "stop"), cb=self._stop)
-        alarm = self._set_alarm()
-        while True:
-            next_alarm = self._set_alarm()
-            if await self.beat():
-                alarm.cancel()
-                alarm = next_alarm
-            else:
-                next_alarm.cancel()
-            await asyncio.sleep(self.settings.beat_seconds)
+        self._keep(asyncio.get_running_loop().time())
+        async with asyncio.TaskGroup() as beats:
+            while True:
+                beats.create_task(self.beat(self.settings.self_stop_seconds))
+                await asyncio.sleep(self.settings.beat_seconds)
 
-    def _set_alarm(self) -> asyncio.TimerHandle:
-        """From the moment a beat leaves: without an answer to it or a later one, the children end."""
-        return asyncio.get_running_loop().call_later(self.settings.self_stop_seconds, self._cut_off)
+    def _keep(self, said: float) -> None:
+        """A beat of that moment was heard: without an answer to a later one, the children end in time."""
+        if said < self._answered:
+            return
+        if self._alarm:
+            self._alarm.cancel()
+        self._answered = said
+        ends = said + self.settings.self_stop_seconds
+        self._alarm = asyncio.get_running_loop().call_at(ends, self._cut_off)
 
     def _cut_off(self) -> None:
         if self.attempts.held:
@@ -63,33 +70,33 @@ class Dial:
         hello = Hello(
             runner=self.name, devices=self.devices, shared=self.settings.share_devices, session=self.attempts.session
         )
-        while not ((answer := await self._ask(HELLO, hello, Answered)) and answer.accepted):
+        while not ((answer := await self._ask(HELLO, hello, Answered, self.settings.beat_seconds)) and answer.accepted):
             if answer:
                 log.warning("the control refuses this runner; its log says why", runner=self.name)
             await asyncio.sleep(self.settings.beat_seconds / 4)
 
-    async def beat(self) -> bool:
-        """Say what is held, and end what is no longer ours. ``False``: nobody answered."""
+    async def beat(self, patience: float) -> None:
+        """Say what is held, and end what is no longer ours, if it is answered within ``patience`` seconds."""
+        at = asyncio.get_running_loop().time()
         said = Beat(
             runner=self.name,
             holds=self.attempts.holding(),
             leaving=self.attempts.closing,
             session=self.attempts.session,
         )
-        heard = await self._ask(BEAT, said, Heard)
+        heard = await self._ask(BEAT, said, Heard, patience)
         if heard is None:
-            return False
+            return
+        self._keep(at)
         for fence in heard.stale:
             self.attempts.end(fence)
-        if not (heard.known or self.attempts.held or self.attempts.closing):
-            await self._hello()
-        return True
+        if not (heard.known or self.attempts.held or self.attempts.closing or self._greeting.locked()):
+            async with self._greeting:
+                await self._hello()
 
-    async def _ask(self, subject: str, said: Any, answer: Any) -> Any:
+    async def _ask(self, subject: str, said: Any, answer: Any, patience: float) -> Any:
         try:
-            reply = await answered(
-                self.bus.nc.request(subject, msgspec.json.encode(said), timeout=self.settings.beat_seconds)
-            )
+            reply = await answered(self.bus.nc.request(subject, msgspec.json.encode(said), timeout=patience))
             return msgspec.json.decode(reply.data, type=answer)
         except UNANSWERED:
             return None
