@@ -16,6 +16,7 @@ class DeviceOffered(Event, frozen=True, kw_only=True, tag="device.offered.v1"):
     ``flops`` is matrix-multiply speed measured on the device at start, in FLOP/s of the
     precision it trains in; the estimate of a first run rests on it. ``features`` are those of
     :data:`contracts.recipes.FEATURES` that recipes for it may need; a runner that names none understands none.
+    ``processor`` is what multiplies, ``cpu`` or ``cuda``; empty in offers from before it was told.
     """
 
     subject: ClassVar[str] = "evt.{tenant}.device.{device_id}.offered"
@@ -29,6 +30,7 @@ class DeviceOffered(Event, frozen=True, kw_only=True, tag="device.offered.v1"):
     memory_bytes: Count
     flops: float
     features: tuple[str, ...] = ()
+    processor: str = ""
 
 
 class DeviceWithdrawn(Event, frozen=True, kw_only=True, tag="device.withdrawn.v1"):

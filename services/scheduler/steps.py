@@ -314,6 +314,7 @@ def device_of(offer: DeviceOffered) -> Device:
         memory_bytes=offer.memory_bytes,
         flops=offer.flops,
         features=offer.features,
+        processor=offer.processor,
     )
 
 

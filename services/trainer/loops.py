@@ -104,6 +104,7 @@ class Loops:
                 memory_bytes=device["free_bytes"],
                 flops=device["flops"],
                 features=tuple(device["features"]),
+                processor=device["torch_device"].partition(":")[0],
             )
         )
 

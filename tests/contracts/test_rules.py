@@ -44,6 +44,7 @@ TEXT_ALLOWED = {
     "purpose": "one of OpenAI's words",
     "quantization": "how the base stands in memory, one of contracts.recipes.QUANTIZATIONS",
     "features": "words of contracts.recipes.FEATURES",
+    "processor": "what multiplies, of two words",
     "reason": "one of our own words",
     "severity": "error or warning",
     "stage": "one of our own words",

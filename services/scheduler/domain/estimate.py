@@ -29,6 +29,10 @@ cores in bfloat16: 400 tokens/s at 2.7 TFLOP/s (8 %) and 220 at 0.8 (15 %); on o
 work besides grows with the hidden size, multiplications with its square: the share grows with it, up to what large
 models reach."""
 
+FOUR_BITS_ON_CPU = 183 / 35
+"""How many times longer a token takes on a CPU where the base stands in four bits: unpacked anew in every pass, 35
+tokens/s against 183 in bfloat16 (docs/decisions/0033). Only until the first run of that base in four bits was seen."""
+
 UNSEEN_SPREAD = math.log(2.5) / NINE_IN_TEN
 ONE_RUN_SPREAD = math.log(1.5) / NINE_IN_TEN
 LEAST_SPREAD = math.log(1.1) / NINE_IN_TEN
@@ -54,7 +58,8 @@ taken to be twice the mean."""
 class Device(Struct, frozen=True, kw_only=True):
     """What training runs on: its name, ``bfloat16`` or ``float32``, memory in bytes, and FLOP/s in that precision.
 
-    ``features`` are what it understands of recipes that need more than the first ones.
+    ``features`` are what it understands of recipes that need more than the first ones; ``processor`` is ``cpu`` or
+    ``cuda``, and empty where its runner's control did not say.
     """
 
     kind: str
@@ -62,9 +67,10 @@ class Device(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     flops: float
     features: tuple[str, ...] = ()
+    processor: str = ""
 
 
-TYPICAL = Device(kind="typical", precision="bfloat16", memory_bytes=8_000_000_000, flops=2.5e12)
+TYPICAL = Device(kind="typical", precision="bfloat16", memory_bytes=8_000_000_000, flops=2.5e12, processor="cpu")
 """The two-core machine Woodshed was first measured on: stands in until a device has reported itself."""
 
 
@@ -133,7 +139,9 @@ def tokens_of(recipe: Recipe, data: Data) -> int:
 def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, rate: Rate) -> Estimate:
     """Estimate a training on one device."""
     tokens = tokens_of(recipe, data)
-    seconds = calculated_seconds(recipe.base_model, tokens, device, learned_as(recipe)) * math.exp(learned.log_ratio)
+    seconds = calculated_seconds(recipe.base_model, tokens, device, learned_as(recipe)) * _ratio(
+        recipe, device, learned
+    )
     factor = math.exp(NINE_IN_TEN * learned.spread)
     return Estimate(
         seconds=seconds,
@@ -145,6 +153,13 @@ def estimate(recipe: Recipe, data: Data, device: Device, learned: Calibration, r
         steps=steps_of(recipe, data),
         tokens=tokens,
     )
+
+
+def _ratio(recipe: Recipe, device: Device, learned: Calibration) -> float:
+    """Return real ÷ calculated seconds: as runs taught it; before any, what the base's format costs on a CPU."""
+    if learned.runs:
+        return math.exp(learned.log_ratio)
+    return FOUR_BITS_ON_CPU if recipe.quantization == "nf4" and device.processor == "cpu" else 1.0
 
 
 def calculated_seconds(base_model: str, tokens: int, device: Device, method: str = "lora") -> float:

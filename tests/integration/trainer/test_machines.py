@@ -440,4 +440,5 @@ async def test_a_recipe_that_needs_more_than_a_runner_understands_is_not_given_t
     await desk.dial_in("new", "dpo")
     run_id = await desk.dispatch((await desk.queued()).job_id, *await desk.offered(), pairs)
     assert [offer.features for offer in await desk.outbox(DeviceOffered)] == [(), ("dpo",)]
+    assert {offer.processor for offer in await desk.outbox(DeviceOffered)} == {"cuda"}
     assert await desk.rows("SELECT run_id, runner FROM trainer.lease") == [{"run_id": run_id, "runner": "new"}]

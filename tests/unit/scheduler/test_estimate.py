@@ -24,7 +24,7 @@ from services.scheduler.domain.recipe import wished
 from services.scheduler.queries_estimates import learned_under
 from tests.unit.scheduler.facts import submitted
 
-CPU = Device(kind="Xeon", precision="bfloat16", memory_bytes=24_000_000_000, flops=2.7e12)
+CPU = Device(kind="Xeon", precision="bfloat16", memory_bytes=24_000_000_000, flops=2.7e12, processor="cpu")
 DATA = Data(train_examples=100, train_tokens=15_300)
 RECIPE = replace(wished(submitted()), batch_size=3)
 RATE = Rate(per_hour=3.6, currency="EUR")
@@ -80,6 +80,21 @@ def test_a_base_in_four_bits_takes_a_quarter_of_its_memory_and_is_learned_from_a
     saved = calculated_memory(usual, DATA, CPU) - calculated_memory(bits, DATA, CPU)
     assert saved / 15.2e9 == pytest.approx(0.69, abs=0.03)
     assert len({learned_as(each) for each in (bits, usual, replace(bits, objective="dpo"))}) == 3
+
+
+def test_the_first_estimate_counts_what_four_bits_cost_on_a_cpu_and_only_there() -> None:
+    bits = replace(RECIPE, quantization="nf4")
+    gpu, unsaid = replace(CPU, processor="cuda"), replace(CPU, processor="")
+    for recipe, device, times in ((bits, CPU, 183 / 35), (bits, gpu, 1), (bits, unsaid, 1), (RECIPE, CPU, 1)):
+        told, usual = (estimate(each, DATA, device, Calibration(), RATE).seconds for each in (recipe, RECIPE))
+        assert told / usual == pytest.approx(times)
+
+
+def test_once_four_bits_were_seen_the_runs_alone_are_believed() -> None:
+    """Of what was learned before the format counted, too: nothing of it changes its meaning."""
+    bits = replace(RECIPE, quantization="nf4")
+    learned = learn(Calibration(), observed(300.0), bits, DATA, CPU)
+    assert estimate(bits, DATA, CPU, learned, RATE).seconds == pytest.approx(300.0)
 
 
 def test_in_float32_the_first_estimate_agrees_with_what_was_measured_on_one_core() -> None:
