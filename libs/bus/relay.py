@@ -20,6 +20,7 @@ from contracts.base import new_id
 from libs.bus.connection import Bus, answered
 from libs.db import Database
 from libs.db.database import ALL_TENANTS
+from libs.waking import rest
 
 log = structlog.get_logger()
 
@@ -68,9 +69,7 @@ class Relay:
                     self._wake.clear()
                     while await self._publish_some(connection):
                         pass
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK):
-                            await self._wake.wait()
+                    await rest(self._wake, LOOK)
             finally:
                 with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     await connection.remove_listener(f"outbox_{schema}", self._woken)

@@ -23,6 +23,7 @@ tracer = trace.get_tracer(__name__)
 ALL_TENANTS = "*"
 
 BEGIN = "BEGIN; SET LOCAL app.tenant = {tenant}"
+WITHOUT_WAITING = "; SET LOCAL synchronous_commit = off"
 NEXT_VERSION = """
     INSERT INTO {schema}.aggregate_version (aggregate, tenant, version)
     VALUES ($1, $2, 1)
@@ -136,10 +137,14 @@ class Database:
         await self.pool.close()
 
     @asynccontextmanager
-    async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
-        """Begin; commit on leaving, roll back on an exception. Only ``tenant``'s rows are seen."""
+    async def transaction(self, tenant: str, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        """Begin; commit on leaving, roll back on an exception. Only ``tenant``'s rows are seen.
+
+        What is not ``durable`` is not waited for until it is on disk: a crash of the database may undo its last
+        moments, whole transactions of them. For what is measured again anyway, and tells nothing.
+        """
         with tracer.start_as_current_span("postgresql transaction", attributes={"db.namespace": self.schema}):
-            async with self.pool.acquire() as connection, _begun(connection, tenant):
+            async with self.pool.acquire() as connection, _begun(connection, tenant, durable):
                 tx = Transaction(connection, self.schema, tenant)
                 yield tx
             for act in tx._afterwards:
@@ -153,17 +158,19 @@ class Database:
             return await self.pool.fetchrow(statement, *given)
 
     @asynccontextmanager
-    async def across_tenants(self) -> AsyncIterator[Transaction]:
+    async def across_tenants(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
         """Begin a transaction that sees every tenant's rows: for the platform's own work."""
-        async with self.transaction(ALL_TENANTS) as tx:
+        async with self.transaction(ALL_TENANTS, durable=durable) as tx:
             yield tx
 
 
 @asynccontextmanager
-async def _begun(connection: "asyncpg.pool.PoolConnectionProxy[Any]", tenant: str) -> AsyncIterator[None]:
+async def _begun(
+    connection: "asyncpg.pool.PoolConnectionProxy[Any]", tenant: str, durable: bool
+) -> AsyncIterator[None]:
     """Begin for a tenant in one round trip; commit on leaving, roll back on an exception."""
     try:
-        await connection.execute(BEGIN.format(tenant=literal(tenant)))
+        await connection.execute(BEGIN.format(tenant=literal(tenant)) + ("" if durable else WITHOUT_WAITING))
         yield
         await connection.execute("COMMIT")
     except BaseException:

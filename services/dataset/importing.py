@@ -23,6 +23,7 @@ from libs.errors import NotFound
 from libs.lm.models import UnknownModel, resolve
 from libs.service import Platform
 from libs.storage import Corrupted, StorageFull
+from libs.waking import rest
 from services.dataset import queries
 from services.dataset.domain import imports
 from services.dataset.domain.imports import Taken
@@ -69,9 +70,7 @@ class Importer:
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("imports pause", error=repr(error))
                 await asyncio.sleep(PAUSE)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
-                    await self.wake.wait()
+            await rest(self.wake, POLL)
 
     async def import_next(self) -> bool:
         """Import the oldest dataset that waits. ``False``: none does."""

@@ -18,6 +18,7 @@ from libs.db.database import now
 from libs.errors import Busy
 from libs.service import Platform
 from libs.storage import Storage
+from libs.waking import rest
 from services.evaluator import queries, releasing
 from services.evaluator.carrying_out import Cannot, Died, Proof, carry_out
 from services.evaluator.domain.serving import Compared
@@ -52,7 +53,7 @@ class Evaluations:
                     await self.work(held)
             except Exception as error:
                 log.error("evaluation loop stumbled", error=repr(error), exc_info=error)
-            await self._rest()
+            await rest(self.wake, POLL)
 
     async def take(self) -> Held | None:
         """Take the next evaluation under a lease; its first taking is told."""
@@ -142,13 +143,6 @@ class Evaluations:
     async def _give_back(self, held: Held, after: float, *, free: bool) -> None:
         async with self.db.transaction(held.tenant) as tx:
             await queries.give_back(tx, held, after, free=free)
-
-    async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(POLL):
-                await self.wake.wait()
-        except TimeoutError:
-            return
 
 
 class Lost(Exception):

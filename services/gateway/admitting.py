@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from libs.bus import Bus, issuing
 from libs.bus.permissions import ADMISSIONS, DOORKEEPER, outsider
 from libs.db import Database
+from libs.waking import rest
 from services.gateway.domain import credentials, sessions
 from services.gateway.queries import credentials as queries
 from services.gateway.settings import Settings
@@ -94,9 +95,7 @@ class Doorkeeper:
                     msgspec.MsgspecError,
                 ) as error:
                     log.warning("connections not looked through", error=repr(error))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(EVERY):
-                        await self._look.wait()
+                await rest(self._look, EVERY)
         finally:
             await client.close()
 

@@ -5,7 +5,6 @@ backed up by a poll. It also ends deletions that a crash left half done.
 """
 
 import asyncio
-import contextlib
 import hashlib
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -20,6 +19,7 @@ from contracts.jobs import ModelDeleted
 from libs.db import Database
 from libs.errors import WoodshedError
 from libs.storage import AWAY, Storage, Stored
+from libs.waking import rest
 from services.gateway.domain.curve import as_result
 from services.gateway.domain.naming import result_file_id
 from services.gateway.queries import files as file_queries
@@ -62,9 +62,7 @@ class Collector:
                 await self.end_deletions()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, *AWAY) as error:
                 log.warning("collecting pauses", error=repr(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
-                    await self._wake.wait()
+            await rest(self._wake, POLL)
 
     async def collect(self) -> None:
         """List the files of every adapter that is not listed yet."""

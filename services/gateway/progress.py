@@ -1,4 +1,4 @@
-"""Measurements, from TELEMETRY to the open pages at once and to the read models twice a second.
+"""Measurements, from TELEMETRY to the open pages at once and to the read models every two seconds.
 
 What is written says up to which message it was read, in the same transaction: after a
 restart reading goes on there, and figures by step are written over, never doubled.
@@ -19,6 +19,7 @@ from contracts.runs import RunProgressed
 from libs.bus import Bus
 from libs.bus.streams import TELEMETRY
 from libs.db import Database, Transaction
+from libs.waking import rest
 from services.gateway.domain import wire
 from services.gateway.live import Hub, reading
 from services.gateway.queries import curve as curve_queries
@@ -27,7 +28,9 @@ from services.gateway.queries import story as queries
 
 log = structlog.get_logger()
 
-EVERY = 0.5
+EVERY = 2.0
+"""Seconds between two writings, unless somebody cannot wait: each takes a processor from training."""
+LOOK = 0.1
 AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -58,6 +61,7 @@ class Progress:
         self._hub = hub
         self._batch = Batch()
         self._newest_span: dict[str, int] = {}
+        self._hurry = asyncio.Event()
 
     async def read(self) -> None:
         """Read until cancelled, from where the last write stopped."""
@@ -69,9 +73,10 @@ class Progress:
                 self._take(raw)
 
     async def write(self) -> None:
-        """Write twice a second until cancelled; what cannot be written while the database is away is kept."""
+        """Write now and then until cancelled; what cannot be written while the database is away is kept."""
         while True:
-            await asyncio.sleep(EVERY)
+            await rest(self._hurry, EVERY)
+            self._hurry.clear()
             if self._batch.sequence:
                 batch, self._batch = self._batch, Batch()
                 try:
@@ -87,7 +92,8 @@ class Progress:
         try:
             async with asyncio.timeout(seconds):
                 while await self._written() < last:
-                    await asyncio.sleep(EVERY / 5)
+                    self._hurry.set()
+                    await asyncio.sleep(LOOK)
         except TimeoutError:
             return False
         return True
@@ -105,12 +111,14 @@ class Progress:
             return
 
     async def _write(self, batch: Batch) -> None:
-        async with self._db.across_tenants() as tx:
+        async with self._db.across_tenants(durable=False) as tx:
             await queries.add_metrics(tx, [_step_row(fact) for fact in batch.steps.values()])
             entered = {job: span for job, span in _spans(batch).items() if {self._newest_span.get(job)} != set(span)}
-            await curve_queries.sum_up(tx, entered)
+            if entered:
+                await curve_queries.sum_up(tx, entered)
             await queries.progressed(tx, [_progress_row(fact) for fact in batch.runs.values()])
-            await _write_imports(tx, batch)
+            if batch.imports:
+                await _write_imports(tx, batch)
             await queries.set_telemetry_read(tx, batch.sequence)
         self._newest_span |= {job: last for job, (_, last) in entered.items()}
 

@@ -6,6 +6,7 @@ from contracts.trackers import ReadTracked, Tracked, TrackerRemarked
 from libs.db import Transaction
 from libs.errors import NotFound, Rejected
 from libs.service import App, Platform
+from libs.waking import Wake
 from services.notifier.calling import Caller
 from services.notifier.channels import Channel
 from services.notifier.channels.console import Console
@@ -29,8 +30,9 @@ async def build(settings: Settings, platform: Platform) -> App:
     caller = Caller(private_allowed=settings.webhook_private_networks)
     channels = configured(settings, caller)
     names = [channel.name for channel in channels]
+    wake = Wake()
     here = Surroundings(settings.public_url, settings.currency)
-    calling = [Poster(platform.db, caller, settings.signing_key).run] if settings.signing_key else []
+    calling = [Poster(platform.db, caller, settings.signing_key, wake=wake).run] if settings.signing_key else []
 
     async def reach(tenant: str, recipient: str, channel: str) -> str:
         question = WhereToReach(tenant=tenant, recipient_id=recipient)
@@ -46,6 +48,7 @@ async def build(settings: Settings, platform: Platform) -> App:
 
     async def owe(fact: TrackerRemarked, tx: Transaction) -> None:
         await owe_notices(fact, tx, tuple(names))
+        tx.afterwards(wake.set)
 
     wandb = Wandb(settings.wandb_url, settings.wandb_api_key)
     loops = [*channels, *([] if Slack.name in names else [Slack("", caller)])]
@@ -54,14 +57,14 @@ async def build(settings: Settings, platform: Platform) -> App:
         router=router,
         work=[
             *calling,
-            Tracking(platform.db, wandb, measured, owe).run,
+            Tracking(platform.db, wandb, measured, owe, wake=wake).run,
             DeliveryForgetter(platform.db).run,
             *(
-                Delivery(platform.db, channel, here, reach=reach, invitation=invitation, channels=names).run
+                Delivery(platform.db, channel, here, reach=reach, invitation=invitation, channels=names, wake=wake).run
                 for channel in loops
             ),
         ],
-        resources={"channels": tuple(names), "caller": caller, "signing_key": settings.signing_key},
+        resources={"channels": tuple(names), "caller": caller, "signing_key": settings.signing_key, "wake": wake},
     )
 
 

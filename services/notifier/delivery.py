@@ -18,6 +18,7 @@ from contracts.people import InvitationRead, MemberInvited
 from libs.db import Database, Transaction
 from libs.db.database import now
 from libs.errors import Busy, NotFound, Rejected
+from libs.waking import Wake, rest
 from services.notifier import queries
 from services.notifier.channels import Channel
 from services.notifier.domain.digest import digest_of
@@ -34,7 +35,8 @@ Reach = Callable[[str, str, str], Awaitable[str]]
 Invitations = Callable[[MemberInvited], Awaitable[InvitationRead]]
 """Finds a member's address and invitation; ``NotFound`` if it does not hold any more."""
 
-POLL = 1.0
+POLL = 5.0
+"""Seconds between two looks when nobody calls."""
 LEASE = timedelta(seconds=60)
 SEND_SECONDS = 30.0
 """Less than the lease: a send that hangs is given up before another process may take the notice over."""
@@ -63,6 +65,7 @@ class Delivery:
         reach: Reach = own_address,
         invitation: Invitations = nobodys,
         channels: Sequence[str] = (),
+        wake: Wake | None = None,
         poll: float = POLL,
         clock: Callable[[], datetime] = now,
     ) -> None:
@@ -73,19 +76,22 @@ class Delivery:
         self.reach = reach
         self.invitation = invitation
         self.channels = channels or (channel.name,)
+        self.wake = wake or Wake()
         self.poll = poll
         self.clock = clock
 
     async def run(self) -> None:
         """Deliver until cancelled; a lost database only delays."""
+        ear = self.wake.ear()
         while True:
+            ear.clear()
             try:
                 busy = await self.deliver_one()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("delivery pauses", channel=self.channel.name, error=repr(error))
                 busy = False
             if not busy:
-                await asyncio.sleep(self.poll)
+                await rest(ear, self.poll)
 
     async def deliver_one(self) -> bool:
         """Try to deliver the notice, or the digest, that is due longest. ``False``: none is due."""
@@ -160,6 +166,7 @@ class Delivery:
         async with self.db.transaction(taken[0].tenant) as tx:
             for owed in taken:
                 await note_failed(tx, owed, reason, self.clock(), self.channels)
+            tx.afterwards(self.wake.set)
 
 
 def in_words(taken: Sequence[Owed], here: Surroundings) -> Notice:

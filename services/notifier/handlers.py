@@ -25,6 +25,7 @@ from libs.bus import Router
 from libs.db import Database, Transaction
 from libs.db.database import now
 from libs.errors import Conflict, NotFound
+from libs.waking import Wake
 from services.notifier import posting, queries, shapes, tracking_queries, webhook_queries
 from services.notifier.calling import Caller
 from services.notifier.domain.notice import Fact, JobFact, about
@@ -38,37 +39,41 @@ NO_MAIL = "This installation sends no mail (WOODSHED_SMTP_HOST is not set): make
 
 
 @router.on(JobSucceeded, JobFailed, JobCancelled, ReportReady, EvaluationFailed)
-async def tell_the_end(fact: JobFact, tx: Transaction, channels: tuple[str, ...]) -> None:
+async def tell_the_end(fact: JobFact, tx: Transaction, channels: tuple[str, ...], wake: Wake) -> None:
     """A job ended, or its report is there (or cannot be made): people and programs are owed a word."""
     await owe_notices(fact, tx, channels)
     await owe_deliveries(fact, tx)
+    tx.afterwards(wake.set)
 
 
 @router.on(RunRemarked)
-async def tell_an_alert(fact: RunRemarked, tx: Transaction, channels: tuple[str, ...]) -> None:
+async def tell_an_alert(fact: RunRemarked, tx: Transaction, channels: tuple[str, ...], wake: Wake) -> None:
     """Training goes on, and somebody should look: one notice for each kind of alert."""
     if fact.level == "warn":
-        await tell_the_end(fact, tx, channels)
+        await tell_the_end(fact, tx, channels, wake)
 
 
 @router.on(JobSubmitted)
-async def follow(wish: JobSubmitted, tx: Transaction) -> None:
+async def follow(wish: JobSubmitted, tx: Transaction, wake: Wake) -> None:
     """Somebody wants to see a job in a tracker: from now on it is told what was measured."""
     if WANDB in wish.trackers:
         await tracking_queries.add(tx, wish)
+        tx.afterwards(wake.set)
 
 
 @router.on(BudgetThresholdReached)
-async def tell_the_month(fact: BudgetThresholdReached, tx: Transaction, channels: tuple[str, ...]) -> None:
+async def tell_the_month(fact: BudgetThresholdReached, tx: Transaction, channels: tuple[str, ...], wake: Wake) -> None:
     """Much of what a month may cost is spent, or all: people are owed a word."""
     await owe_notices(fact, tx, channels)
+    tx.afterwards(wake.set)
 
 
 @router.on(MemberInvited)
-async def invite(fact: MemberInvited, tx: Transaction, channels: tuple[str, ...]) -> None:
+async def invite(fact: MemberInvited, tx: Transaction, channels: tuple[str, ...], wake: Wake) -> None:
     """Somebody shall get a letter with an invitation, whatever anybody chose; where no mail is sent, say so."""
     if EMAIL in channels:
         await queries.owe(tx, fact, Planned(channel=EMAIL, due_at=now(), recipient=fact.member_id))
+        tx.afterwards(wake.set)
         return
     await tx.tell(
         NoticeFailed(
@@ -107,9 +112,10 @@ async def remove_recipient(wished: RecipientRemoved, tx: Transaction) -> None:
 
 
 @router.on(WebhookSet)
-async def set_endpoint(wished: WebhookSet, tx: Transaction) -> None:
+async def set_endpoint(wished: WebhookSet, tx: Transaction, wake: Wake) -> None:
     """An endpoint is made or changed; one that is enabled again is sent what waits for it."""
     await webhook_queries.set_endpoint(tx, wished)
+    tx.afterwards(wake.set)
 
 
 @router.on(WebhookRemoved)
@@ -128,9 +134,10 @@ async def remove_endpoint(wished: WebhookRemoved, tx: Transaction) -> None:
 
 
 @router.on(WebhookReplayAsked)
-async def send_again(wished: WebhookReplayAsked, tx: Transaction) -> None:
+async def send_again(wished: WebhookReplayAsked, tx: Transaction, wake: Wake) -> None:
     """Somebody wants a delivery made once more: it is due now, with all its tries before it."""
     await webhook_queries.replay(tx, wished.webhook_id, wished.delivery_id)
+    tx.afterwards(wake.set)
 
 
 @router.answers(ListDeliveries)

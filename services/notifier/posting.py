@@ -16,6 +16,7 @@ from contracts.webhooks import DeliveryFailed, DeliverySucceeded, TryWebhook, We
 from libs.db import Database, Transaction
 from libs.db.database import now
 from libs.signing import webhook_secret
+from libs.waking import Wake, rest
 from services.notifier import webhook_queries as queries
 from services.notifier.calling import Called, Caller
 from services.notifier.domain.webhooks import Schedule, headers, judged, sample
@@ -23,7 +24,8 @@ from services.notifier.webhook_queries import Due
 
 log = structlog.get_logger()
 
-POLL = 1.0
+POLL = 5.0
+"""Seconds between two looks when nobody calls."""
 AT_ONCE = 16
 AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 LEASE = timedelta(seconds=60)
@@ -43,6 +45,7 @@ class Poster:
         key: str,
         schedule: Schedule | None = None,
         *,
+        wake: Wake | None = None,
         poll: float = POLL,
         clock: Callable[[], datetime] = now,
     ) -> None:
@@ -50,6 +53,7 @@ class Poster:
         self.caller = caller
         self.key = key
         self.schedule = schedule or Schedule()
+        self.wake = wake or Wake()
         self.poll = poll
         self.clock = clock
 
@@ -57,12 +61,14 @@ class Poster:
         """Deliver until cancelled; a lost database only delays."""
         places = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as calls:
+            ear = self.wake.ear()
             while True:
                 await places.acquire()
+                ear.clear()
                 due = await self._take_if_possible()
                 if due is None:
                     places.release()
-                    await asyncio.sleep(self.poll)
+                    await rest(ear, self.poll)
                 else:
                     calls.create_task(self._deliver_in(due, places))
 

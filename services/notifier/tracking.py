@@ -17,6 +17,7 @@ from contracts.trackers import WANDB, Tracked, TrackerRemarked
 from libs.db import Database, Transaction
 from libs.db.database import now
 from libs.errors import Busy, NotFound, Rejected
+from libs.waking import Wake, rest
 from services.notifier import tracking_queries as queries
 from services.notifier.domain import tracking as domain
 from services.notifier.domain.retry import Backoff
@@ -32,7 +33,8 @@ Ask = Callable[[str, str, int], Awaitable[Tracked]]
 Owe = Callable[[TrackerRemarked, Transaction], Awaitable[None]]
 """Owes people a notice of what somebody should look at."""
 
-POLL = 1.0
+POLL = 5.0
+"""Seconds between two looks when nobody calls."""
 AT_ONCE = 8
 AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 LEASE = timedelta(seconds=120)
@@ -59,6 +61,7 @@ class Tracking:
         owe: Owe,
         backoff: Backoff = domain.BACKOFF,
         *,
+        wake: Wake | None = None,
         poll: float = POLL,
         clock: Callable[[], datetime] = now,
     ) -> None:
@@ -67,6 +70,7 @@ class Tracking:
         self.ask = ask
         self.owe = owe
         self.backoff = backoff
+        self.wake = wake or Wake()
         self.poll = poll
         self.clock = clock
         self._runs: dict[str, Run] = {}
@@ -75,12 +79,14 @@ class Tracking:
         """Tell until cancelled; a lost database only delays."""
         places = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as turns:
+            ear = self.wake.ear()
             while True:
                 await places.acquire()
+                ear.clear()
                 turn = await self._take_if_possible()
                 if turn is None:
                     places.release()
-                    await asyncio.sleep(self.poll)
+                    await rest(ear, self.poll)
                 else:
                     turns.create_task(self._follow_in(turn, places))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from libs.service import App, Platform
+from libs.waking import Wake
 from services.trainer.control import Control
 from services.trainer.domain.liveness import Silence
 from services.trainer.handlers import router
@@ -11,7 +12,6 @@ from services.trainer.machines import Keeper, providers_of
 from services.trainer.providers import pools
 from services.trainer.settings import TrainerSettings
 from services.trainer.sweeping import Sweeper
-from services.trainer.waking import Wake
 
 
 async def build(settings: TrainerSettings, platform: Platform) -> App:

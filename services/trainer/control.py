@@ -16,7 +16,9 @@ from contracts.runs import RunProgressed
 from libs.bus import Bus
 from libs.db import Database, Transaction
 from libs.db.database import now
+from libs.waking import Wake
 from services.trainer import queries, queries_leases, queries_machines
+from services.trainer.domain import budget
 from services.trainer.domain.liveness import Silence
 from services.trainer.domain.recovery import Backoff
 from services.trainer.domain.trust import MOST_NUMBER, Granted, flaw_of_progress, flaw_of_report
@@ -40,7 +42,6 @@ from services.trainer.presence import Presence
 from services.trainer.refusals import late, refuse
 from services.trainer.reports import apply, tell_spending
 from services.trainer.settings import TrainerSettings
-from services.trainer.waking import Wake
 
 log = structlog.get_logger()
 
@@ -88,14 +89,16 @@ class Control:
         """Pass a look at a run on as telemetry."""
         if not 0 < said.fence < MOST_NUMBER:
             return
-        async with self.db.across_tenants() as tx:
+        seen = said.seen
+        async with self.db.across_tenants(durable=False) as tx:
             run = await queries_leases.look(tx, said.fence)
             if run is None or flaw_of_progress(said, _granted(run, said.fence)):
                 return
-            await queries.set_step(tx, said.run_id, run["attempt"], said.seen.step)
+            await queries.set_step(tx, said.run_id, run["attempt"], seen.step)
             cost = await queries_machines.cost(tx, said.run_id, now(), self.settings.device_rate)
-            await tell_spending(tx, run, cost, said.seen.step, said.seen.total_steps)
-        seen = said.seen
+        if budget.reached(run["budget"], cost):
+            async with self.db.across_tenants() as tx:
+                await tell_spending(tx, run, cost, seen.step, seen.total_steps)
         await self.bus.publish_telemetry(
             RunProgressed(
                 tenant=run["tenant"],

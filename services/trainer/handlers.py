@@ -9,6 +9,7 @@ from contracts.runs import DispatchDeclined, LeaseGranted, RunCancelled, RunPaus
 from libs.bus import Router
 from libs.db import Database, Transaction
 from libs.db.database import now
+from libs.waking import Wake
 from services.trainer import (
     queries,
     queries_checkpoints,
@@ -22,7 +23,6 @@ from services.trainer.domain import run_states
 from services.trainer.domain.saving import expected_cost, interval
 from services.trainer.presence import Presence
 from services.trainer.settings import TrainerSettings
-from services.trainer.waking import Wake
 
 router = Router("trainer")
 

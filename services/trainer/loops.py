@@ -1,11 +1,10 @@
 """The control's work: give devices out, watch for silence, prune.
 
-Each loop looks when woken and at least once a second (pruning, which nobody waits for, every ten); a lost database,
-broker or storage only delays it, because nothing is decided outside a transaction.
+Each loop looks when woken, and from time to time in case nobody did; a lost database, broker or storage only delays
+it, because nothing is decided outside a transaction.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from contracts.runs import DeviceOffered, DeviceWithdrawn
 from libs.db import Transaction
 from libs.db.database import now
 from libs.storage import AWAY, Storage
+from libs.waking import rest
 from services.trainer import queries, queries_checkpoints, queries_devices, queries_leases
 from services.trainer.control import Control
 from services.trainer.domain.saving import KEEP
@@ -25,8 +25,10 @@ from services.trainer.ordering import Ordering
 
 log = structlog.get_logger()
 
-POLL = 1.0
+POLL = 5.0
+JUDGE = 2.0
 PRUNE = 10.0
+"""Seconds between two looks when nobody calls; a processor that looks is taken from training."""
 TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, *AWAY)
 
 
@@ -54,9 +56,7 @@ class Loops:
                 await step()
             except TEMPORARY as error:
                 log.warning("work pauses", step=step.__name__, error=repr(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(every):
-                    await ear.wait()
+            await rest(ear, every)
 
     async def orders(self) -> None:
         """Give orders until cancelled."""
@@ -113,7 +113,7 @@ class Loops:
         clock = asyncio.get_running_loop()
         last = clock.time()
         while True:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(JUDGE)
             elapsed, last = clock.time() - last, clock.time()
             try:
                 await self._judge(elapsed)

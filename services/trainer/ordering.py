@@ -27,6 +27,8 @@ log = structlog.get_logger()
 TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, OSError)
 PATIENCE = 5.0
 """Seconds a runner has to take an order."""
+AGAIN = 1.0
+"""Seconds until an order that was not taken is given again."""
 
 
 class Ordering:
@@ -61,6 +63,7 @@ class Ordering:
             log.warning("an order waits", fence=fence, error=repr(error))
         finally:
             self._waiting.discard(fence)
+            asyncio.get_running_loop().call_later(AGAIN, self._control.wake.set)
 
     async def _start(self, row: Any, launch: Launch) -> None:
         taken = await self._ask(row["runner"], "launch", launch)

@@ -6,6 +6,7 @@ from typing import Any
 from contracts.notices import Choice, NoticeDelivered, NoticeFailed, RecipientRemoved, RecipientSet
 from contracts.people import InvitationRead, MemberInvited
 from libs.errors import Busy, NotFound, Rejected
+from libs.waking import Wake
 from services.notifier.handlers import invite, remove_recipient, set_recipient
 from tests.integration.notifier.house import Notices, Scripted
 from tests.unit.notifier import facts
@@ -119,7 +120,7 @@ async def test_an_invitation_goes_to_the_member_alone_and_its_secret_into_no_rec
 
     await named(notices)
     async with notices.database.transaction("acme") as tx:
-        await invite(facts.invited(), tx, BOTH)
+        await invite(facts.invited(), tx, BOTH, Wake())
     email = Scripted("email", Busy("Greylisted."))
     delivery = notices.delivery(email, invitation=found)
     assert await delivery.deliver_one()
@@ -135,7 +136,7 @@ async def test_an_invitation_goes_to_the_member_alone_and_its_secret_into_no_rec
 
 async def test_where_no_mail_is_sent_an_invitation_says_so_at_once(notices: Notices) -> None:
     async with notices.database.transaction("acme") as tx:
-        await invite(facts.invited(), tx, ("slack",))
+        await invite(facts.invited(), tx, ("slack",), Wake())
     [failed] = await notices.told(NoticeFailed)
     assert (failed.about, "sends no mail" in failed.reason) == ("invitation:3", True)
 

@@ -17,6 +17,7 @@ from contracts.runs import RunProgressed
 from contracts.trackers import Labels, Measured, Tracked, TrackerRemarked
 from libs.errors import Busy
 from libs.testing.platform import World
+from libs.waking import Wake
 from services.notifier.app import build
 from services.notifier.domain import tracking as domain
 from services.notifier.domain.retry import Backoff
@@ -156,8 +157,8 @@ class House:
         """Somebody submits a job that a tracker shall show."""
         wish = facts.submitted(job_id=JOB, trackers=("wandb",))
         async with self.notices.database.transaction(wish.tenant) as tx:
-            await follow(wish, tx)
-            await follow(wish, tx)
+            await follow(wish, tx, Wake())
+            await follow(wish, tx, Wake())
 
     async def turns(self) -> int:
         """Make every turn that is due now; return how many."""

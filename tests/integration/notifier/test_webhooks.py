@@ -14,6 +14,7 @@ from contracts.webhooks import DeliveryFailed, DeliverySucceeded, WebhookDisable
 from libs.bus.forgetting import KEPT
 from libs.signing import webhook_secret
 from libs.testing.certificates import certified
+from libs.waking import Wake
 from services.notifier.calling import MOST_BYTES, Caller
 from services.notifier.domain.webhooks import WAITS, Schedule
 from services.notifier.forgetting import DeliveryForgetter
@@ -41,7 +42,7 @@ class House:
         given: dict[str, Any] = {"tenant": "acme", "at": datetime.now(UTC), "version": version, "events": EVENTS}
         wished = WebhookSet(**(given | {"webhook_id": webhook_id, "url": url} | changes))
         async with self.database.transaction("acme") as tx:
-            await set_endpoint(wished, tx)
+            await set_endpoint(wished, tx, Wake())
         return wished
 
     async def owes(self, fact: Any) -> None:
@@ -292,7 +293,7 @@ async def test_a_certificate_of_somebody_else_is_refused(house: House, tmp_path:
 async def _replay(house: House, delivery_id: str) -> None:
     wish = WebhookReplayAsked(tenant="acme", at=datetime.now(UTC), webhook_id="wh-1", delivery_id=delivery_id)
     async with house.database.transaction("acme") as tx:
-        await send_again(wish, tx)
+        await send_again(wish, tx, Wake())
 
 
 async def test_what_ended_is_forgotten_after_ninety_days_and_what_waits_never(house: House, receiver: Receiver) -> None:

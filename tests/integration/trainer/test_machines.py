@@ -20,6 +20,7 @@ from libs.db.database import now
 from libs.service import Platform
 from libs.testing.platform import World
 from libs.testing.servers import PASSWORDS
+from libs.waking import Wake
 from services.trainer import queries_machines
 from services.trainer.control import Control
 from services.trainer.domain.liveness import Silence
@@ -32,7 +33,6 @@ from services.trainer.providers.provider import Spec
 from services.trainer.providers.runpod import RunPod
 from services.trainer.settings import TrainerSettings
 from services.trainer.training.protocol import Progressed
-from services.trainer.waking import Wake
 from tests.integration.providers.api import NEVER, TOKEN, Answer, Fault
 from tests.integration.providers.runpod_api import FakeRunPod
 

@@ -12,13 +12,13 @@ from libs.db.database import now
 from libs.service import Platform
 from libs.storage import Storage
 from libs.testing.platform import World
+from libs.waking import Wake
 from services.trainer.control import Control
 from services.trainer.domain.liveness import Silence
 from services.trainer.handlers import let_checkpoints_go
 from services.trainer.loops import Loops
 from services.trainer.settings import TrainerSettings
 from services.trainer.sweeping import Sweeper
-from services.trainer.waking import Wake
 from tests.integration.trainer.house import until
 
 RUN = """

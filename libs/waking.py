@@ -1,6 +1,7 @@
-"""Calls the control's work loops: each has an ear of its own, so none sleeps through a call that another one heard."""
+"""Calls a service's work loops: each has an ear of its own, so none sleeps through a call that another one heard."""
 
 import asyncio
+from contextlib import suppress
 
 
 class Wake:
@@ -18,3 +19,10 @@ class Wake:
         """Make every loop look."""
         for ear in self._ears:
             ear.set()
+
+
+async def rest(ear: asyncio.Event, seconds: float) -> None:
+    """Wait until somebody calls, at most so long. A loop clears its ear before it looks."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await ear.wait()

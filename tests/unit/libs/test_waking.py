@@ -1,6 +1,6 @@
 """A call to the work loops reaches each of them, whoever heard it first."""
 
-from services.trainer.waking import Wake
+from libs.waking import Wake
 
 
 def test_a_call_that_one_loop_heard_still_wakes_the_other() -> None:
