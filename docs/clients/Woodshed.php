@@ -164,7 +164,7 @@ final class WoodshedError extends RuntimeException
  * @phpstan-type WishedSplit array{by?: 'conversation'|'speaker', near_duplicates?: 'drop'|'keep', validation?: float, test?: float, seed?: int}
  * @phpstan-type WishedStream array{include_usage?: bool|null, include_obfuscation?: bool|null}
  * @phpstan-type WishedSupervised array{hyperparameters?: WishedHyperparameters|null}
- * @phpstan-type WishedTurn array{role: 'system'|'developer'|'user'|'assistant', content: string|list<array{type: 'text', text: string}>, name?: null, refusal?: mixed, tool_calls?: null, tool_call_id?: null, function_call?: null, audio?: null, annotations?: mixed}
+ * @phpstan-type WishedTurn array{role: 'system'|'developer'|'user'|'assistant', content: string|list<array{type: 'text', text: string}>, name?: ''|null, refusal?: mixed, tool_calls?: array<mixed>|null, tool_call_id?: null, function_call?: null, audio?: null, annotations?: mixed}
  * @phpstan-type WishedWandb array{project: string, name?: string|null, entity?: string|null, tags?: list<string>|null}
  */
 final class Woodshed

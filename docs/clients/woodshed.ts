@@ -1751,9 +1751,9 @@ export interface WishedSupervised {
 export interface WishedTurn {
   role: "system" | "developer" | "user" | "assistant";
   content: string | Array<{ type: "text"; text: string }>;
-  name?: null;
+  name?: "" | null;
   refusal?: unknown;
-  tool_calls?: null;
+  tool_calls?: [] | null;
   tool_call_id?: null;
   function_call?: null;
   audio?: null;

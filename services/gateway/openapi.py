@@ -101,8 +101,8 @@ def _say_of_chats_and_links(schemas: dict[str, Any]) -> None:
     for name, values in NEUTRAL.items():
         schemas["ChatWish"]["properties"][name] = {"enum": [*values, None]}
     turn = schemas["WishedTurn"]
-    for name in UNREADABLE:
-        turn["properties"][name] = {"type": "null"}
+    for name, values in UNREADABLE.items():
+        turn["properties"][name] = {"enum": [*values, None]}
     turn["properties"] |= {"role": {"type": "string", "enum": list(ROLES)}, "content": SAID}
     turn["required"] = ["role", "content"]
     schemas["LinkWish"]["oneOf"] = [_only(*names) for names in LEADS_TO]

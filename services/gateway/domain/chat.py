@@ -15,8 +15,14 @@ from services.gateway.domain.wishes import ModelName, Wish
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 """OpenAI's roles and what training calls them."""
 
-UNREADABLE = ("name", "tool_calls", "tool_call_id", "function_call", "audio")
-"""Keys of a message that would change the reply and cannot be read."""
+UNREADABLE: dict[str, tuple[Any, ...]] = {
+    "name": ("",),
+    "tool_calls": ([],),
+    "tool_call_id": (),
+    "function_call": (),
+    "audio": (),
+}
+"""Keys of a message that would change the reply and cannot be read, and the values (beside null) that say nothing."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
@@ -140,7 +146,7 @@ def question_of(wish: ChatWish, tenant: str, maker: Maker) -> AskChat:
 def _check(wish: ChatWish) -> None:
     for name, values in NEUTRAL.items():
         asked = getattr(wish, name)
-        if asked is not None and not any(_same(asked, each) for each in values):
+        if _is_said(asked, values):
             raise BadRequest(
                 f"{name} is not available here: the model answers with text alone, one reply at a time.",
                 code="unsupported_parameter",
@@ -155,6 +161,11 @@ def _check(wish: ChatWish) -> None:
         raise _contradiction("stream_options", "stream_options needs stream. Set stream to true.")
 
 
+def _is_said(asked: Any, nothing: tuple[Any, ...]) -> bool:
+    """Whether a value is there, and none of those that change nothing."""
+    return asked is not None and not any(_same(asked, each) for each in nothing)
+
+
 def _same(asked: Any, value: Any) -> bool:
     """Compare as JSON does, for which 0 is not false."""
     return bool(asked == value) and isinstance(asked, bool) == isinstance(value, bool)
@@ -166,8 +177,8 @@ def _turn(said: WishedTurn, index: int) -> Turn:
     if role is None:
         known = ", ".join(ROLES)
         raise _refused(f"{place}.role", f"The role {said.role[:40]!r} cannot be read here. Use one of: {known}.")
-    for name in UNREADABLE:
-        if getattr(said, name):
+    for name, values in UNREADABLE.items():
+        if _is_said(getattr(said, name), values):
             raise _refused(f"{place}.{name}", f"A message's {name} cannot be read here. Leave it out.")
     return Turn(role, _text(said.content, f"{place}.content"))
 

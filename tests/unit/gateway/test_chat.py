@@ -89,6 +89,11 @@ def test_wishes_that_contradict_each_other_are_refused(changes: dict[str, Any], 
         ({"role": "user", "content": [{"type": "text"}]}, "messages[0].content[0]"),
         ({"role": "assistant", "content": "", "tool_calls": [{}]}, "messages[0].tool_calls"),
         ({"role": "user", "content": "Hi", "name": "Dana"}, "messages[0].name"),
+        ({"role": "assistant", "content": "Hi", "audio": {"id": "audio_1"}}, "messages[0].audio"),
+        ({"role": "assistant", "content": "Hi", "audio": {}}, "messages[0].audio"),
+        ({"role": "user", "content": "Hi", "tool_call_id": ""}, "messages[0].tool_call_id"),
+        ({"role": "user", "content": "Hi", "name": False}, "messages[0].name"),
+        ({"role": "user", "content": "Hi", "function_call": 0}, "messages[0].function_call"),
     ],
 )
 def test_a_message_that_cannot_be_read_is_refused_by_its_place(message: dict[str, Any], field: str) -> None:
@@ -110,8 +115,10 @@ def test_every_parameter_that_is_refused_is_one_of_the_wire() -> None:
 
 
 def test_a_reply_that_an_sdk_sends_back_is_read() -> None:
-    said = {"role": "assistant", "content": "Hello", "refusal": None, "annotations": [], "tool_calls": None}
-    assert asked(messages=[*HI, said, *HI]).messages[1] == Turn("assistant", "Hello")
+    said = {"role": "assistant", "content": "Hello", "refusal": None, "annotations": []}
+    for tool_calls in (None, []):
+        turns = asked(messages=[*HI, said | {"tool_calls": tool_calls}, *HI]).messages
+        assert turns[1] == Turn("assistant", "Hello")
 
 
 def test_pieces_are_put_together_as_one_completion() -> None:
