@@ -36,7 +36,7 @@ REASONS = {
     "bytes": "there is nothing in an empty file",
     "limit": "a page of nothing is refused by name",
     "type": "reinforcement is refused by name, with what to do instead",
-    "learning_rate_multiplier": "a hundred times a preset's learning rate is no training any more",
+    "learning_rate_multiplier": "a hundredth or a hundred times a preset's learning rate is no training any more",
 }
 """Why something differs, by the last name of its path."""
 

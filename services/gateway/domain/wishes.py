@@ -18,10 +18,12 @@ from services.gateway.domain.purposes import LONGEST, SHORTEST, Purpose
 Auto = Literal["auto"]
 Epochs = Annotated[int, Meta(ge=1, le=50)]
 BatchSize = Annotated[int, Meta(ge=1, le=256)]
-Multiplier = Annotated[float, Meta(gt=0, le=100)]
+Multiplier = Annotated[float, Meta(ge=0.01, le=100)]
 Beta = Annotated[float, Meta(gt=0, le=2)]
+Rank = Annotated[int, Meta(ge=1, le=256)]
+LearningRate = Annotated[float, Meta(ge=1e-6, le=1e-2)]
 TimeLimit = Annotated[float, Meta(ge=10, le=86_400)]
-Budget = Annotated[float, Meta(gt=0, le=1_000_000)]
+Budget = Annotated[float, Meta(ge=1e-6, le=1_000_000)]
 MaxLength = Annotated[int, Meta(ge=16, le=131_072)]
 ModelName = Annotated[str, Meta(examples=[SHIPPED_MODEL])]
 FileId = Annotated[str, Meta(examples=["file-06gzsbkh3hz75mwzyzn81d7h"])]
@@ -114,8 +116,8 @@ class JobWish(Wish, frozen=True, kw_only=True):
     preset: PresetName = "balanced"
     priority: Literal["high", "medium", "low"] = "medium"
     dataset: DatasetId | None = None
-    rank: Annotated[int, Meta(ge=1, le=256)] | None = None
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    rank: Rank | None = None
+    learning_rate: LearningRate | None = None
     time_limit: TimeLimit | None = None
     budget: Budget | None = None
     max_length: MaxLength | None = None
@@ -162,8 +164,8 @@ class RetryWish(Wish, frozen=True, kw_only=True):
 
     training_file: FileId | None = None
     hyperparameters: WishedHyperparameters | None = None
-    rank: Annotated[int, Meta(ge=1, le=256)] | None = None
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    rank: Rank | None = None
+    learning_rate: LearningRate | None = None
     time_limit: TimeLimit | None = None
     budget: Budget | None = None
     max_length: MaxLength | None = None
@@ -178,8 +180,8 @@ class EstimateWish(Wish, frozen=True, kw_only=True):
     model: ModelName | None = None
     preset: PresetName = "balanced"
     hyperparameters: WishedHyperparameters | None = None
-    rank: Annotated[int, Meta(ge=1, le=256)] | None = None
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    rank: Rank | None = None
+    learning_rate: LearningRate | None = None
     time_limit: TimeLimit | None = None
     budget: Budget | None = None
     max_length: MaxLength | None = None

@@ -4,6 +4,7 @@ What can never be trained is refused with the field at fault and a value that wo
 nobody chose is chosen here, by rule, so that the same wish and data always give the same recipe.
 """
 
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -51,7 +52,7 @@ RANGES: dict[str, Range] = {
     "time_limit": Range(10, 86_400, " seconds"),
     "max_length": Range(16, 131_072, " tokens"),
     "budget": Range(0.000001, 1_000_000),
-    "beta": Range(1e-6, 2),
+    "beta": Range(math.ulp(0.0), 2),
 }
 
 

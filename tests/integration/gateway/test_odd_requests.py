@@ -38,7 +38,7 @@ async def test_a_value_of_another_type_is_refused_by_name_and_not_converted(gate
         answer = await gateway.http.post(path, json=body)
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]["param"] == field
-    accepted = {"seed": 3, "hyperparameters": {"n_epochs": "auto"}, "learning_rate": 1, "metadata": {"round": "2"}}
+    accepted = {"seed": 3, "hyperparameters": {"n_epochs": "auto"}, "budget": 1, "metadata": {"round": "2"}}
     assert (await gateway.http.post(JOBS, json=job | accepted)).status_code == 200
 
 

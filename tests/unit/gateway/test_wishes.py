@@ -1,5 +1,6 @@
 """What people may ask, and what is refused with its name."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from contracts.jobs import Overrides
 from contracts.recipes import SHIPPED_MODEL
 from libs.errors import Rejected
 from services.gateway.domain import wishes
+from services.scheduler.domain.recipe import RANGES
 
 
 def wish(**changes: Any) -> wishes.JobWish:
@@ -173,3 +175,23 @@ def test_near_duplicates_are_dropped_unless_somebody_wants_them_kept() -> None:
     assert wishes.split_of(None, has_validation_file=False).near_duplicates == "drop"
     kept = wishes.split_of(wishes.WishedSplit(near_duplicates="keep"), has_validation_file=True)
     assert (kept.near_duplicates, kept.validation) == ("keep", 0.0)
+
+
+def test_what_is_described_of_a_number_is_what_can_be_trained() -> None:
+    """What the gateway takes and the scheduler refused would be a job that fails for a number nobody warned of."""
+    named = {
+        "epochs": wishes.Epochs,
+        "batch_size": wishes.BatchSize,
+        "learning_rate": wishes.LearningRate,
+        "learning_rate_multiplier": wishes.Multiplier,
+        "rank": wishes.Rank,
+        "time_limit": wishes.TimeLimit,
+        "max_length": wishes.MaxLength,
+        "budget": wishes.Budget,
+        "beta": wishes.Beta,
+    }
+    described = {name: msgspec.json.schema(kind) for name, kind in named.items()}
+    least = {name: each.get("minimum", math.ulp(0.0)) for name, each in described.items()}
+    assert {name: (least[name], each["maximum"]) for name, each in described.items()} == {
+        name: (allowed.low, allowed.high) for name, allowed in RANGES.items()
+    }
