@@ -4,7 +4,7 @@ Schemathesis makes them from our own OpenAPI document and checks every answer: n
 documented shape and type, refusals of what the document forbids, acceptance of what it allows, keys that are needed.
 Most are about things that exist: two short jobs are trained first, of a model so small that chats cost nothing, and
 what they leave is asked for; then nothing trains. Left out are live streams. It fails, too, when an operation answers
-nothing with success that should.
+nothing with success.
 """
 
 import argparse
@@ -38,7 +38,9 @@ TOLD = {
     "WOODSHED_NOTIFIER_WEBHOOK_PRIVATE_NETWORKS": "true",
 }
 FEW = 30
-"""Conversations to train on: there is no more to learn here than that something was."""
+ONCE = {"hyperparameters": {"n_epochs": 1}}
+"""Conversations to train on, and how often: there is no more to learn here than that something was. They make enough
+steps for checkpoints, of which there is one at each third of the way."""
 PATIENCE = 600.0
 
 
@@ -53,8 +55,8 @@ async def run(examples: int, seed: int) -> int:
             job = await trained(running, hook)
             options = ["--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
             verdict = await fuzz(folder, running.url, running.key, hook, job, options, shown=True)
-    print(table(verdict), *verdict.wrong, sep="\n")
-    return int(verdict.failed or bool(verdict.wrong))
+    print(table(verdict))
+    return int(verdict.failed or bool(verdict.never))
 
 
 async def trained(running: Running, hook: str) -> Ids:
@@ -65,7 +67,7 @@ async def trained(running: Running, hook: str) -> Ids:
         endpoint = await _post(http, "/v1/webhook_endpoints", {"name": "ours", "url": hook, "event_types": [EVENT]})
         form = {"file": ("conversations.jsonl", b"".join(SAMPLE.read_bytes().splitlines(keepends=True)[:FEW]))}
         uploaded = await http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
-        wish = {"model": SHIPPED_MODEL, "training_file": uploaded.json()["id"], "time_limit": 10, "max_length": 256}
+        wish = {"model": SHIPPED_MODEL, "training_file": uploaded.json()["id"], "max_length": 256} | ONCE
         kept, spare, failed = [await _post(http, JOBS, wish | {"suffix": each}) for each in ("kept", "spare", "no")]
         await _post(http, f"{JOBS}/{failed['id']}/cancel", None)
         await _until(http, f"{JOBS}/{failed['id']}", lambda job: job["status"] == "cancelled")
@@ -82,7 +84,8 @@ async def trained(running: Running, hook: str) -> Ids:
         "name": "adapter_model.safetensors",
         "webhook": endpoint["id"],
         "delivery": sent["data"][0]["id"],
-    } | ({"checkpoint": checkpoints[0]["fine_tuned_model_checkpoint"]} if checkpoints else {})
+        "checkpoint": checkpoints[0]["fine_tuned_model_checkpoint"],
+    }
 
 
 async def _stop_training(running: Running) -> None:

@@ -133,13 +133,9 @@ def made(api: Api, job: Ids) -> Ids:
         "member": me["member"],
         "email": email,
         "organisation": me["organisation"],
+        "permission": api.permission(job["checkpoint"]),
         **job,
-    } | _permission(api, job)
-
-
-def _permission(api: Api, ids: Ids) -> Ids:
-    """Share the checkpoint, if the job left one."""
-    return {"permission": api.permission(ids["checkpoint"])} if "checkpoint" in ids else {}
+    }
 
 
 PathOf = Callable[[Api, Ids], Ids]
@@ -155,7 +151,7 @@ PATHS: dict[str, PathOf] = {
     "resumeFineTuningJob": lambda _, ids: {"job": ids["unfinished"]},
     "retryFineTuningJob": lambda _, ids: {"job": ids["failed"]},
     "deleteModel": lambda _, ids: {"model": ids["spare_model"]},
-    "deleteFineTuningCheckpointPermission": _permission,
+    "deleteFineTuningCheckpointPermission": lambda api, ids: {"permission": api.permission(ids["checkpoint"])},
     "deleteNoticeRecipient": lambda api, ids: {"recipient": api.recipient(ids["recipient"])},
     "revokeDownloadLink": lambda api, ids: {"link": api.link(ids["file_id"])["id"]},
     "deleteWebhookEndpoint": lambda api, ids: {"webhook": api.webhook(ids["webhook"])},
