@@ -18,7 +18,7 @@ RULES: dict[str, str] = {
     "empty_file": "a file of no bytes",
     "monthly_budget_spent": "what was spent before",
     "nul_character": "the one character that no text may hold; every description of a text would have to say so",
-    "out_of_range": "the learning rate that a multiplier makes of a preset's; of single numbers a test knows they agree",
+    "out_of_range": "the learning rate that a multiplier makes of a preset's",
     "too_large": "what this installation takes",
     "too_many_endpoints": "what is there already",
     "too_many_parts": "what came before",
