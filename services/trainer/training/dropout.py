@@ -1,14 +1,19 @@
 """Dropout for CPUs: the same distribution as torch's, several times cheaper.
 
 torch draws a double for every element, one thread at a time; with dropout on the input of every linear layer that was a
-quarter of a step here. One 64-bit draw decides four elements instead. Draws come from torch's own generator, so a
-checkpoint's random state covers them and a resumed run sees the same masks.
+quarter of a step here. Sixteen random bits decide an element instead, and where that is bfloat16 one pass applies them.
+Draws come from torch's own generator, so a checkpoint's random state covers them and a resumed run sees the same masks.
 """
 
 import torch
 from torch import Tensor, nn
 
 _STEPS = 2**16
+_HIGHEST = -128
+"""Of all bfloat16 numbers minus infinity is the least; its bits, read as an integer, are the highest of the negative
+ones that are numbers at all. The ``cut`` least numbers have the bits from here downwards."""
+_MOST = 32640
+"""How many negative numbers there are in bfloat16; zero, which has two signs, is none of them."""
 
 
 class SixteenBitDropout(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -18,17 +23,33 @@ class SixteenBitDropout(nn.Module):  # type: ignore[misc, unused-ignore]
         """Take the probability, below 1."""
         super().__init__()
         cut = round(p * _STEPS)
+        self.scale = _STEPS / (_STEPS - cut)
         self._cut = cut - _STEPS // 2
-        self._scale = _STEPS / (_STEPS - cut)
+        self._least = _number(_HIGHEST - cut + 1) if 0 < cut <= _MOST else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop in training, pass through otherwise."""
-        if not self.training:
-            return x
+        return self.lose(x, self.draws(x)) * self.scale if self.training else x
+
+    def draws(self, x: Tensor) -> Tensor:
+        """Draw sixteen bits for each element of ``x``, in its shape."""
         size = x.numel()
-        draws = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.int16)[:size].view(x.shape) >= self._cut
-        return x * kept.to(x.dtype).mul_(self._scale)
+        drawn = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        return drawn.view(torch.int16)[:size].view(x.shape)
+
+    def lose(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Return ``x`` with a zero for each element whose draw is among the losing ones, the others not yet scaled.
+
+        Read as bfloat16, a draw loses where it is one of the ``cut`` least numbers: that is the comparison, and the
+        choice with it, that the slope of ``threshold`` consists of.
+        """
+        if x.dtype == torch.bfloat16 and self._least is not None:
+            return torch.ops.aten.threshold_backward(x, draws.view(torch.bfloat16), self._least)
+        return x * (draws >= self._cut)
+
+
+def _number(bits: int) -> float:
+    return float(torch.tensor(bits, dtype=torch.int16).view(torch.bfloat16))
 
 
 def use_in(model: nn.Module) -> None:

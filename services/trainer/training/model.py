@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from contracts.recipes import Recipe
 from libs.lm.adapters import AdapterConfig, Target, write_config
 from libs.lm.models import NEEDED, UnknownModel, record_of
-from services.trainer.training import attention, dropout, plain
+from services.trainer.training import attention, dropout, lora, plain
 from services.trainer.training.data import Row
 from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang, shard
@@ -114,7 +114,7 @@ def _without_own_dropout(base: Any) -> None:
 
 
 def _with_lora(base: Any, recipe: Recipe, way: Way, device: str) -> Any:
-    lora = LoraConfig(
+    config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
@@ -122,9 +122,10 @@ def _with_lora(base: Any, recipe: Recipe, way: Way, device: str) -> Any:
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
     )
-    model = get_peft_model(base, lora)
+    model = get_peft_model(base, config)
     if device == "cpu":
         dropout.use_in(model)
+        lora.use_in(model)
     return model
 
 
