@@ -5,6 +5,8 @@ quarter of a step here. Sixteen random bits decide an element instead, and where
 Draws come from torch's own generator, so a checkpoint's random state covers them and a resumed run sees the same masks.
 """
 
+from math import isqrt
+
 import torch
 from torch import Tensor, nn
 
@@ -33,9 +35,7 @@ class SixteenBitDropout(nn.Module):  # type: ignore[misc, unused-ignore]
 
     def draws(self, x: Tensor) -> Tensor:
         """Draw sixteen bits for each element of ``x``, in its shape."""
-        size = x.numel()
-        drawn = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        return drawn.view(torch.int16)[:size].view(x.shape)
+        return _random((x.numel() + 3) // 4).view(torch.int16)[: x.numel()].view(x.shape)
 
     def lose(self, x: Tensor, draws: Tensor) -> Tensor:
         """Return ``x`` with a zero for each element whose draw is among the losing ones, the others not yet scaled.
@@ -46,6 +46,25 @@ class SixteenBitDropout(nn.Module):  # type: ignore[misc, unused-ignore]
         if x.dtype == torch.bfloat16 and self._least is not None:
             return torch.ops.aten.threshold_backward(x, draws.view(torch.bfloat16), self._least)
         return x * (draws >= self._cut)
+
+
+def _random(count: int) -> Tensor:
+    """Return at least ``count`` random words of 64 bits, from the square root of so many draws.
+
+    The generator makes one after the other, on one core. The sums of each of some with each of others are all
+    different, and SplitMix64's last step (Steele, Lea, Flood 2014) makes of different words such that look random.
+    """
+    rows = isqrt(count) + 1
+    drawn = torch.empty(2 * rows, dtype=torch.int64).random_(-(2**63), None)
+    words = drawn[:rows, None] + drawn[rows:]
+    _folded(words, 30).mul_(-0x40A7B892E31B1A47)
+    _folded(words, 27).mul_(-0x6B2FB644ECCEEE15)
+    return _folded(words, 31).view(-1)
+
+
+def _folded(words: Tensor, shift: int) -> Tensor:
+    """Change the lower bits of words by their upper ones; torch shifts with the sign, which is no bit of the word's."""
+    return words.bitwise_xor_((words >> shift).bitwise_and_(2 ** (64 - shift) - 1))
 
 
 def _number(bits: int) -> float:

@@ -42,7 +42,7 @@ class Product(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of ``x``, ``down`` and ``up``; that of ``x`` is summed by the frozen weight's product."""
+        """Return the gradients of ``x`` (added up by the frozen weight's product), ``down`` and ``up``."""
         x, draws, between, weight, down, up = ctx.saved_tensors
         slope = _flat(slopes[0])
         inner = slope @ up
@@ -64,7 +64,7 @@ def _lost(x: Tensor, dropout: SixteenBitDropout | None, draws: Tensor | None) ->
 
 
 class Together(Linear):  # type: ignore[misc, unused-ignore]
-    """PEFT's layer, which multiplies by ``Product`` where its formula is the plain one and by PEFT's forward elsewhere."""
+    """PEFT's layer, multiplying by ``Product`` where its formula is the plain one, and as PEFT does elsewhere."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Multiply; shapes as in ``nn.Linear``."""
