@@ -1,6 +1,7 @@
 """How fast a library of transcribed lessons is imported, and whether ten times of it costs ten times.
 
-    python -m tests.bench.import_lessons [--segments 160000] [--rounds 1] [--model FOLDER] [--picture FILE]
+    python -m tests.bench.import_lessons [--segments 160000] [--rounds 1] [--loose] [--processes 0] [--model FOLDER]
+        [--picture FILE]
 
 Makes a WhisperX library of the real shape (some 2 KB a segment, most of it word timings; every fiftieth lesson is an
 earlier one, transcribed again with other words here and there), and imports an eighth, a quarter, a half and all of it
@@ -10,7 +11,7 @@ as the service does, each in a process of its own. Files are warm. Of the larges
 - *reading*: that, with tokens counted, duplicates and near duplicates found, and all of it spooled;
 - *the whole import*: that, and divided, written as Parquet, checked for leaks and named.
 
-The picture shows seconds and memory by size.
+With ``--loose`` every segment stands alone in its line. The picture shows seconds and memory by size.
 """
 
 import argparse
@@ -29,14 +30,15 @@ from msgspec import Struct
 
 from contracts.datasets import SplitPlan
 from libs.embedded.home import Home
-from services.dataset.domain.lines import Stretch
+from services.dataset.domain.examples import Example
 from services.dataset.domain.problems import Tally
 from services.dataset.domain.versions import Imported
 from services.dataset.importer import workers
-from services.dataset.importer.making import Maker, Part
-from services.dataset.importer.reading import Layout, recognise
+from services.dataset.importer.making import Maker
+from services.dataset.importer.reading import recognise
 from services.dataset.importer.run import run
 from services.dataset.importer.spec import Progress, Spec
+from services.dataset.importer.spool import Made
 from tests.bench import figures
 
 SEGMENTS_PER_LESSON = 250
@@ -63,8 +65,8 @@ class Measured(Struct):
     near_duplicates: int
 
 
-def library(path: Path, segments: int) -> None:
-    """Write a library of lessons, one a line, by 40 instructors."""
+def library(path: Path, segments: int, *, loose: bool = False) -> None:
+    """Write a library of lessons, one a line or each segment in its own, by 40 instructors."""
     draw = random.Random(42)
     with path.open("w") as file:
         earlier: list[dict[str, object]] = []
@@ -75,7 +77,9 @@ def library(path: Path, segments: int) -> None:
             if number % HEARD_BEFORE == HEARD_BEFORE - 1:
                 said = [heard_again(each, at) for at, each in enumerate(earlier)]
             earlier = said
-            file.write(json.dumps({"language": "en", "metadata": about, "segments": said}) + "\n")
+            whole = {"language": "en", "metadata": about, "segments": said}
+            records = [each | {"metadata": about} for each in said] if loose else [whole]
+            file.writelines(json.dumps(each) + "\n" for each in records)
 
 
 def heard_again(said: dict[str, object], at: int) -> dict[str, object]:
@@ -100,15 +104,12 @@ def segment(draw: random.Random, start: float, speaker: str) -> dict[str, object
 class OnlyReads(Maker):
     """Reads what others make examples of."""
 
-    def stretch(self, layout: Layout, part: Stretch) -> Part:
-        """Read a stretch and throw it away."""
-        tally = Tally()
-        with layout.open(part) as reading:
-            count = sum(1 for _ in reading.examples(tally))
-        return Part([], count, part.offset + part.size, tally)
+    def _made(self, line: int, example: Example, tally: Tally) -> Iterator[Made]:
+        """Throw it away."""
+        yield from ()
 
 
-def measure(source: Path, model: Path, segments: int) -> Measured:
+def measure(source: Path, model: Path, segments: int, processes: int = 0) -> Measured:
     """Import once, in this process and those it starts."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Spec(
@@ -117,6 +118,7 @@ def measure(source: Path, model: Path, segments: int) -> Measured:
             folder=folder,
             model_dir=str(model),
             split=SplitPlan(by="speaker"),
+            processes=processes,
         )
         alone = read_alone(spec)
         before = processor()
@@ -147,7 +149,7 @@ def read_alone(spec: Spec) -> float:
     layout = recognise(
         Path(spec.source), "auto", max_record_bytes=spec.max_record_bytes, max_lesson_bytes=spec.max_lesson_bytes
     )
-    for _ in workers.read(reader, spec, layout):
+    for _ in workers.read(reader, spec, layout, Tally()):
         pass
     return time.perf_counter() - started
 
@@ -168,20 +170,21 @@ def memory(who: int) -> int:
     return resource.getrusage(who).ru_maxrss * 1024
 
 
-def apart(source: Path, model: Path, segments: int) -> Measured:
+def apart(source: Path, model: Path, segments: int, processes: int = 0) -> Measured:
     """Measure in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.import_lessons", "--one", str(source)]
-    command += ["--segments", str(segments), "--model", str(model)]
+    command += ["--segments", str(segments), "--model", str(model), "--processes", str(processes)]
     return msgspec.json.decode(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout, type=Measured)
 
 
-def beginnings(source: Path, segments: int) -> Iterator[tuple[Path, int]]:
+def beginnings(source: Path, segments: int, *, loose: bool = False) -> Iterator[tuple[Path, int]]:
     """Yield the beginning of a library in each size."""
     for part in PARTS:
         lessons = segments // SEGMENTS_PER_LESSON // part
+        rows = lessons * SEGMENTS_PER_LESSON if loose else lessons
         path = source.with_name(f"part-{part}.jsonl")
         with source.open("rb") as whole, path.open("wb") as file:
-            file.writelines(line for _, line in zip(range(lessons), whole, strict=False))
+            file.writelines(line for _, line in zip(range(rows), whole, strict=False))
         yield path, lessons * SEGMENTS_PER_LESSON
         path.unlink()
 
@@ -260,19 +263,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--segments", type=int, default=160_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--loose", action="store_true", help="each segment in a line of its own")
+    parser.add_argument("--processes", type=int, default=0, help="that read; 0: as many as pay")
     parser.add_argument("--model", type=Path, default=Home.default().models / "SmolLM2-135M-Instruct")
     parser.add_argument("--picture", type=Path, default=ROOT / ".bench" / "import.svg")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        print(msgspec.json.encode(measure(asked.one, asked.model, asked.segments)).decode())
+        print(msgspec.json.encode(measure(asked.one, asked.model, asked.segments, asked.processes)).decode())
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "library.jsonl"
-        library(source, asked.segments)
+        library(source, asked.segments, loose=asked.loose)
         found = [
-            [apart(path, asked.model, segments) for _ in range(asked.rounds)]
-            for path, segments in beginnings(source, asked.segments)
+            [apart(path, asked.model, segments, asked.processes) for _ in range(asked.rounds)]
+            for path, segments in beginnings(source, asked.segments, loose=asked.loose)
         ]
     report(found)
     asked.picture.parent.mkdir(exist_ok=True)

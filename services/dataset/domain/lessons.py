@@ -88,6 +88,11 @@ class LooseSegment(Segment):
     lesson_id: str | None = None
     metadata: Metadata | None = None
 
+    @property
+    def whose(self) -> tuple[str | None, Metadata | None]:
+        """Of which lesson it is: neighbours that say the same of it belong together."""
+        return self.lesson_id, self.metadata
+
 
 class Lesson(Struct):
     """One WhisperX document, with the metadata a library adds."""
@@ -108,10 +113,7 @@ LONGEST_GATHERED = 2_000
 def gather(loose: Iterable[tuple[int, LooseSegment]]) -> Iterator[tuple[int, Lesson]]:
     """Join neighbouring loose segments of the same lesson; yield each with the line it begins on."""
 
-    def whose(each: tuple[int, LooseSegment]) -> tuple[str | None, Metadata | None]:
-        return each[1].lesson_id, each[1].metadata
-
-    for (lesson_id, metadata), run in groupby(loose, key=whose):
+    for (lesson_id, metadata), run in groupby(loose, key=lambda each: each[1].whose):
         about = metadata or Metadata(lesson_id=lesson_id)
         while some := list(islice(run, LONGEST_GATHERED)):
             yield some[0][0], Lesson([segment for _, segment in some], about)

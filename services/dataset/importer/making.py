@@ -50,10 +50,10 @@ class Maker:
             made = [each for line, example in reading.examples(tally) for each in self._made(line, example, tally)]
         return Part(made, reading.records_read, part.offset + part.size, tally)
 
-    def whole(self, layout: Layout, tally: Tally) -> Iterator[Part]:
-        """Read a file that cannot be cut, a few examples at a time; what is left out goes to ``tally`` at once."""
+    def whole(self, layout: Layout, tally: Tally, part: Stretch | None = None) -> Iterator[Part]:
+        """Read what cannot be cut, a file or a stretch, a few examples at a time; ``tally`` has what is left out."""
         before = 0
-        with layout.open() as reading:
+        with layout.open(part) as reading:
             made = (each for line, example in reading.examples(tally) for each in self._made(line, example, tally))
             while some := list(islice(made, TOGETHER)):
                 yield Part(some, reading.records_read - before, reading.file.tell(), Tally())

@@ -22,6 +22,9 @@ ARRAY, DOCUMENT, LINES = "array", "document", "lines"
 BUFFER = 1 << 20
 """Bytes read at a time: a lesson is one line of some 500 KB."""
 
+LONGEST = 16 << 20
+"""Bytes of loose segments that may pass without a lesson's end before no more cuts are looked for."""
+
 SAMPLED = 50
 """Records that are looked at for a shape that is known."""
 
@@ -53,7 +56,11 @@ class Layout(Struct, frozen=True):
     @property
     def is_separable(self) -> bool:
         """Whether stretches of whole lines can be read each by itself."""
-        return self.records == LINES and not self.loose
+        return self.records == LINES
+
+    def is_endless(self, part: Stretch) -> bool:
+        """Whether a stretch is all that was left where lessons no longer ended: too much to be held at once."""
+        return self.loose and part.size > 2 * LONGEST
 
     @contextmanager
     def open(self, part: Stretch | None = None) -> Iterator["Reading"]:
@@ -63,10 +70,32 @@ class Layout(Struct, frozen=True):
             yield Reading(self, file, part)
 
     def stretches(self, size: int) -> Iterator[Stretch]:
-        """Cut the file into stretches of whole lines."""
+        """Cut the file into stretches of whole lines, where segments are loose into such of whole lessons."""
         with open(self.path, "rb") as file:
             file.seek(self.begins)
-            yield from stretches(file, size)
+            found = stretches(file, size)
+            yield from self._of_lessons(found) if self.loose else found
+
+    def _of_lessons(self, parts: Iterator[Stretch]) -> Iterator[Stretch]:
+        """Put off each cut until the next lesson begins, and cut no more where none does for long."""
+        offset, line = self.begins, 1
+        for part in islice(parts, 1, None):
+            if part.offset - offset > LONGEST:
+                break
+            if cut := self._lesson_in(part):
+                yield Stretch(offset, cut.offset - offset, line)
+                offset, line = cut.offset, cut.line
+        yield Stretch(offset, Path(self.path).stat().st_size - offset, line)
+
+    def _lesson_in(self, part: Stretch) -> Stretch | None:
+        """Return what of a stretch comes after the first lesson that ends in it; ``None``: none does."""
+        whose, ends, following = None, part.offset, part.line
+        with self.open(part) as reading:
+            for line, segment in reading.segments(Tally()):
+                if whose not in (None, segment.whose):
+                    return Stretch(ends, part.offset + part.size - ends, following)
+                whose, ends, following = segment.whose, reading.file.tell(), line + 1
+        return None
 
 
 class Reading(Struct):
@@ -82,9 +111,13 @@ class Reading(Struct):
         if self.layout.format != formats.WHISPERX:
             yield from self._conversations(tally)
         elif self.layout.loose:
-            yield from _taught(lessons.gather(self._decoded(_loose, tally)), tally)
+            yield from _taught(lessons.gather(self.segments(tally)), tally)
         else:
             yield from _taught(self._decoded(_lesson, tally), tally)
+
+    def segments(self, tally: Tally) -> Iterator[tuple[int, lessons.LooseSegment]]:
+        """Yield segments that stand alone, each with its line."""
+        return self._decoded(_loose, tally)
 
     def _conversations(self, tally: Tally) -> Iterator[tuple[int, Example]]:
         read = formats.CONVERSATIONS[self.layout.format]

@@ -110,7 +110,7 @@ class _Import:
 
     def _parts(self, layout: Layout) -> Iterator[Part]:
         if layout.is_separable:
-            return workers.read(self.maker, self.spec, layout)
+            return workers.read(self.maker, self.spec, layout, self.tally)
         return self.maker.whole(layout, self.tally)
 
     def _take(self, made: Made, part: int) -> None:

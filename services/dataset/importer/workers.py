@@ -10,12 +10,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from services.dataset.domain.lines import Stretch
+from services.dataset.domain.problems import Tally
 from services.dataset.importer.making import Maker, Part
 from services.dataset.importer.reading import Layout
 from services.dataset.importer.spec import Spec
@@ -36,22 +37,34 @@ _maker: Maker | None = None
 """This process's own; a forked worker has its parent's."""
 
 
-def read(maker: Maker, spec: Spec, layout: Layout) -> Iterator[Part]:
-    """Yield what each stretch of a separable file gave, in order, read by as many processes as it pays for."""
-    parts = layout.stretches(STRETCH)
+def read(maker: Maker, spec: Spec, layout: Layout, tally: Tally) -> Iterator[Part]:
+    """Yield what each stretch of a separable file gave, in order, read by as many processes as it pays for.
+
+    What is left out of a stretch is told with it, of one that is too much to be held at once goes to ``tally``.
+    """
     processes = spec.processes or _paying(Path(layout.path).stat().st_size)
+    if processes == 1 and layout.loose:
+        return (yield from maker.whole(layout, tally))
+    parts = layout.stretches(STRETCH)
     if processes == 1:
-        yield from (maker.stretch(layout, part) for part in parts)
-        return
+        return (yield from (maker.stretch(layout, part) for part in parts))
     global _maker
     _maker = maker
     with ProcessPoolExecutor(processes, _context(), _begin, (spec,)) as pool:
+
+        def given(part: Stretch) -> Future[Part] | Stretch:
+            return part if layout.is_endless(part) else pool.submit(_stretch, layout, part)
+
         try:
-            waiting = deque(pool.submit(_stretch, layout, part) for part in islice(parts, AHEAD * processes))
+            waiting = deque(map(given, islice(parts, AHEAD * processes)))
             while waiting:
-                done = waiting.popleft().result()
-                waiting.extend(pool.submit(_stretch, layout, part) for part in islice(parts, 1))
-                yield done
+                first = waiting.popleft()
+                if isinstance(first, Stretch):
+                    yield from maker.whole(layout, tally, first)
+                else:
+                    done = first.result()
+                    waiting.extend(map(given, islice(parts, 1)))
+                    yield done
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

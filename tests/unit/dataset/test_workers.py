@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from contracts.datasets import SplitPlan
 from services.dataset.domain import lines as cutting
 from services.dataset.domain.lines import lines, stretches
-from services.dataset.importer import workers
+from services.dataset.importer import reading, workers
 from services.dataset.importer.making import Maker
-from services.dataset.importer.reading import Layout
+from services.dataset.importer.reading import Layout, recognise
 from services.dataset.importer.spec import Spec
 from tests.unit.dataset.conftest import Import, jsonl, lesson, talk
 
@@ -68,6 +68,58 @@ def test_many_processes_make_what_one_makes(importing: Import, monkeypatch: pyte
     }
     assert [(each.line, each.code) for each in together.problems] == [(10, "invalid_json"), (33, "line_too_long")]
     assert importing.progress[-1].examples == 58
+
+
+def loose_file(named: bool = True) -> bytes:
+    """Segments of lessons among which lines are broken, blank, too long and unaligned; without names all are one."""
+    whole = [lesson(number, 20) for number in range(40)]
+    whole[7]["segments"][3]["words"] = [{"score": 0.1}] * 12
+    whole[30] = whole[12]
+    rows = [
+        msgspec.json.encode(segment | ({"metadata": one["metadata"]} if named else {"speaker": "One"})) + b"\n"
+        for one in whole
+        for segment in one["segments"]
+    ]
+    odd = [b"\n", b"{broken\n", b'{"text": 7}\n', b'"' + b"x" * 9_000 + b'"\n']
+    for place in (11, 100, 205, 319, 320, 321, 640):
+        rows[place:place] = odd
+    rows[50] = rows[50].replace(b'"score":0.9', b'"score": NaN')
+    return b"\xef\xbb\xbf" + b"".join(rows)
+
+
+@pytest.mark.parametrize("stretch", [3_000, 12_000, 40_000])
+@pytest.mark.parametrize("named", [True, False])
+def test_loose_segments_make_the_same_lessons_wherever_their_file_is_cut(
+    importing: Import, monkeypatch: pytest.MonkeyPatch, stretch: int, named: bool
+) -> None:
+    monkeypatch.setattr(workers, "STRETCH", stretch)
+    monkeypatch.setattr(cutting, "CHUNK", 1_000)
+    monkeypatch.setattr(reading, "LONGEST", 50_000)
+    alone, together = (
+        importing.made(loose_file(named), processes=processes, max_lesson_bytes=8_000, bad_share=0.1)
+        for processes in (1, 3)
+    )
+    assert alone == together
+    assert alone.problem_count == 21
+
+
+def test_loose_segments_are_cut_where_a_lesson_begins_and_no_more_where_none_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutting, "CHUNK", 1_000)
+    monkeypatch.setattr(reading, "LONGEST", 50_000)
+    found = {}
+    for named in (True, False):
+        path = tmp_path / f"{named}.jsonl"
+        path.write_bytes(loose_file(named))
+        layout = recognise(path, "auto", max_record_bytes=8_000, max_lesson_bytes=8_000)
+        found[named] = (layout, list(layout.stretches(12_000)))
+    layout, parts = found[True]
+    assert len(parts) > 10
+    assert not any(map(layout.is_endless, parts))
+    assert [part.offset + part.size for part in parts[:-1]] == [part.offset for part in parts[1:]]
+    layout, [part] = found[False]
+    assert layout.is_endless(part)
 
 
 def die(self: Maker, layout: Layout, part: object) -> None:
