@@ -131,7 +131,7 @@ class World:
         await self.js.publish(subject_of(event), encode(event), headers=headers, stream=EVENTS, timeout=30)
         return identity
 
-    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 60.0) -> list[E]:
+    async def told(self, kind: type[E], *, count: int = 1, timeout: float = 120.0) -> list[E]:
         """Wait until ``count`` facts of a kind have been told since the test began, and return them."""
         found: list[E] = []
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)

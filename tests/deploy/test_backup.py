@@ -81,7 +81,7 @@ async def test_a_job_that_trained_when_the_backup_was_taken_finishes_in_what_is_
     await submit(house)
     pretender = Pretender(house.world, house.storage, finishes=False)
     async with services(house.world, house.url), pretender.running():
-        await house.world.told(CheckpointCommitted, timeout=30)
+        await house.world.told(CheckpointCommitted)
         for service in ("scheduler", "trainer"):
             await forget_everything(house.world, service)
         manifest = await backup(source(house), tmp_path / "backup")
@@ -95,8 +95,8 @@ async def test_a_job_that_trained_when_the_backup_was_taken_finishes_in_what_is_
         again = Pretender(world, Storage.open(home.storage_url), finishes=True)
         try:
             async with services(world, home.storage_url), again.running():
-                [finished] = await world.told(RunFinished, timeout=30)
-                await world.told(JobSucceeded, timeout=30)
+                [finished] = await world.told(RunFinished)
+                await world.told(JobSucceeded)
                 [interrupted] = await world.told(RunInterrupted)
                 [recovered] = await world.told(RunRecovered)
                 findings = await check(auditing(world, home), patience=20.0, pause=0.2)

@@ -32,8 +32,8 @@ LESSONS = b"\n".join(
 async def test_the_sample_conversations_become_a_version(desk: Desk, tmp_path: Path) -> None:
     asked = await desk.ask(CONVERSATIONS)
     async with desk.open():
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
-        assert await desk.world.told(DatasetProgressed, timeout=60)
+        (ready,) = await desk.world.told(DatasetReady)
+        assert await desk.world.told(DatasetProgressed)
     assert (ready.dataset_id, ready.format, ready.problem_count) == (asked.dataset_id, "openai", 0)
     examples = CONVERSATIONS.count(b"\n")
     assert ready.train_examples + ready.validation_examples + ready.test_examples == examples
@@ -52,7 +52,7 @@ async def test_the_same_file_has_the_same_digest_however_often_it_is_imported(de
         await desk.ask(CONVERSATIONS)
     await desk.ask(CONVERSATIONS, split=SplitPlan(seed=43))
     async with desk.open():
-        first, second, other = await desk.world.told(DatasetReady, count=3, timeout=60)
+        first, second, other = await desk.world.told(DatasetReady, count=3)
     assert first.digest == second.digest != other.digest
 
 
@@ -64,7 +64,7 @@ async def test_what_is_nearly_the_same_is_left_out_and_named_unless_the_wish_say
     dropping = await desk.ask(data)
     keeping = await desk.ask(data, split=SplitPlan(near_duplicates="keep"))
     async with desk.open():
-        ready = {each.dataset_id: each for each in await desk.world.told(DatasetReady, count=2, timeout=60)}
+        ready = {each.dataset_id: each for each in await desk.world.told(DatasetReady, count=2)}
     (left,) = ready[dropping.dataset_id].dropped
     assert (left.reason, left.count) == ("near_duplicate", 1)
     assert [(each.line, each.resembles) for each in left.resembling] == [(len(lines) + 1, 41)]
@@ -77,7 +77,7 @@ async def test_what_is_nearly_the_same_is_left_out_and_named_unless_the_wish_say
 async def test_lessons_held_out_by_instructor_share_no_instructor_between_splits(desk: Desk, tmp_path: Path) -> None:
     await desk.ask(LESSONS, split=SplitPlan(by="speaker"))
     async with desk.open():
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        (ready,) = await desk.world.told(DatasetReady)
     assert ready.format == "whisperx"
     heard = []
     for split in ("train", "validation", "test"):
@@ -90,7 +90,7 @@ async def test_a_validation_file_is_held_out_whole_and_what_stands_in_both_does_
     lines = CONVERSATIONS.splitlines(keepends=True)
     await desk.ask(b"".join(lines[:60]), validation=b"".join(lines[50:60]))
     async with desk.open():
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        (ready,) = await desk.world.told(DatasetReady)
     assert (ready.train_examples, ready.validation_examples, ready.test_examples) == (50, 5, 5)
     assert [(each.reason, each.count, each.lines[0]) for each in ready.dropped] == [("also_in_validation_file", 10, 51)]
 
@@ -99,7 +99,7 @@ async def test_a_preview_shows_the_first_training_examples_with_trained_tokens_m
     await desk.ask(CONVERSATIONS)
     gateway = await desk.world.platform("gateway")
     async with desk.open():
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        (ready,) = await desk.world.told(DatasetReady)
         question = PreviewDataset(tenant="acme", dataset_id=ready.dataset_id)
         shown = await gateway.bus.ask(question, DatasetPreview, timeout=60)
         with pytest.raises(NotFound):
@@ -117,7 +117,7 @@ async def test_a_preview_of_pairs_shows_both_replies_and_teaches_only_them(desk:
     await desk.ask(PREFERENCES.read_bytes())
     gateway = await desk.world.platform("gateway")
     async with desk.open():
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        (ready,) = await desk.world.told(DatasetReady)
         question = PreviewDataset(tenant="acme", dataset_id=ready.dataset_id)
         shown = await gateway.bus.ask(question, DatasetPreview, timeout=60)
     assert (ready.format, ready.problem_count) == ("openai_preference", 0)
@@ -133,7 +133,7 @@ async def test_a_file_with_a_few_bad_lines_is_imported_and_they_are_named(desk: 
     lines[6] = lines[6][:-5]
     await desk.ask(b"\n".join(lines))
     async with desk.open():
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        (ready,) = await desk.world.told(DatasetReady)
     assert [(each.line, each.code, each.severity) for each in ready.problems] == [(7, "invalid_json", "error")]
 
 
@@ -150,8 +150,8 @@ async def test_refusals_say_what_to_do_and_the_service_goes_on(desk: Desk) -> No
     }
     good = await desk.ask(CONVERSATIONS)
     async with desk.open():
-        refused = await desk.world.told(DatasetRefused, count=len(wishes), timeout=60)
-        (ready,) = await desk.world.told(DatasetReady, timeout=60)
+        refused = await desk.world.told(DatasetRefused, count=len(wishes))
+        (ready,) = await desk.world.told(DatasetReady)
     assert ready.dataset_id == good.dataset_id
     assert {each.dataset_id: each.code for each in refused} == wishes
     assert all(len(each.message) > 40 for each in refused)
@@ -161,7 +161,7 @@ async def test_previews_of_what_is_not_ready_say_why(desk: Desk) -> None:
     asked = await desk.ask(b"no json\n" * 3)
     gateway = await desk.world.platform("gateway")
     async with desk.open():
-        await desk.world.told(DatasetRefused, timeout=60)
+        await desk.world.told(DatasetRefused)
         with pytest.raises(Conflict, match="refused"):
             await gateway.bus.ask(
                 PreviewDataset(tenant="acme", dataset_id=asked.dataset_id), DatasetPreview, timeout=10
@@ -171,10 +171,10 @@ async def test_previews_of_what_is_not_ready_say_why(desk: Desk) -> None:
 async def test_a_deleted_file_marks_its_datasets(desk: Desk) -> None:
     asked = await desk.ask(CONVERSATIONS)
     async with desk.open():
-        await desk.world.told(DatasetReady, timeout=60)
+        await desk.world.told(DatasetReady)
         await desk.world.tell(FileDeleted(tenant="acme", at=AT, file_id=asked.file_id))
         later = await desk.ask(b"not json")
-        await desk.world.told(DatasetRefused, timeout=60)
+        await desk.world.told(DatasetRefused)
     async with desk.platform.db.transaction("acme") as tx:
         marks = await tx.fetch("SELECT dataset_id, source_deleted_at FROM dataset.dataset")
         ready = await queries.standing(tx, asked.dataset_id)

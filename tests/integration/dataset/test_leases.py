@@ -119,7 +119,7 @@ async def test_a_file_that_keeps_killing_its_import_is_refused(desk: Desk) -> No
     await carrying
     assert await state(desk, dataset_id) == ("refused", 1)
     async with desk.open():
-        (refused,) = await desk.world.told(DatasetRefused, timeout=60)
+        (refused,) = await desk.world.told(DatasetRefused)
     assert refused.code == "import_crashed"
 
 
@@ -151,9 +151,9 @@ async def test_a_full_disk_refuses_and_leaves_the_upload_and_the_next_import_alo
     assert await full.import_next()
     assert not work.exists()
     async with desk.open():
-        (refused,) = await desk.world.told(DatasetRefused, timeout=60)
+        (refused,) = await desk.world.told(DatasetRefused)
         await desk.ask(CONVERSATIONS)
-        await desk.world.told(DatasetReady, timeout=60)
+        await desk.world.told(DatasetReady)
     assert (refused.dataset_id, refused.code) == (dataset_id, "disk_full")
     assert await desk.platform.storage.get_bytes(taken.uri) == CONVERSATIONS
 
@@ -210,7 +210,7 @@ def _command(folder: Path) -> str:
     return (folder / "cmdline").read_bytes().decode().replace("\0", " ")
 
 
-async def _until(found: object, timeout: float = 30.0) -> list[int]:
+async def _until(found: object, timeout: float = 120.0) -> list[int]:
     assert callable(found)
     async with asyncio.timeout(timeout):
         while not (processes := found()):

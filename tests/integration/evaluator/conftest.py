@@ -28,7 +28,7 @@ from services.evaluator.settings import Settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 RANK = 4
-PATIENCE = 120.0
+PATIENCE = 240.0
 SIZES = {
     "q": (64, 64), "k": (64, 32), "v": (64, 32), "o": (64, 64), "gate": (64, 128), "up": (64, 128), "down": (128, 64)
 }  # fmt: skip

@@ -33,7 +33,7 @@ from tests.sabotage import spoiled
 ENGINE = "llama.cpp" if llama.available() else "transformers"
 
 
-async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
+async def until(true: Callable[[], object], timeout: float = 120.0) -> None:
     async with asyncio.timeout(timeout):
         while not true():
             await asyncio.sleep(0.02)

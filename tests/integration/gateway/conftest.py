@@ -68,7 +68,7 @@ class Gateway(NamedTuple):
         """Read a job."""
         return dict((await self.http.get(f"/v1/fine_tuning/jobs/{job_id}")).json())
 
-    async def until(self, path: str, seen: Any, seconds: float = 60.0) -> Any:
+    async def until(self, path: str, seen: Any, seconds: float = 120.0) -> Any:
         """Read a path until what it answers is as expected."""
         answer: Any = None
         try:

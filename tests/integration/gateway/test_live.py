@@ -49,7 +49,7 @@ async def _page(client: httpx.AsyncClient, path: str, last: int | None = None) -
         yield _events(response)
 
 
-async def _take(events: AsyncIterator[Event], count: int, kinds: str = ".", seconds: float = 60) -> list[Event]:
+async def _take(events: AsyncIterator[Event], count: int, kinds: str = ".", seconds: float = 120) -> list[Event]:
     """Return the next facts (or measurements) that are no comments."""
     found: list[Event] = []
     async with asyncio.timeout(seconds):

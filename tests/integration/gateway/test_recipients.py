@@ -38,7 +38,7 @@ async def test_somebody_named_gets_the_letter_that_slack_did_not_take(world: Wor
             async with world.service(await build(settings, platform), platform):
                 story = Story(await gateway.submit())
                 await world.tell(story.succeeded())
-                [delivered] = await world.told(NoticeDelivered, timeout=30)
+                [delivered] = await world.told(NoticeDelivered)
     assert delivered.channel == "email"
     assert mail.recipients == ["ada@studio.example"]
     [letter] = mail.letters
@@ -124,7 +124,7 @@ async def test_somebodys_own_slack_gets_the_notice_where_the_installation_has_no
             async with world.service(await build(settings, platform), platform):
                 story = Story(await gateway.submit())
                 await world.tell(story.succeeded())
-                [delivered] = await world.told(NoticeDelivered, timeout=30)
+                [delivered] = await world.told(NoticeDelivered)
             nobody = await gateway.http.post(f"{RECIPIENTS}/{made['id']}", json={"name": "Ada", "slack_address": None})
             assert (nobody.status_code, nobody.json()["field"]) == (422, "email")
     assert (delivered.channel, len(slack.accepted)) == ("slack", 1)

@@ -47,7 +47,7 @@ async def test_a_job_that_ends_calls_an_endpoint_that_openais_client_made_and_ve
         story = Story(await gateway.submit())
         await _heard(gateway, made.id)
         await gateway.world.tell(story.succeeded())
-        [delivered] = await gateway.world.told(DeliverySucceeded, timeout=30)
+        [delivered] = await gateway.world.told(DeliverySucceeded)
         [call] = receiver.calls
         for secret in (made.signing_secret, rotated.signing_secret):
             event = client.webhooks.unwrap(call.body, call.headers, secret=secret)
@@ -57,7 +57,7 @@ async def test_a_job_that_ends_calls_an_endpoint_that_openais_client_made_and_ve
         assert (shown["status"], [each["status_code"] for each in shown["attempts"]]) == ("delivered", [200])
         again = await gateway.http.post(f"{ENDPOINTS}/{made.id}/deliveries/{shown['id']}/replay")
         assert again.status_code == 200
-        await gateway.world.told(DeliverySucceeded, count=2, timeout=30)
+        await gateway.world.told(DeliverySucceeded, count=2)
         assert [each.headers["webhook-id"] for each in receiver.calls] == [delivered.event_id] * 2
 
         foreign = await gateway.http.post(f"{ENDPOINTS}/{made.id}/deliveries/whd-foreign/replay")

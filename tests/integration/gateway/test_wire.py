@@ -249,5 +249,5 @@ async def test_a_model_that_is_still_measured_is_not_deleted_and_half_a_deletion
         await gateway.openai.models.delete(story.model)
     async with gateway.platform.db.transaction("studio") as tx:
         await tx.execute("UPDATE gateway.job SET model_deleting_at = now() - interval '2 minutes'")
-    assert (await gateway.world.told(ModelDeleted, timeout=30))[0].job_id == story.job_id
+    assert (await gateway.world.told(ModelDeleted))[0].job_id == story.job_id
     assert await gateway.platform.storage.list(story.adapter) == []

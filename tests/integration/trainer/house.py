@@ -201,7 +201,7 @@ async def rows(world: World, statement: str, *values: Any) -> list[dict[str, Any
 
 
 async def standing_offer(
-    world: World, device_id: str, memory_bytes: int | None = None, *, timeout: float = 30.0
+    world: World, device_id: str, memory_bytes: int | None = None, *, timeout: float = 120.0
 ) -> DeviceOffered:
     """Wait for the offer that stands for a device, of that much memory if it is said, whichever it is in number."""
 
@@ -215,7 +215,7 @@ async def standing_offer(
     return await until(stands, timeout=timeout)
 
 
-async def until(look: Callable[[], Awaitable[T | None]], *, timeout: float = 30.0) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], *, timeout: float = 120.0) -> T:
     """Look again and again until there is something to see, and return it."""
     async with asyncio.timeout(timeout):
         while not (seen := await look()):

@@ -51,7 +51,7 @@ async def trains(house: House, job: JobDispatched, step: int = 1) -> None:
 
 
 async def granted(house: House, number: int) -> None:
-    await house.world.told(LeaseGranted, count=number, timeout=30)
+    await house.world.told(LeaseGranted, count=number)
 
 
 async def test_two_runners_with_three_devices_train_three_jobs_at_once(house: House) -> None:
@@ -62,7 +62,7 @@ async def test_two_runners_with_three_devices_train_three_jobs_at_once(house: Ho
             await trains(house, job)
         for job in jobs:
             house.release(job.run_id)
-        finished = await house.world.told(RunFinished, count=3, timeout=30)
+        finished = await house.world.told(RunFinished, count=3)
     assert {each.job_id for each in finished} == {job.job_id for job in jobs}
     [row] = await house.rows(AT_ONCE)
     assert row["pairs"] == 3
@@ -74,17 +74,17 @@ async def test_small_jobs_share_a_device_as_long_as_their_memory_fits(house: Hou
         first = await house.dispatch(await house.offered("bench-cpu0", MEMORY), memory=3 * GB, held=True)
         second = await house.dispatch(await house.offered("bench-cpu0", 5 * GB), memory=3 * GB, held=True)
         too_large = await house.dispatch(await house.offered("bench-cpu0", 2 * GB), memory=3 * GB)
-        [declined] = await house.world.told(DispatchDeclined, timeout=30)
+        [declined] = await house.world.told(DispatchDeclined)
         assert declined.job_id == too_large.job_id
         await trains(house, first)
         house.release(second.run_id)
-        [finished] = await house.world.told(RunFinished, timeout=30)
+        [finished] = await house.world.told(RunFinished)
         assert finished.job_id == second.job_id
         freed = await house.offered("bench-cpu0", 5 * GB)
         await house.dispatch(freed, memory=3 * GB, job_id=too_large.job_id)
         await granted(house, 3)
         house.release(first.run_id)
-        await house.world.told(RunFinished, count=3, timeout=30)
+        await house.world.told(RunFinished, count=3)
     [row] = await house.rows(AT_ONCE)
     assert row["pairs"] == 2
 
@@ -104,7 +104,7 @@ async def test_whoever_asks_sees_every_machine_and_only_their_own_jobs_on_it(hou
         assert heard < 60
         for job in (mine, theirs):
             house.release(job.run_id)
-        await house.world.told(RunFinished, count=2, timeout=30)
+        await house.world.told(RunFinished, count=2)
 
 
 async def asked(house: House, tenant: str) -> Machines:
@@ -123,10 +123,10 @@ async def test_a_device_that_is_not_shared_carries_one_job(house: House) -> None
         job = await house.dispatch(offer, held=True)
         await granted(house, 1)
         late = [await house.dispatch(offer), await house.dispatch(replace(offer, offer_id="offer-old"))]
-        declined = await house.world.told(DispatchDeclined, count=2, timeout=30)
+        declined = await house.world.told(DispatchDeclined, count=2)
         assert {each.job_id for each in declined} == {each.job_id for each in late}
         house.release(job.run_id)
-        await house.world.told(RunFinished, timeout=30)
+        await house.world.told(RunFinished)
         assert (await house.offered("bench-cpu0")).offer_id != offer.offer_id
     assert [row["pairs"] for row in await house.rows(AT_ONCE)] == [0]
     assert len(await house.world.all_told(LeaseGranted)) == 1
@@ -140,17 +140,17 @@ async def test_a_machine_with_notice_saves_leaves_and_loses_no_step(house: House
         await trains(house, job, 10)
         leaving.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(leaving.wait(), 60.0) == 0
-        [interrupted] = await house.world.told(RunInterrupted, timeout=30)
+        [interrupted] = await house.world.told(RunInterrupted)
         assert (interrupted.cause, interrupted.step, interrupted.lost_steps) == ("preempted", 10, 0)
         assert "exit code 0" in interrupted.evidence
         assert "training from step 0" in interrupted.evidence
         house.release(job.run_id)
         async with house.runner("other", notice=120.0):
-            [recovered] = await house.world.told(RunRecovered, timeout=30)
+            [recovered] = await house.world.told(RunRecovered)
             assert (recovered.step, recovered.interruptions) == (interrupted.step, 1)
-            [finished] = await house.world.told(RunFinished, timeout=30)
+            [finished] = await house.world.told(RunFinished)
             idle = await house.offered("other-cpu0")
-        gone = await house.world.told(DeviceWithdrawn, timeout=60)
+        gone = await house.world.told(DeviceWithdrawn)
     assert finished.steps == 12
     assert [each.offer_id for each in gone] == [idle.offer_id]
     assert [grant.device_id for grant in await house.world.all_told(LeaseGranted)] == ["spot-cpu0", "other-cpu0"]
@@ -161,16 +161,16 @@ async def test_a_child_that_cannot_stop_in_time_is_killed_within_the_notice(hous
         await house.offered("other-cpu0")
         leaving = await house.start_runner("spot", notice=6.0, STAND_IN_DEAF="1")
         job = await house.dispatch(await house.offered("spot-cpu0"), held=True)
-        await house.world.told(CheckpointCommitted, count=10, timeout=30)
+        await house.world.told(CheckpointCommitted, count=10)
         leaving.send_signal(signal.SIGTERM)
-        [interrupted] = await house.world.told(RunInterrupted, timeout=30)
+        [interrupted] = await house.world.told(RunInterrupted)
         assert await asyncio.wait_for(leaving.wait(), 30.0) == 0
         saved = await house.world.all_told(CheckpointCommitted)
         assert interrupted.cause == "preempted"
         assert "SIGKILL" in interrupted.evidence
         assert interrupted.step == max(each.step for each in saved if each.fence == interrupted.fence)
         house.release(job.run_id)
-        await house.world.told(RunFinished, timeout=30)
+        await house.world.told(RunFinished)
 
 
 async def test_a_new_control_leaves_a_training_child_alone(house: House) -> None:
@@ -183,7 +183,7 @@ async def test_a_new_control_leaves_a_training_child_alone(house: House) -> None
         await house.start_control()
         await until(lambda: hears(house))
         house.release(job.run_id)
-        [finished] = await house.world.told(RunFinished, timeout=30)
+        [finished] = await house.world.told(RunFinished)
         assert finished.interruptions == 0
     assert not await house.world.all_told(RunInterrupted)
     assert len(await house.world.all_told(LeaseGranted)) == 1
@@ -204,17 +204,17 @@ async def test_a_frozen_holder_wakes_up_to_nothing(house: House) -> None:
     async with house.control(mean_seconds_between_losses=0.01, lease_seconds=SHORT_LEASE):
         frozen = await house.start_runner("frozen")
         job = await house.dispatch(await house.offered("frozen-cpu0"), held=True)
-        await house.world.told(CheckpointCommitted, timeout=30)
+        await house.world.told(CheckpointCommitted)
         frozen.send_signal(signal.SIGSTOP)
         async with house.runner("other"):
-            [interrupted] = await house.world.told(RunInterrupted, timeout=30)
+            [interrupted] = await house.world.told(RunInterrupted)
             assert interrupted.cause == "lost_worker"
-            await house.world.told(RunRecovered, timeout=30)
+            await house.world.told(RunRecovered)
             house.release(job.run_id)
-            await house.world.told(RunFinished, timeout=30)
+            await house.world.told(RunFinished)
             await until(lambda: has_no_living_child(frozen.pid))
             frozen.send_signal(signal.SIGCONT)
-            [refused] = await house.world.told(WriteFenced, timeout=30)
+            [refused] = await house.world.told(WriteFenced)
             assert (refused.fence, refused.run_id) == (interrupted.fence, job.run_id)
             await house.offered("frozen-cpu0")
             await until(lambda: nothing_stale(house, job, refused.fence))
@@ -232,7 +232,7 @@ async def test_a_runner_that_does_not_answer_keeps_no_other_from_starting(
         await house.dispatch(offer)
         async with house.runner("other"):
             job = await house.dispatch(await house.offered("other-cpu0"))
-            [finished] = await house.world.told(RunFinished, timeout=60)
+            [finished] = await house.world.told(RunFinished)
         assert finished.run_id == job.run_id
         frozen.kill()
 
@@ -258,9 +258,9 @@ async def test_a_runner_that_hears_nobody_saves_and_takes_work_again_when_somebo
         await until(no_children)
         house.release(job.run_id)
         await house.start_control()
-        [interrupted] = await house.world.told(RunInterrupted, timeout=30)
+        [interrupted] = await house.world.told(RunInterrupted)
         assert (interrupted.cause, interrupted.lost_steps) == ("preempted", 0)
-        [finished] = await house.world.told(RunFinished, timeout=30)
+        [finished] = await house.world.told(RunFinished)
     assert finished.steps == 12
 
 
@@ -271,21 +271,21 @@ async def no_children() -> bool:
 async def test_after_an_infrastructure_error_the_run_waits_and_its_device_works_for_others(house: House) -> None:
     async with house.control(retry_last_seconds=1800.0), house.runner("bench"):
         lost = await house.dispatch(await house.offered("bench-cpu0"), dataset_uri="acme/datasets/gone")
-        [interrupted] = await house.world.told(RunInterrupted, timeout=30)
+        [interrupted] = await house.world.told(RunInterrupted)
         assert (interrupted.cause, interrupted.job_id) == ("infrastructure", lost.job_id)
         assert 60 <= interrupted.wait_seconds <= 120
         [row] = await house.rows(WAITS)
         assert 0 < row["wait"] <= 120
         assert row["barren"] == 0
         other = await house.dispatch(await house.offered("bench-cpu0"))
-        [finished] = await house.world.told(RunFinished, timeout=30)
+        [finished] = await house.world.told(RunFinished)
         assert finished.job_id == other.job_id
 
 
 async def test_data_without_its_hash_fails_with_a_reason(house: House) -> None:
     async with house.control(), house.runner("bench"):
         await house.dispatch(await house.offered("bench-cpu0"), dataset_digest="0" * 64)
-        [failed] = await house.world.told(RunFailed, timeout=60)
+        [failed] = await house.world.told(RunFailed)
     assert failed.reason == "infrastructure"
     assert "not what was written" in failed.message
     assert "sha256" in failed.evidence

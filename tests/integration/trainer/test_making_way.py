@@ -86,11 +86,11 @@ def resume_asked(job_id: str, version: int) -> JobResumeAsked:
 async def test_an_urgent_job_passes_and_the_other_comes_back_and_loses_nothing(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("patient", "low"))
-    await world.told(CheckpointCommitted, timeout=30)
+    await world.told(CheckpointCommitted)
     await world.tell(submitted("urgent", "high"))
-    await world.told(RunPaused, timeout=30)
+    await world.told(RunPaused)
     one_device.release()
-    succeeded = await world.told(JobSucceeded, count=2, timeout=60)
+    succeeded = await world.told(JobSucceeded, count=2)
     assert [each.job_id for each in succeeded] == ["urgent", "patient"]
     [order], [paused] = await world.all_told(JobStopping), await world.all_told(RunPaused)
     assert (order.job_id, order.why, paused.why, paused.lost_steps) == ("patient", "preempt", "preempt", 0)
@@ -107,40 +107,40 @@ async def test_an_urgent_job_passes_and_the_other_comes_back_and_loses_nothing(o
 async def test_a_paused_job_lets_the_next_one_train_and_goes_on_when_resumed(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("first"))
-    await world.told(CheckpointCommitted, timeout=30)
+    await world.told(CheckpointCommitted)
     await world.tell(pause_asked("first", 2))
-    await world.told(JobPaused, timeout=30)
+    await world.told(JobPaused)
     one_device.release()
     await world.tell(submitted("second"))
-    [done] = await world.told(JobSucceeded, timeout=30)
+    [done] = await world.told(JobSucceeded)
     assert done.job_id == "second"
     await world.tell(resume_asked("first", 3))
-    done = (await world.told(JobSucceeded, count=2, timeout=30))[1]
+    done = (await world.told(JobSucceeded, count=2))[1]
     assert (done.job_id, done.interruptions, done.lost_steps) == ("first", 0, 0)
 
 
 async def test_a_job_resumed_while_it_saves_comes_back_by_itself(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("hesitant"))
-    await world.told(CheckpointCommitted, timeout=30)
+    await world.told(CheckpointCommitted)
     await world.tell(pause_asked("hesitant", 2))
     await world.tell(resume_asked("hesitant", 3))
-    await world.told(RunPaused, timeout=30)
+    await world.told(RunPaused)
     one_device.release()
-    await world.told(JobSucceeded, timeout=30)
+    await world.told(JobSucceeded)
     assert await world.all_told(JobPaused) == []
 
 
 async def test_a_job_cancelled_while_it_saves_ends_and_its_device_is_offered_again(one_device: House) -> None:
     world = one_device.world
     await world.tell(submitted("unwanted"))
-    await world.told(CheckpointCommitted, timeout=30)
+    await world.told(CheckpointCommitted)
     await world.tell(pause_asked("unwanted", 2))
     await world.tell(JobCancelAsked(tenant="acme", at=now(), version=3, job_id="unwanted"))
-    await world.told(RunCancelled, timeout=30)
-    await world.told(JobCancelled, timeout=30)
+    await world.told(RunCancelled)
+    await world.told(JobCancelled)
     one_device.release()
     await world.tell(submitted("next"))
-    [done] = await world.told(JobSucceeded, timeout=30)
+    [done] = await world.told(JobSucceeded)
     assert done.job_id == "next"
     assert await world.all_told(JobPaused) == []

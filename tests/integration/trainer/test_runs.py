@@ -117,7 +117,7 @@ class Bench:
         await until(lambda: asked_to_end(children))
         for child in children:
             child.resume()
-        [paused] = await self.world.told(RunPaused, timeout=60)
+        [paused] = await self.world.told(RunPaused)
         assert paused.lost_steps == 0
         return msgspec.structs.replace(job, offer_id=(await self.offer()).offer_id)
 
@@ -219,7 +219,7 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
     await bench.world.told(CheckpointCommitted, count=saved + 1, timeout=120)
     for child in bench.children():
         child.send_signal(signal.SIGKILL)
-    [interrupted] = await bench.world.told(RunInterrupted, timeout=30)
+    [interrupted] = await bench.world.told(RunInterrupted)
     assert "SIGKILL" in interrupted.evidence
     assert interrupted.step > 0
     [recovered] = await bench.world.told(RunRecovered, timeout=120)
@@ -261,7 +261,7 @@ async def test_a_damaged_checkpoint_is_passed_over_and_a_cancelled_job_leaves_no
     assert recovered.step == saved[-2].step
 
     await bench.world.tell(JobCancelled(tenant="acme", at=now(), job_id=job.job_id))
-    [cancelled] = await bench.world.told(RunCancelled, timeout=60)
+    [cancelled] = await bench.world.told(RunCancelled)
     assert cancelled.device_seconds > 0
     assert not bench.children()
     await bench.offer()
