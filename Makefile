@@ -2,6 +2,9 @@
 
 PYTHON := .venv/bin/python
 PORT ?= 8080
+WORKERS ?= 2
+# Files in their own order: those of tests/unit, the shortest, come last and keep all processes busy to the end.
+TESTED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-spot test up down invariants backup restore simulation check bench bench-full faults fuzz docs clean
@@ -18,8 +21,8 @@ demo: setup ## from sample conversations to a proven adapter, here in the termin
 demo-spot: setup ## watch a run being preempted three times and end as if nothing had happened
 	@$(PYTHON) -m deploy.demo_spot
 
-test: setup ## run every test
-	@$(PYTHON) -m pytest
+test: setup ## run every test, in two processes (WORKERS=0: in one, in order)
+	@$(PYTHON) -m pytest $(TESTED)
 
 up: setup ## start Woodshed on 127.0.0.1:$(PORT) until Ctrl-C; everything it keeps lies in .woodshed
 	@$(PYTHON) -m deploy.up --port $(PORT)
@@ -43,7 +46,7 @@ check: setup ## style, types, import rules, then every test
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" lint-imports
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest $(TESTED)
 
 bench: setup ## measure speed and memory in under ten minutes: a table beside the goals, and a picture
 	@$(PYTHON) -m tests.bench

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import hypothesis  # noqa: F401  (its plugin imports it while pytest sums up, when threads are still about)
+import hypothesis  # also because its plugin imports it while pytest sums up, when threads are still about
 import nats
 import pytest
 
@@ -19,6 +19,24 @@ from libs.testing.platform import World, empty
 from libs.testing.servers import PASSWORDS, Servers, servers
 
 os.environ.update(SHARED_CORES)
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
+
+
+def _keep_to_own_cores() -> None:
+    """Make a worker of ``pytest -n`` a machine of its own: what it starts competes with nothing of its neighbour's.
+
+    Otherwise the trainings and evaluations that a test awaits, which step aside for everybody, would stand still
+    while the neighbour computes.
+    """
+    worker, count = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if worker and hasattr(os, "sched_setaffinity") and len(cores := sorted(os.sched_getaffinity(0))) >= count:
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % count :: count])
+
+
+_keep_to_own_cores()
 
 
 @pytest.fixture(autouse=True, scope="module")
