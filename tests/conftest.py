@@ -1,8 +1,10 @@
 """Fixtures everybody shares: real servers once a session, emptied for each test, and the shipped model."""
 
 import asyncio
+import ctypes
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -41,9 +43,14 @@ _keep_to_own_cores()
 
 @pytest.fixture(autouse=True, scope="module")
 def _collected() -> None:
-    """Keep what earlier modules left out of later collections: a trainer collects after each run, and all there is."""
+    """Keep what earlier modules left out of later collections: a trainer collects after each run, and all there is.
+
+    The C library keeps what they freed, gigabytes after trainings, until it is asked to give it back.
+    """
     gc.collect()
     gc.freeze()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
