@@ -15,7 +15,7 @@ from tests.faults.world import DidNotBite, World
 
 Point = Literal["submission", "loading", "step", "save", "upload", "finish", "evaluation"]
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 90.0
 STEP_SPREAD = 1.5
 LOADING_SPREAD = 3.0
 SAVE_SPREAD = 0.03

@@ -99,7 +99,7 @@ class Bench:
 
     async def offer(self) -> DeviceOffered:
         """Wait for the offer that stands for the device; a runner that has just started measures it first."""
-        return await standing_offer(self.world, "bench-cpu", timeout=60)
+        return await standing_offer(self.world, "bench-cpu", timeout=240)
 
     async def pause(self, job: JobDispatched) -> JobDispatched:
         """Let a training job's run save and let its device go; return its next dispatch.
@@ -203,10 +203,10 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
 
     It is carried out by the process that waited for it; those of the disturbed one are started when it is there.
     """
-    [warm] = await until(bench.waiting, timeout=120)
+    [warm] = await until(bench.waiting, timeout=240)
     undisturbed = await bench.dispatch(await bench.offer())
-    assert await until(bench.trains, timeout=60) == [warm]
-    [reference] = await bench.world.told(RunFinished, timeout=150)
+    assert await until(bench.trains, timeout=240) == [warm]
+    [reference] = await bench.world.told(RunFinished, timeout=240)
     assert (reference.job_id, reference.steps, reference.interruptions) == (undisturbed.job_id, STEPS, 0)
     weights = await bench.storage.get_bytes(f"{reference.adapter_uri}/adapter_model.safetensors")
     assert hashlib.sha256(weights).hexdigest() == reference.sha256
@@ -216,13 +216,13 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
     assert saved >= 2
 
     disturbed = await bench.dispatch(await bench.offer())
-    await bench.world.told(CheckpointCommitted, count=saved + 1, timeout=120)
+    await bench.world.told(CheckpointCommitted, count=saved + 1, timeout=240)
     for child in bench.children():
         child.send_signal(signal.SIGKILL)
     [interrupted] = await bench.world.told(RunInterrupted)
     assert "SIGKILL" in interrupted.evidence
     assert interrupted.step > 0
-    [recovered] = await bench.world.told(RunRecovered, timeout=120)
+    [recovered] = await bench.world.told(RunRecovered, timeout=240)
     assert recovered.step == interrupted.step
 
     assert bench.runner
@@ -232,13 +232,13 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
     _, alive = await asyncio.to_thread(psutil.wait_procs, orphans, 30)
     assert not alive
     await bench.start_runner()
-    await bench.world.told(RunRecovered, count=2, timeout=120)
+    await bench.world.told(RunRecovered, count=2, timeout=240)
 
     again = await bench.pause(disturbed)
     assert not bench.children()
     await until(bench.is_clean)
     await bench.world.tell(again)
-    finished = (await bench.world.told(RunFinished, count=2, timeout=150))[1]
+    finished = (await bench.world.told(RunFinished, count=2, timeout=240))[1]
     assert (finished.interruptions, finished.pauses) == (2, 1)
     assert finished.sha256 == reference.sha256, "an interrupted run gives the bytes of an undisturbed one"
     fences = [grant.fence for grant in await bench.world.all_told(LeaseGranted) if grant.job_id != undisturbed.job_id]
@@ -248,7 +248,7 @@ async def test_a_killed_child_and_a_killed_runner_cost_nothing_but_time(bench: B
 
 async def test_a_damaged_checkpoint_is_passed_over_and_a_cancelled_job_leaves_no_process(bench: Bench) -> None:
     job = await bench.dispatch(await bench.offer(), steps=1500)
-    await bench.world.told(CheckpointCommitted, count=2, timeout=120)
+    await bench.world.told(CheckpointCommitted, count=2, timeout=240)
     await until(bench.stands_still)
     saved = sorted(await bench.world.all_told(CheckpointCommitted), key=lambda each: each.step)
     newest = bench.world.servers.folder / "storage" / saved[-1].uri / "adapter_model.safetensors"
@@ -257,7 +257,7 @@ async def test_a_damaged_checkpoint_is_passed_over_and_a_cancelled_job_leaves_no
     newest.write_bytes(damaged)
     for child in bench.children():
         child.send_signal(signal.SIGKILL)
-    [recovered] = await bench.world.told(RunRecovered, timeout=120)
+    [recovered] = await bench.world.told(RunRecovered, timeout=240)
     assert recovered.step == saved[-2].step
 
     await bench.world.tell(JobCancelled(tenant="acme", at=now(), job_id=job.job_id))

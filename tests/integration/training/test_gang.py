@@ -72,6 +72,7 @@ def _left(spec: AttemptSpec) -> list[bytes]:
     return [(Path(spec.work_dir) / "adapter" / name).read_bytes() for name in (WEIGHTS, metrics.FILE)]
 
 
+@pytest.mark.timeout(1500)
 def test_two_processes_interrupted_give_the_bytes_of_two_undisturbed(pair: AttemptSpec, tmp_path: Path) -> None:
     """The undisturbed run trains beside the others: most of their time is starting up."""
     calm = changed(pair, work_dir=str(tmp_path / "calm"))
