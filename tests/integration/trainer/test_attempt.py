@@ -130,7 +130,7 @@ class Slow(Storage):
 
     async def put_file(self, key: str, path: Path) -> Stored:
         if "/step-" in key:
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(240):
                 await self.gate.wait()
         return await super().put_file(key, path)
 
