@@ -2,7 +2,8 @@
 
 transformers keeps packed neighbours apart by a mask of row × row, which costs the square of the row. Here each
 conversation is a causal attention of its own, so a neighbour cannot be seen because it is not there. On GPUs that is
-one call of FlashAttention for sequences of several lengths, which torch carries; elsewhere one for each conversation.
+one call of FlashAttention for sequences of several lengths, which torch carries; elsewhere one for each conversation,
+on CPUs our own (``blocks``).
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from services.trainer.training import blocks
 from services.trainer.training.hardware import Attention
+from services.trainer.training.loss import product_format
 
 
 def use_in(causal: Any, kind: Attention) -> None:
@@ -28,6 +31,10 @@ def each(
     scaling: float | None = None, **_: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attend conversation by conversation; shapes are transformers': (1, heads, tokens, size) in, tokens first out."""
+    query, key, value = (product_format(side) for side in (query, key, value))
+    if query.device.type == "cpu" and query.dtype in blocks.FORMATS:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return blocks.InBlocks.apply(query, key, value, scale, conversations), None
     grouped = query.shape[1] != key.shape[1]
     parts = [
         scaled_dot_product_attention(
