@@ -45,19 +45,19 @@ class InBlocks(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         found = query.new_empty(1, tokens, heads, size)
         with _exact_products(query.dtype):
             for part in conversations:
-                _attend(*(side[0, :, part] for side in (query, key, value)), found[0, part].transpose(0, 1), scale)
+                _attend(query[0, :, part], key[0, :, part], value[0, :, part], found[0, part].transpose(0, 1), scale)
         return found
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc, unused-ignore]
+    @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """Form the scores again and differentiate block by block."""
-        given = ctx.saved_tensors
-        slopes = tuple(torch.empty_like(side) for side in given)
+        slopes = tuple(torch.empty_like(side) for side in ctx.saved_tensors)
         with _exact_products(slope.dtype):
             for part in ctx.conversations:
-                taken, made = ([side[0, :, part] for side in sides] for sides in (given, slopes))
-                _differentiate(*taken, slope[0, part].transpose(0, 1), *made, ctx.scale)
+                query, key, value = (side[0, :, part] for side in ctx.saved_tensors)
+                made = tuple(side[0, :, part] for side in slopes)
+                _differentiate(query, key, value, slope[0, part].transpose(0, 1), made, ctx.scale)
         return *slopes, None, None
 
 
@@ -73,10 +73,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, found: Tensor, scale: flo
 
 
 def _differentiate(
-    query: Tensor, key: Tensor, value: Tensor, slope: Tensor,
-    query_slope: Tensor, key_slope: Tensor, value_slope: Tensor, scale: float,
-) -> None:  # fmt: skip
-    """Write the gradients of one conversation, given the one of what it found; all are (heads, tokens, size)."""
+    query: Tensor, key: Tensor, value: Tensor, slope: Tensor, made: tuple[Tensor, ...], scale: float
+) -> None:
+    """Write into ``made`` the gradients of one conversation's query, key and value; all are (heads, tokens, size)."""
     form, width = query.dtype, _width(query.shape[1])
     queries, slopes = _in_blocks("query", query, len(key)), _in_blocks("slope", slope, len(key))
     plain_queries, plain_slopes = _as("plain query", queries, form), _as("plain slope", slopes, form)
@@ -97,9 +96,9 @@ def _differentiate(
         rounded = _as("weights", scores, form)
         torch.bmm(rounded, _as("plain key", keys, form), out=results[at])
         of_keys[:, :end] += torch.bmm(rounded.mT, plain_queries[at], out=product)
-    _out_of_blocks(results.mul_(scale), query_slope, len(key))
-    key_slope.copy_(of_keys[:, : key.shape[1]].mul_(scale))
-    value_slope.copy_(of_values[:, : key.shape[1]])
+    _out_of_blocks(results.mul_(scale), made[0], len(key))
+    made[1].copy_(of_keys[:, : key.shape[1]].mul_(scale))
+    made[2].copy_(of_values[:, : key.shape[1]])
 
 
 def _weights(block: Tensor, keys: Tensor, scale: float, width: int) -> Tensor:
