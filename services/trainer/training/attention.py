@@ -3,7 +3,7 @@
 transformers keeps packed neighbours apart by a mask of row × row, which costs the square of the row. Here each
 conversation is a causal attention of its own, so a neighbour cannot be seen because it is not there. On GPUs that is
 one call of FlashAttention for sequences of several lengths, which torch carries; elsewhere one for each conversation,
-on CPUs our own (``blocks``).
+in bfloat16 on a CPU our own (``blocks``).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def each(
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attend conversation by conversation; shapes are transformers': (1, heads, tokens, size) in, tokens first out."""
     query, key, value = (product_format(side) for side in (query, key, value))
-    if query.device.type == "cpu" and query.dtype in blocks.FORMATS:
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return blocks.InBlocks.apply(query, key, value, scale, conversations), None
     grouped = query.shape[1] != key.shape[1]

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from services.trainer.training.attention import each
+from services.trainer.training.blocks import InBlocks
 
 LENGTHS = (1, 5, 130, 16, 257)
 """Shorter than a block, a block and a little, no multiple of anything, and one at the end of a row."""
@@ -29,7 +30,7 @@ def _parts(lengths: Sequence[int]) -> list[slice]:
 def _ours(given: Sequence[Tensor], lengths: Sequence[int], scaling: float | None = None) -> tuple[Tensor, ...]:
     *sides, slope = given
     sides = [side.detach().requires_grad_() for side in sides]
-    found, _ = each(None, *sides, None, conversations=_parts(lengths), scaling=scaling)
+    found = InBlocks.apply(*sides, scaling or slope.shape[-1] ** -0.5, _parts(lengths))
     return found.detach(), *torch.autograd.grad(found, sides, slope)
 
 
@@ -94,17 +95,24 @@ def test_what_comes_later_changes_nothing_before() -> None:
     assert torch.equal(_ours(given, (300,))[0][:, :200], _ours(later, (300,))[0][:, :200])
 
 
-def test_autocast_decides_the_format_and_others_settings_stay() -> None:
-    given = _given(torch.float32, 4, 4, (40,))
+def test_a_cpu_in_bfloat16_attends_in_blocks_autocast_or_not() -> None:
+    given = _given(torch.bfloat16, 6, 2, LENGTHS)
     before = torch.backends.mkldnn.matmul.fp32_precision
+    plain, _ = each(None, *given[:3], None, conversations=_parts(LENGTHS))
     with torch.autocast("cpu", torch.bfloat16):
-        found, *slopes = _ours([*given[:3], given[3].bfloat16()], (40,))
-    assert found.dtype == torch.bfloat16
-    assert {side.dtype for side in slopes} == {torch.float32}
+        sides = [side.float().requires_grad_() for side in given[:3]]
+        found, _ = each(None, *sides, None, conversations=_parts(LENGTHS))
+        slopes = torch.autograd.grad(found, sides, given[3])
+    ours = _ours(given, LENGTHS)
+    assert torch.equal(plain, ours[0])
+    assert torch.equal(found, ours[0])
+    for slope, right in zip(slopes, ours[1:], strict=True):
+        assert torch.equal(slope, right.float())
     assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
-def test_other_formats_are_left_to_torch() -> None:
-    given = _given(torch.float64, 4, 2, (40,))
-    for ours, torchs in zip(_ours(given, (40,)), _torchs(given, (40,)), strict=True):
-        assert torch.equal(ours, torchs)
+@pytest.mark.parametrize("form", [torch.float32, torch.float64])
+def test_other_formats_are_left_to_torch(form: torch.dtype) -> None:
+    given = _given(form, 4, 2, (40, 7))
+    found, _ = each(None, *given[:3], None, conversations=_parts((40, 7)))
+    assert torch.equal(found, _torchs(given, (40, 7))[0])
