@@ -1126,6 +1126,7 @@ export interface JobDetails {
   lost_seconds: number;
   headline: string | null;
   verdict: string | null;
+  report: "running" | "ready" | "failed" | null;
   fix: Fix | null;
   retry_of: string | null;
   retried_as: string | null;

@@ -13,7 +13,7 @@ from contracts.jobs import Overrides, Remedy
 from contracts.recipes import Recipe, preset_named
 from services.gateway.domain import wire
 from services.gateway.domain.checkpoints import checkpoint_name
-from services.gateway.domain.statuses import Row, stage_of
+from services.gateway.domain.statuses import Row, report_of, stage_of
 from services.gateway.domain.uploads import status_of
 from services.gateway.domain.wishes import DPO, WishedPairing, WishedWandb
 
@@ -232,6 +232,7 @@ def _details(row: Row) -> wire.JobDetails:
         lost_seconds=row["lost_seconds"],
         headline=row["headline"],
         verdict=row["verdict"],
+        report=report_of(row),
         fix=fix_of(row),
         retry_of=row["retry_of"],
         retried_as=row["retried_as"],

@@ -6,7 +6,7 @@ An end is an end: no fact moves a job out of it. Stages are finer and for people
 derived from what each service told last, so the order in which facts arrive does not matter.
 """
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from contracts import evaluations, jobs, runs
 from contracts.base import Event
@@ -57,6 +57,15 @@ def run_stage(fact: runs.RunStageReached | runs.RunInterrupted | runs.RunPaused 
             return "starting"
         case runs.RunRecovered():
             return "training"
+
+
+def report_of(row: Row) -> Literal["running", "ready", "failed"] | None:
+    """Return how far the report of a job's model is; ``None`` where there is no model to report on (yet)."""
+    if row["status"] != "succeeded":
+        return None
+    if row["verdict"] is not None:
+        return "ready"
+    return "failed" if row["proof_stage"] == "done" else "running"
 
 
 def stage_of(row: Row) -> str:

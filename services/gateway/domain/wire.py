@@ -197,6 +197,7 @@ class JobDetails(Struct, kw_only=True):
     """What Woodshed knows of a job beyond OpenAI's object. ``seconds`` is device time, ``cost`` money for it.
 
     ``lost_steps`` had to be trained twice and ``lost_seconds`` passed without training, all ``interruptions`` together.
+    A job has ``succeeded`` when its model is there; ``report`` says how far the report on it is, made afterwards.
     """
 
     preset: str
@@ -216,6 +217,7 @@ class JobDetails(Struct, kw_only=True):
     lost_seconds: float = 0.0
     headline: str | None = None
     verdict: str | None = None
+    report: Literal["running", "ready", "failed"] | None = None
     fix: Fix | None = None
     retry_of: str | None = None
     retried_as: str | None = None

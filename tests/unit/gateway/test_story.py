@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from contracts.jobs import JobFailed, JobSubmitted, Overrides
 from contracts.runs import CheckpointCommitted, RunFinished, RunInterrupted, RunRemarked, WriteFenced
-from services.gateway.domain.statuses import stage_of
+from services.gateway.domain.statuses import report_of, stage_of
 from services.gateway.domain.story import Line, about, line_about
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -141,3 +141,18 @@ def test_a_finished_run_says_what_its_interruptions_cost(interruptions: int, los
         seed=1,
     )
     assert line_about(finished) == Line("info", said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "report"),
+    [
+        ({"status": "running"}, None),
+        ({"status": "failed"}, None),
+        ({"status": "succeeded"}, "running"),
+        ({"status": "succeeded", "proof_stage": "evaluating"}, "running"),
+        ({"status": "succeeded", "proof_stage": "done", "verdict": "better"}, "ready"),
+        ({"status": "succeeded", "proof_stage": "done"}, "failed"),
+    ],
+)
+def test_a_job_says_how_far_the_report_on_its_model_is(changes: dict[str, Any], report: str | None) -> None:
+    assert report_of({"proof_stage": None, "verdict": None} | changes) == report
