@@ -87,6 +87,7 @@ async def test_the_report_comes_in_three_formats_and_cannot_run_scripts(gateway:
     story = await _finished(gateway)
     path = f"/v1/fine_tuning/jobs/{story.job_id}"
     job = await gateway.until(path, lambda job: job["woodshed"]["stage"] == "done")
+    assert job["woodshed"]["report"] == "ready"
     assert (job["woodshed"]["verdict"], job["woodshed"]["headline"]) == ("better", "12 % better on words it never saw")
     for suffix, name, kind in (
         ("", "json", "application/json"),
@@ -120,7 +121,7 @@ async def test_a_model_that_is_not_served_as_trained_is_not_offered_and_its_file
     job = await gateway.until(path, lambda job: job["woodshed"]["fix"])
     assert (job["status"], job["woodshed"]["fix"]["kind"]) == ("succeeded", "operator")
     assert story.model not in str((await gateway.http.get("/v1/models")).json())
-    assert len((await gateway.http.get(f"{path}/artifacts")).json()["data"]) == 3
+    await gateway.until(f"{path}/artifacts", lambda page: len(page["data"]) == 3)
     events = (await gateway.http.get(f"{path}/events")).json()["data"]
     assert ("warn", "It says something else.") in [(each["level"], each["message"]) for each in events]
 
