@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from services.trainer.training.data import Row
-from services.trainer.training.loss import CHUNK, before_the_head, product_format
+from services.trainer.training.loss import CHUNK, before_the_head, product_format, scored
 
 Replies = Callable[[Any, Row], tuple[Tensor, Tensor]]
 Scored = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -36,14 +36,11 @@ class Likelihoods(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for at in range(0, len(labels), CHUNK):
             part = slice(at, at + CHUNK)
-            logits = (given[part] @ head.T).float()
-            right += (logits.argmax(-1) == labels[part]).sum()
-            logs = torch.log_softmax(logits, -1)
-            found[part] = logs.gather(1, labels[part, None])[:, 0]
+            logits = given[part] @ head.T
+            found[part], hits = scored(logits, labels[part])
+            right += hits
             if slopes is not None:
-                slope = logs.exp_().neg_()
-                slope[torch.arange(len(slope)), labels[part]] += 1
-                slopes[part] = slope.to(head.dtype) @ head
+                slopes[part] = -(logits @ head)
         ctx.save_for_backward(slopes)
         ctx.mark_non_differentiable(right)
         return found, right

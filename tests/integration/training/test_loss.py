@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from libs.lm.chat import ChatFormat
 from services.trainer.training.data import Example, Row, pack
-from services.trainer.training.loss import row_loss
+from services.trainer.training.loss import PART, row_loss, scored
 from tests.integration.training.runs import talks
 
 
@@ -80,3 +80,31 @@ def test_only_lora_weights_have_a_gradient(model: Any, examples: list[Example]) 
     moved = [name for name, each in model.named_parameters() if each.grad is not None]
     assert moved
     assert all("lora_" in name for name in moved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_slopes_and_right_guesses_are_torchs_own(dtype: torch.dtype) -> None:
+    """Several are often equally likely, as they are in bfloat16: the first is the guess, as it is for ``argmax``."""
+    torch.manual_seed(2)
+    logits = (torch.randn(3 * PART + 5, 5000) * 8).round().to(dtype)
+    labels = logits.argmax(-1)
+    labels[::3] = torch.randint(5000, labels[::3].shape)
+    tied = (logits == logits.amax(-1, keepdim=True)).int()
+    labels[1::3] = (5000 - 1 - tied.flip(-1).argmax(-1))[1::3]
+    exact = logits.clone().float().requires_grad_()
+    theirs = -torch.nn.functional.cross_entropy(exact, labels, reduction="none")
+    theirs.sum().backward()
+    hits = (logits.argmax(-1) == labels).sum()
+    ours, right = scored(logits, labels)
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-5)
+    assert exact.grad is not None
+    torch.testing.assert_close(logits, -exact.grad.to(dtype), rtol=1e-5 if dtype is torch.float32 else 1e-2, atol=1e-6)
+    assert int(right) == int(hits)
+    assert int((tied.sum(-1) > 1).sum()) > 10
+
+
+def test_what_can_hardly_be_right_loses_a_finite_sum() -> None:
+    logits = torch.tensor([[300.0, 0.0], [0.0, 300.0]])
+    ours, right = scored(logits, torch.tensor([1, 1]))
+    assert ours.tolist() == [-300.0, 0.0]
+    assert int(right) == 1
