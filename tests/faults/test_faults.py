@@ -14,7 +14,7 @@ from tests.faults.dealing import deal
 from tests.faults.moments import Point
 from tests.faults.world import World, world_up
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
 BLOWS: tuple[tuple[str, str, Point], ...] = (
     ("SIGKILL", "trainer", "submission"),
@@ -53,7 +53,7 @@ async def test_a_training_goes_on_by_itself_after(
 
 
 async def test_the_job_succeeds_after_all_of_them(world: World, job: str) -> None:
-    await world.until(lambda: world.facts(job, JobSucceeded), "success", 240)
+    await world.until(lambda: world.facts(job, JobSucceeded), "success", 480)
 
 
 async def test_all_weights_are_trained_from_the_api_to_the_proof_whatever_is_killed(world: World) -> None:
@@ -62,7 +62,7 @@ async def test_all_weights_are_trained_from_the_api_to_the_proof_whatever_is_kil
     outcome = await deal(world, job, kill, "step", Random(7))
     assert outcome.bit, outcome.evidence
     assert not outcome.wrong, f"{outcome.wrong} ({outcome.evidence})"
-    await world.until(lambda: world.facts(job, JobSucceeded), "success", 240)
+    await world.until(lambda: world.facts(job, JobSucceeded), "success", 480)
     [finished] = world.facts(job, RunFinished)
     assert finished.interruptions == 1
     assert (world.stored(finished.adapter_uri) / "model.safetensors").stat().st_size > 1_000_000
