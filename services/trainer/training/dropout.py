@@ -2,11 +2,11 @@
 
 torch draws a double for every element, one thread at a time; with dropout on the input of every linear layer that was a
 quarter of a step here. Sixteen random bits decide an element instead, and where that is bfloat16 one pass applies them.
-Draws come from torch's own generator, so a checkpoint's random state covers them and a resumed run sees the same masks.
+Every draw begins with a seed from torch's own generator, so a checkpoint's random state covers it and a resumed run
+sees the same masks.
 """
 
-from math import isqrt
-
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -49,22 +49,9 @@ class SixteenBitDropout(nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 def _random(count: int) -> Tensor:
-    """Return at least ``count`` random words of 64 bits, from the square root of so many draws.
-
-    The generator makes one after the other, on one core. The sums of each of some with each of others are all
-    different, and SplitMix64's last step (Steele, Lea, Flood 2014) makes of different words such that look random.
-    """
-    rows = isqrt(count) + 1
-    drawn = torch.empty(2 * rows, dtype=torch.int64).random_(-(2**63), None)
-    words = drawn[:rows, None] + drawn[rows:]
-    _folded(words, 30).mul_(-0x40A7B892E31B1A47)
-    _folded(words, 27).mul_(-0x6B2FB644ECCEEE15)
-    return _folded(words, 31).view(-1)
-
-
-def _folded(words: Tensor, shift: int) -> Tensor:
-    """Change the lower bits of words by their upper ones; torch shifts with the sign, which is no bit of the word's."""
-    return words.bitwise_xor_((words >> shift).bitwise_and_(2 ** (64 - shift) - 1))
+    """Return random words of 64 bits, made by numpy's fastest generator from a seed that torch's draws."""
+    seed = int(torch.empty((), dtype=torch.int64).random_(0, None))
+    return torch.from_numpy(numpy.random.SFC64(seed).random_raw(count).view(numpy.int64))
 
 
 def _number(bits: int) -> float:
