@@ -1,14 +1,21 @@
-"""Cuts off who sends a body too slowly: only the time spent waiting for the client counts, not what we do between."""
+"""Cuts off who sends a body too slowly: only the time spent waiting for the client counts, not what we do between.
+
+Who is answered before a large body was read is told that the connection ends with the answer, as the server ends it:
+otherwise the next request could be sent into it.
+"""
 
 import asyncio
 import time
 from collections.abc import Callable
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from libs.errors import TooSlow
 from services.gateway.domain.pace import Pace
+
+BUFFERED = 8192
+"""Bytes of a body that the server takes in by itself."""
 
 
 def paced(app: ASGIApp, least: float, patience: float) -> ASGIApp:
@@ -18,36 +25,57 @@ def paced(app: ASGIApp, least: float, patience: float) -> ASGIApp:
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP:
-            receive = listening(receive, Pace(least, patience))
-        await app(scope, receive, send)
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        heard = Listening(receive, Pace(least, patience))
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and heard.coming and _ends(scope, message["status"]):
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
+        await app(scope, heard, answer)
 
     return call
 
 
-def listening(receive: Receive, pace: Pace, clock: Callable[[], float] = time.monotonic) -> Receive:
-    """Return a ``receive`` that loses patience."""
-    coming = True
+class Listening:
+    """A ``receive`` that loses patience; ``coming`` as long as the body has not been heard to its end."""
 
-    async def heard() -> ReceiveMessage:
-        nonlocal coming
-        if not coming:
-            return await receive()
-        began = clock()
+    def __init__(self, receive: Receive, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+        self.coming = True
+        self._receive = receive
+        self._pace = pace
+        self._clock = clock
+
+    async def __call__(self) -> ReceiveMessage:
+        """Return what comes next."""
+        if not self.coming:
+            return await self._receive()
+        began = self._clock()
         try:
-            async with asyncio.timeout(pace.left):
-                message = await receive()
+            async with asyncio.timeout(self._pace.left):
+                message = await self._receive()
         except TimeoutError:
             raise _too_slow() from None
-        coming = False
+        self.coming = False
         if message["type"] == "http.request":
-            coming = message["more_body"]
-            pace.heard(len(message["body"]), clock() - began)
-        if coming and pace.left <= 0:
+            self.coming = message["more_body"]
+            self._pace.heard(len(message["body"]), self._clock() - began)
+        if self.coming and self._pace.left <= 0:
             raise _too_slow()
         return message
 
-    return heard
+
+def _ends(scope: Scope, status: int) -> bool:
+    """Say whether an answer to a request whose body was not heard to its end ends the connection.
+
+    It does where nobody waits for the body any more, and where that may not fit the server's buffer.
+    """
+    given = dict(scope["headers"])
+    length = given.get(b"content-length", b"0")
+    return status == 408 or b"transfer-encoding" in given or not length.isdigit() or int(length) > BUFFERED
 
 
 def _too_slow() -> TooSlow:

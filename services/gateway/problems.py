@@ -96,8 +96,6 @@ def answer(
         trace_id=_trace_id(),
     )
     headers = {"x-should-retry": "false"} if status in (409, 507) or (status == 429 and after is None) else {}
-    if status == 408:
-        headers["Connection"] = "close"
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="woodshed"'
     if after is not None:

@@ -170,6 +170,7 @@ async def test_a_part_over_the_limit_is_refused_and_a_file_over_the_installation
         upload = await _begin(gateway, 10**6)
         answer = await gateway.http.post(f"{UPLOADS}/{upload}/parts", files={"data": ("part", b"x" * 200_000)})
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert answer.headers["connection"] == "close"
         wish = {"filename": "a", "purpose": "fine-tune", "bytes": 10**6 + 1, "mime_type": "text/plain"}
         answer = await gateway.http.post(UPLOADS, json=wish)
         assert (answer.status_code, answer.json()["error"]["param"]) == (413, "bytes")

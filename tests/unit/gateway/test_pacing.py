@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from libs.errors import TooSlow
 from services.gateway.domain.pace import Pace
-from services.gateway.pacing import listening
+from services.gateway.pacing import Listening, paced
 
 END = {"type": "http.request", "body": b"", "more_body": False}
 
@@ -36,7 +36,7 @@ class Sender:
 
 async def read(sender: Sender, pace: Pace, works: float = 0.0) -> int:
     """Read a body, working for some seconds after each part of it; return its size."""
-    receive, size = listening(sender.receive, pace, sender.clock), 0  # type: ignore[arg-type]
+    receive, size = Listening(sender.receive, pace, sender.clock), 0  # type: ignore[arg-type]
     while True:
         message: Any = await receive()
         size += len(message["body"])
@@ -73,11 +73,41 @@ async def test_who_sends_nothing_more_is_not_waited_for() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(TooSlow):
-        await listening(never, Pace(1000, 0.01))()
+        await Listening(never, Pace(1000, 0.01))()
 
 
 async def test_what_comes_after_a_body_is_waited_for_without_end() -> None:
     sender = Sender((0.0, END), (1e6, {"type": "http.disconnect"}))
-    receive = listening(sender.receive, Pace(1000, 20), sender.clock)  # type: ignore[arg-type]
+    receive = Listening(sender.receive, Pace(1000, 20), sender.clock)  # type: ignore[arg-type]
     assert await receive() == END
     assert await receive() == {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("length", "reads", "status", "ends"),
+    [
+        (b"1000000", False, 413, True),
+        (b"1000000", True, 201, False),
+        (b"200", False, 401, False),
+        (b"200", False, 408, True),
+        (b"", False, 200, False),
+    ],
+)
+async def test_who_is_answered_before_a_large_body_was_read_is_told_that_the_connection_ends(
+    length: bytes, reads: bool, status: int, ends: bool
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if reads:
+            await receive()
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    async def receive() -> Any:
+        return END
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    said: list[Any] = []
+    scope: Any = {"type": "http", "headers": [(b"content-length", length)] if length else []}
+    await paced(app, 1000, 20)(scope, receive, send)  # type: ignore[arg-type]
+    assert said[0]["headers"] == ([(b"connection", b"close")] if ends else [])
