@@ -1,8 +1,9 @@
 """What the machine can do at most: ``python -m tests.bench.limits [--device cpu] [--threads 2]``.
 
-Matrix products (2,048³, bfloat16 and float32) and memory (reading and copying 512 MB), each the best of some tries
-within two seconds, on as many threads as training gets. What a training reaches is shown as a share of these, measured
-in the same run. Prints one JSON line, rates in FLOP/s and bytes/s.
+Matrix products (bfloat16 and float32) and memory (reading and copying), each the best of some tries within two seconds,
+on as many threads as training gets: 2,048³ and 512 MB on a CPU; 8,192³ and 2 GB on a GPU, which would take longer to be
+asked for so little than to do it. What a training reaches is shown as a share of these, measured in the same run.
+Prints one JSON line, rates in FLOP/s and bytes/s.
 """
 
 import argparse
@@ -14,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SIZE = 2048
-BYTES = 512 * 2**20
+SIZES = {"cpu": (2048, 2**29), "cuda": (8192, 2**31)}
 SECONDS = 2.0
 
 
@@ -36,14 +36,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    size, count = SIZES[asked.device]
     found = {}
     for name in ("bfloat16", "float32"):
-        left, right = (torch.randn(SIZE, SIZE, device=asked.device).to(getattr(torch, name)) for _ in range(2))
-        found[f"flops_{name}"] = 2 * SIZE**3 / _best(lambda left=left, right=right: left @ right, asked.device)
-    many = torch.ones(BYTES // 4, device=asked.device)
+        left, right = (torch.randn(size, size, device=asked.device).to(getattr(torch, name)) for _ in range(2))
+        found[f"flops_{name}"] = 2 * size**3 / _best(lambda left=left, right=right: left @ right, asked.device)
+    many = torch.ones(count // 4, device=asked.device)
     other = torch.empty_like(many)
-    found["read_bytes"] = BYTES / _best(many.sum, asked.device)
-    found["copy_bytes"] = 2 * BYTES / _best(lambda: other.copy_(many), asked.device)
+    found["read_bytes"] = count / _best(many.sum, asked.device)
+    found["copy_bytes"] = 2 * count / _best(lambda: other.copy_(many), asked.device)
     print(json.dumps(found))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")  # kernels; a row uses 30, and 6 for each 128 tokens
 sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # peft imports it for 1.3 s; 4-bit training shows it again
 
 from libs.embedded.supervisor import die_with_parent, step_aside  # noqa: E402

@@ -28,6 +28,7 @@ from services.trainer.training.gang import ALONE, Gang
 from services.trainer.training.hardware import (
     Dtype,
     dtype_for,
+    equal_bytes,
     fitting_tokens,
     free_bytes,
     see_only,
@@ -235,6 +236,7 @@ def _build(
     from services.trainer.training.watching import Watch
 
     torch.set_num_threads(plan.threads)
+    equal_bytes(plan.device, fast=plan.packed)
     gang.join(plan.device)
     resume = Path(spec.resume_from) if spec.resume_from else None
     loaded = model.load(Path(spec.model_dir), spec.recipe, plan.dtype, plan.device, gang=gang, resume=resume)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
 
 from services.trainer.training import blocks
 from services.trainer.training.hardware import Attention
@@ -30,12 +31,18 @@ def each(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, *, conversations: Sequence[slice],
     scaling: float | None = None, **_: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Attend conversation by conversation; shapes are transformers': (1, heads, tokens, size) in, tokens first out."""
+    """Attend conversation by conversation; shapes are transformers': (1, heads, tokens, size) in, tokens first out.
+
+    A GPU's kernels for float32 want as many keys' heads as queries'; else torch would form all scores at once there.
+    """
     query, key, value = (product_format(side) for side in (query, key, value))
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return blocks.InBlocks.apply(query, key, value, scale, conversations), None
     grouped = query.shape[1] != key.shape[1]
+    if grouped and query.device.type != "cpu":
+        key, value = (repeat_kv(side, query.shape[1] // side.shape[1]) for side in (key, value))
+        grouped = False
     parts = [
         scaled_dot_product_attention(
             query[:, :, part], key[:, :, part], value[:, :, part], is_causal=True, scale=scaling, enable_gqa=grouped
@@ -47,15 +54,17 @@ def each(
 
 def varlen(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, *, conversations: Sequence[slice],
-    scaling: float | None = None, **_: Any,
+    ends: Tensor, scaling: float | None = None, **_: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Attend to all conversations in one call; bfloat16 or float16 on a GPU from compute capability 8.0 on."""
+    """Attend to all conversations in one call; bfloat16 or float16 on a GPU from compute capability 8.0 on.
+
+    ``ends`` (conversations + 1,) says on the device, in int32, where they begin and end.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
-    ends = torch.tensor([0, *(part.stop for part in conversations)], dtype=torch.int32, device=query.device)
     longest = max(part.stop - part.start for part in conversations)
     found = varlen_attn(
-        *(side[0].transpose(0, 1) for side in (query, key, value)),
+        *(product_format(side)[0].transpose(0, 1) for side in (query, key, value)),
         ends,
         ends,
         longest,

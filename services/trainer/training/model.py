@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from contracts.recipes import Recipe
 from libs.lm.adapters import AdapterConfig, Target, write_config
 from libs.lm.models import NEEDED, UnknownModel, record_of
-from services.trainer.training import attention, dropout, lora, plain
+from services.trainer.training import attention, dropout, lora, norms, plain
 from services.trainer.training.data import Row
 from services.trainer.training.families import Way, way_of
 from services.trainer.training.gang import ALONE, Gang, shard
@@ -41,18 +41,22 @@ def load(
     base: Any = AutoModelForCausalLM.from_pretrained(model_dir, **_format("float32" if full else dtype, device))
     if dtype == "nf4":
         _as_it_was_quantised(base)
+    model = fitted(base, recipe, way_of(model_dir, recipe.max_length), kernels_for(device, dtype), device)
+    if resume:
+        read_weights(model, recipe.method, resume)
+    return shard(model if gang.size > 1 or dtype == "nf4" else model.to(place(device)), gang, device)
+
+
+def fitted(base: Any, recipe: Recipe, way: Way, kernels: Kernels, device: str) -> Any:
+    """Make of a base what is trained, with its ``row_loss``; it lies where it lay and is yet to go to the device."""
     _without_own_dropout(base)
     set_seed(recipe.seed)
-    way = way_of(model_dir, recipe.max_length)
-    kernels = kernels_for(device, dtype)
     if way.fast:
         attention.use_in(base, kernels.attention)
         _with_liger(base, kernels)
-    model = base if full else _with_lora(base, recipe, way, device)
-    if resume:
-        read_weights(model, recipe.method, resume)
+    model = base if recipe.method == "full" else _with_lora(base, recipe, way, device)
     model.row_loss = MethodType(_forward(recipe, way, kernels.head), model)
-    return shard(model if gang.size > 1 or dtype == "nf4" else model.to(place(device)), gang, device)
+    return model
 
 
 def _format(dtype: Dtype, device: str) -> dict[str, Any]:
@@ -123,9 +127,10 @@ def _with_lora(base: Any, recipe: Recipe, way: Way, device: str) -> Any:
         fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
     )
     model = get_peft_model(base, config)
+    dropout.use_in(model, dropout.SixteenBitDropout if device == "cpu" else dropout.MaskDropout)
+    lora.use_in(model)
     if device == "cpu":
-        dropout.use_in(model)
-        lora.use_in(model)
+        norms.use_in(model)
     return model
 
 

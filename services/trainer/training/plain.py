@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.training.data import Row
+from services.trainer.training.loss import sent
 
 
 def row_loss(model: Any, row: Row) -> tuple[Tensor, Tensor]:
@@ -36,10 +37,10 @@ def _each(model: Any, row: Row) -> Iterator[tuple[Any, Tensor, Tensor]]:
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     for part in row.conversations:
-        ids = torch.tensor([row.ids[part]], device=causal.device)
-        labels = torch.tensor([row.labels[part]], device=causal.device)
-        (at,) = torch.nonzero(labels[0, 1:] != -100, as_tuple=True)
-        if len(at):
+        taught = [at for at, label in enumerate(row.labels[part][1:]) if label != -100]
+        if taught:
+            ids, labels, at = sent(causal.device, row.ids[part], row.labels[part], taught)
+            ids, labels = ids[None], labels[None]
             said = causal.forward(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels, use_cache=False)
             yield said, at, labels[0, 1:][at]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from services.trainer.training.data import Row
-from services.trainer.training.loss import CHUNK, before_the_head, product_format, scored
+from services.trainer.training.loss import before_the_head, chunks, product_format, scored
 
 Replies = Callable[[Any, Row], tuple[Tensor, Tensor]]
 Scored = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -34,8 +34,7 @@ class Likelihoods(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         right = labels.new_zeros(())
         given, head = product_format(hidden), product_format(weight)
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for at in range(0, len(labels), CHUNK):
-            part = slice(at, at + CHUNK)
+        for part in chunks(len(labels), weight):
             logits = given[part] @ head.T
             found[part], hits = scored(logits, labels[part])
             right += hits

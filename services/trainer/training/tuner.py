@@ -23,6 +23,7 @@ from contracts.recipes import Recipe
 from services.trainer.training import metrics, state
 from services.trainer.training.data import Example, Row, pack
 from services.trainer.training.gang import Gang
+from services.trainer.training.hardware import products_in
 from services.trainer.training.plan import Plan
 from services.trainer.training.saving import Checkpoints
 from services.trainer.training.surviving import within_memory
@@ -90,23 +91,24 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
         model.train()
         rows: list[Row] = inputs["rows"]
         units = self._units(rows)
-        loss, counted = torch.zeros(()), [0.0, 0.0, 0.0]
+        device = self.args.device
+        loss, counted = torch.zeros((), device=device), torch.zeros(3, dtype=torch.float64, device=device)
         for row, counts in self.gang.share(rows):
             with self._products():
                 total, *seen = model.row_loss(row)
             self.accelerator.backward(total * (self.gang.size * counts) / units)
             self.after_pass()
-            loss += total.detach().cpu() * counts / units
-            counted = _added(counted, seen, counts)
+            loss += total.detach() * counts / units
+            counted[: len(seen)] += _exact(seen) * counts
         taught = sum(row.taught for row in rows)
         self.tokens += sum(len(row.ids) for row in rows)
         self.trained_tokens += taught
-        together, right, margins, won = self.gang.sum(float(loss), *counted)
+        together, right, margins, won = self.gang.sum(*_told(loss, *counted))
         self._metrics["train"]["mean_token_accuracy"].append(right / taught)
         if self._pairs:
             self._metrics["train"]["reward_margin"].append(margins / units)
             self._metrics["train"]["reward_accuracy"].append(won / units)
-        return torch.tensor(together).to(self.args.device)
+        return torch.full((), together, device=device)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return the validation rows' mean loss a taught token, or a pair, and the share of tokens guessed right.
@@ -129,14 +131,13 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
     def _measured(self, capacity: int) -> dict[str, float]:
         """Measure in rows of at most ``capacity`` tokens."""
         rows = pack(self.validation, capacity)
-        loss = guessed = 0.0
+        figures = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         with torch.no_grad(), self._products():
             for row, counts in self.gang.share(rows):
                 total, right, *_ = self.model.row_loss(row)
                 self.after_pass()
-                loss += float(total) * counts
-                guessed += float(right) * counts
-        loss, guessed = self.gang.sum(loss, guessed)
+                figures += _exact([total, right]) * counts
+        loss, guessed = self.gang.sum(*_told(*figures))
         taught = sum(row.taught for row in rows)
         return {"eval_loss": loss / self._units(rows), "eval_token_accuracy": guessed / taught}
 
@@ -156,11 +157,10 @@ class Tuner(SFTTrainer):  # type: ignore[misc, unused-ignore]
 
     def _products(self) -> AbstractContextManager[Any]:
         """Where the weights are kept in more digits than products need, multiply in the device's format."""
-        if self.recipe.method != "full" or self.plan.dtype == "float32":
+        dtype = products_in(self.recipe.method, self.plan.dtype, self.plan.device)
+        if dtype is None:
             return nullcontext()
-        products: AbstractContextManager[Any] = torch.autocast(
-            self.args.device.type, dtype=getattr(torch, self.plan.dtype)
-        )
+        products: AbstractContextManager[Any] = torch.autocast(self.args.device.type, dtype=getattr(torch, dtype))
         return products
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -251,7 +251,11 @@ def arguments(recipe: Recipe, plan: Plan, folder: Path, gang: Gang) -> SFTConfig
     )
 
 
-def _added(counted: list[float], seen: Sequence[Tensor], counts: bool) -> list[float]:
-    """Add what a pass counted, as far as it counted that at all."""
-    found = [float(each) * counts for each in seen] + [0.0] * (len(counted) - len(seen))
-    return [before + now for before, now in zip(counted, found, strict=True)]
+def _exact(figures: Sequence[Tensor]) -> Tensor:
+    return torch.stack([each.detach().double() for each in figures])
+
+
+def _told(*figures: Tensor) -> list[float]:
+    """Return what a device found, once for a whole step: until it answers, a GPU gets nothing new to do."""
+    told: list[float] = _exact(figures).tolist()
+    return told

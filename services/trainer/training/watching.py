@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from services.trainer.domain.saving import Rhythm
 from services.trainer.training.alerts import Alerts, ended_early, short_of_memory
 from services.trainer.training.channel import Channel
-from services.trainer.training.hardware import device_bytes, resident_bytes
+from services.trainer.training.hardware import device_bytes, most_resident_bytes
 from services.trainer.training.metrics import Point
 from services.trainer.training.plan import Plan
 from services.trainer.training.protocol import Progressed
@@ -148,7 +148,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             eval_token_accuracy=point.eval_token_accuracy,
             reward_margin=point.reward_margin,
             reward_accuracy=point.reward_accuracy,
-            rss_bytes=resident_bytes(),
+            rss_bytes=most_resident_bytes(),
             device_bytes=device_bytes(self._plan.device),
         )
 

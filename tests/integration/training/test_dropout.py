@@ -3,14 +3,19 @@
 import pytest
 import torch
 
-from services.trainer.training.dropout import SixteenBitDropout
+from services.trainer.training.dropout import Dropout, MaskDropout, SixteenBitDropout
+
+KINDS = pytest.mark.parametrize("kind", [SixteenBitDropout, MaskDropout])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.4, 0.5, 0.9])
-def test_it_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+@KINDS
+def test_it_drops_its_share_and_keeps_the_mean(kind: type[Dropout], p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    dropped = SixteenBitDropout(p)(torch.ones(1003, 997, dtype=dtype)).float()
+    layer, x = kind(p), torch.ones(1003, 997, dtype=dtype)
+    dropped = layer.lose(x, layer.draws(x)).float() * layer.scale
+    assert layer(x).dtype == dtype
     assert float((dropped == 0).float().mean()) == pytest.approx(p, abs=0.002)
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.005)
 
@@ -23,11 +28,12 @@ def test_of_all_draws_exactly_its_share_loses(p: float) -> None:
         assert int(lost.sum()) == round(p * 2**16)
 
 
-def test_the_generators_state_decides_the_mask() -> None:
-    layer, state = SixteenBitDropout(0.3), torch.random.get_rng_state()
-    first, second = layer(torch.ones(50)), layer(torch.ones(50))
+@KINDS
+def test_the_generators_state_decides_the_mask(kind: type[Dropout]) -> None:
+    layer, x, state = kind(0.3), torch.ones(50), torch.random.get_rng_state()
+    first, second = layer.draws(x), layer.draws(x)
     torch.random.set_rng_state(state)
-    assert torch.equal(layer(torch.ones(50)), first)
+    assert torch.equal(layer.draws(x), first)
     assert not torch.equal(first, second)
 
 
@@ -39,13 +45,15 @@ def test_neighbouring_elements_fall_independently() -> None:
         assert abs(float((kept[lag:] * kept[:-lag]).mean())) < 0.002
 
 
-def test_it_passes_everything_through_outside_training() -> None:
+@KINDS
+def test_it_passes_everything_through_outside_training(kind: type[Dropout]) -> None:
     x = torch.randn(7)
-    assert SixteenBitDropout(0.5).eval()(x) is x
+    assert torch.equal(kind(0.5).eval()(x), x)
 
 
-def test_the_gradient_follows_the_mask() -> None:
+@KINDS
+def test_the_gradient_follows_the_mask(kind: type[Dropout]) -> None:
     x = torch.ones(100, requires_grad=True)
-    y = SixteenBitDropout(0.4)(x)
+    y = kind(0.4)(x)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())

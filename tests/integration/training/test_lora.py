@@ -29,7 +29,7 @@ class Layers(nn.Module):
         return self.turned(self.biased(self.plain(x)).tanh())
 
 
-def _tuned(dtype: torch.dtype, share: float = 0.25, **options: Any) -> Any:
+def _tuned(dtype: torch.dtype, share: float = 0.25, kind: Any = dropout.SixteenBitDropout, **options: Any) -> Any:
     """Return layers whose weights stand in ``dtype``, with a random LoRA in float32 on each."""
     torch.manual_seed(3)
     config = LoraConfig(
@@ -40,7 +40,7 @@ def _tuned(dtype: torch.dtype, share: float = 0.25, **options: Any) -> Any:
     for name, each in model.named_parameters():
         if "lora_" in name:
             each.data = torch.randn(each.shape) / 5
-    dropout.use_in(model)
+    dropout.use_in(model, kind)
     return model
 
 
@@ -88,24 +88,61 @@ def test_in_bfloat16_they_are_as_near_to_the_exact_ones(share: float) -> None:
     assert all(each.grad is None or each.grad.dtype == each.dtype for each in model.parameters())
 
 
-def test_in_bfloat16_values_and_gradients_drop_the_same_elements() -> None:
-    drop, x = dropout.SixteenBitDropout(0.3), torch.randn(500, 8).bfloat16()
-    draws = drop.draws(x)
+KINDS = pytest.mark.parametrize("kind", [dropout.SixteenBitDropout, dropout.MaskDropout])
+
+
+@KINDS
+def test_values_and_gradients_are_the_formulas_with_the_masks_that_were_drawn(kind: type[dropout.Dropout]) -> None:
+    torch.manual_seed(4)
+    drop, x = kind(0.3), torch.randn(60, 8, requires_grad=True)
+    weight, bias = torch.randn(5, 8), torch.randn(5)
+    down, up = (torch.randn(shape, requires_grad=True) for shape in ((3, 8), (5, 3)))
+    torch.manual_seed(7)
+    kept = drop.lose(torch.ones_like(x), drop.draws(x))
+    assert 0.1 < float((kept == 0).float().mean()) < 0.5
+    theirs = x @ weight.T + bias + 1.5 * (x * kept * drop.scale) @ down.T @ up.T
+    torch.manual_seed(7)
+    ours = lora.Product.apply(x, weight, bias, down, up, 1.5, drop)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    slope = torch.randn(ours.shape)
+    of_ours, of_theirs = (torch.autograd.grad(each, (x, down, up), slope) for each in (ours, theirs))
+    for mine, other in zip(of_ours, of_theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_with_a_gpus_dropout_the_model_learns_as_with_a_cpus() -> None:
+    """Where nothing is dropped both are one; where something is, the layers draw masks of their own kind."""
+    seen = []
+    for kind in (dropout.SixteenBitDropout, dropout.MaskDropout):
+        model = _tuned(torch.bfloat16, 0.25, kind)
+        lora.use_in(model)
+        layers = [each for each in model.modules() if isinstance(each, lora.Together)]
+        assert {type(each.lora_dropout["default"]) for each in layers} == {kind}
+        seen.append((_looked_at(model.train(), torch.bfloat16), _looked_at(model.eval(), torch.bfloat16)))
+    (dropping, whole), (other, same) = seen
+    assert all(torch.equal(mine, too) for mine, too in zip(whole, same, strict=True))
+    assert not torch.equal(dropping[0], other[0])
+
+
+@KINDS
+def test_in_bfloat16_values_and_gradients_drop_the_same_elements(kind: type[dropout.Dropout]) -> None:
+    drop, x = kind(0.3), torch.randn(500, 8).bfloat16()
     out, down, up = torch.zeros(4, 8).bfloat16(), torch.ones(1, 8), torch.ones(4, 1)
     x.requires_grad_()
     torch.manual_seed(7)
     y = lora.Product.apply(x, out, None, down, up, 1.0, drop)
     torch.manual_seed(7)
-    kept = drop.lose(torch.ones_like(x), drop.draws(draws))
+    kept = drop.lose(torch.ones_like(x), drop.draws(x))
     expected = (x * kept).sum(-1, keepdim=True) * drop.scale
     torch.testing.assert_close(y[:, :1], expected, rtol=0.02, atol=0.05)
     (slope,) = torch.autograd.grad(y.sum(), x)
     torch.testing.assert_close(slope, kept * 4 * drop.scale, rtol=0.01, atol=0.0)
 
 
+@KINDS
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_the_generators_state_decides_every_byte(dtype: torch.dtype) -> None:
-    model = _tuned(dtype).train()
+def test_the_generators_state_decides_every_byte(dtype: torch.dtype, kind: type[dropout.Dropout]) -> None:
+    model = _tuned(dtype, 0.25, kind).train()
     lora.use_in(model)
     for first, again in zip(_looked_at(model, dtype), _looked_at(model, dtype), strict=True):
         assert torch.equal(first, again)

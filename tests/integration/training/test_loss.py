@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from libs.lm.chat import ChatFormat
 from services.trainer.training.data import Example, Row, pack
-from services.trainer.training.loss import PART, row_loss, scored
+from services.trainer.training.loss import PART, _scored_at_once, _scored_in_parts, chunks, row_loss
 from tests.integration.training.runs import talks
 
 
@@ -82,8 +82,12 @@ def test_only_lora_weights_have_a_gradient(model: Any, examples: list[Example]) 
     assert all("lora_" in name for name in moved)
 
 
+WAYS = pytest.mark.parametrize("scored", [_scored_in_parts, _scored_at_once], ids=["for a CPU", "for a GPU"])
+
+
+@WAYS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_scores_slopes_and_right_guesses_are_torchs_own(dtype: torch.dtype) -> None:
+def test_scores_slopes_and_right_guesses_are_torchs_own(dtype: torch.dtype, scored: Any) -> None:
     """Several are often equally likely, as they are in bfloat16: the first is the guess, as it is for ``argmax``."""
     torch.manual_seed(2)
     logits = (torch.randn(3 * PART + 5, 5000) * 8).round().to(dtype)
@@ -103,7 +107,15 @@ def test_scores_slopes_and_right_guesses_are_torchs_own(dtype: torch.dtype) -> N
     assert int((tied.sum(-1) > 1).sum()) > 10
 
 
-def test_what_can_hardly_be_right_loses_a_finite_sum() -> None:
+def test_a_gpu_is_given_more_positions_at_once_unless_the_vocabulary_is_large() -> None:
+    for device, size, positions in (("cpu", 49_152, 256), ("meta", 49_152, 1365), ("meta", 10**6, 256)):
+        parts = chunks(3000, torch.empty(size, 8, device=device))
+        assert parts[0] == slice(0, positions)
+        assert sum(len(range(3000)[part]) for part in parts) == 3000
+
+
+@WAYS
+def test_what_can_hardly_be_right_loses_a_finite_sum(scored: Any) -> None:
     logits = torch.tensor([[300.0, 0.0], [0.0, 300.0]])
     ours, right = scored(logits, torch.tensor([1, 1]))
     assert ours.tolist() == [-300.0, 0.0]

@@ -1,13 +1,18 @@
 """What a device gets: kernels by its capability and by what is installed, rows by the memory that is free."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from contracts.recipes import SHIPPED_MODEL, Recipe
 from libs.lm.models import known
 from services.trainer.training import hardware
-from services.trainer.training.hardware import Kernels, _room_in, fitting_tokens, gpu_kernels, kernels_for
+from services.trainer.training.hardware import Kernels, _room_in, equal_bytes, fitting_tokens, gpu_kernels, kernels_for
 
 GB = 10**9
 
@@ -91,6 +96,35 @@ def test_training_every_weight_leaves_less_for_rows() -> None:
     assert room[0] > room[1]
 
 
+@pytest.mark.parametrize(
+    ("method", "dtype", "device", "usual", "products"),
+    [
+        ("lora", "bfloat16", "cuda:0", "bfloat16", None),
+        ("lora", "nf4", "cuda:0", "bfloat16", "bfloat16"),
+        ("lora", "nf4", "cuda:0", "float32", None),
+        ("lora", "nf4", "cpu", "bfloat16", None),
+        ("full", "bfloat16", "cuda:0", "bfloat16", "bfloat16"),
+        ("full", "bfloat16", "cpu", "bfloat16", "bfloat16"),
+        ("full", "float32", "cpu", "float32", None),
+    ],
+)
+def test_products_are_cast_where_weights_are_kept_otherwise(
+    method: str, dtype: Any, device: str, usual: str, products: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "dtype_for", lambda device: usual)
+    assert hardware.products_in(method, dtype, device) == products
+
+
+def test_a_gpu_that_only_imitates_bfloat16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for major, dtype in ((7, "float32"), (8, "bfloat16")):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, major=major: SimpleNamespace(major=major))
+        assert hardware.dtype_for("cuda:0") == dtype
+
+
 def test_a_cgroup_bounds_what_is_free(tmp_path: Path) -> None:
     assert _room_in(tmp_path) > 10**15
     (tmp_path / "memory.max").write_text("max\n")
@@ -100,3 +134,28 @@ def test_a_cgroup_bounds_what_is_free(tmp_path: Path) -> None:
     assert _room_in(tmp_path) == 4000
     (tmp_path / "memory.stat").write_text("anon 900\ninactive_file 90\n")
     assert _room_in(tmp_path) == 4090
+
+
+@pytest.mark.parametrize(("device", "fast", "mode"), [("cpu", True, 0), ("cuda:0", False, 1), ("cuda:0", True, 2)])
+def test_a_gpu_is_told_to_give_equal_bytes_and_to_say_where_it_cannot(
+    device: str, fast: bool, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        equal_bytes(device, fast=fast)
+        assert torch.get_deterministic_debug_mode() == mode, "0 is nothing said, 1 a warning, 2 an error"
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if mode else None)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_the_most_memory_that_was_held_is_told_after_it_was_given_back() -> None:
+    """In a process of its own, in which nothing larger was held before."""
+    module = hardware.__name__
+    code = f"from {module} import most_resident_bytes as most; began = most(); b'x' * 10**8; print(most() - began)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert int(told.stdout) > 0.9 * 10**8
