@@ -14,24 +14,27 @@ from msgspec.structs import replace
 
 from contracts.jobs import Estimate
 from contracts.recipes import Recipe
-from libs.lm.models import BaseModel, known
+from libs.lm.models import known
 from services.scheduler.domain.money import MILLION, charge
 
 NINE_IN_TEN = 1.645
 """Standard deviations either side of the mean that hold 90 % of a normal distribution."""
 
+CPU_EFFICIENCY = 0.2
 HALF_EFFICIENCY = 0.1
 FLOAT32_EFFICIENCY = 0.25
 MEASURED_HIDDEN = 576
 MOST_EFFICIENCY = 0.3
-"""Share of the matrix-multiply speed that training reaches, in 16 bits and in 32, with hidden size 576. Measured on two
-cores in bfloat16: 400 tokens/s at 2.7 TFLOP/s (8 %) and 220 at 0.8 (15 %); on one in float32: 95 tokens/s at 0.2. The
-work besides grows with the hidden size, multiplications with its square: the share grows with it, up to what large
-models reach."""
+"""Share of the matrix-multiply speed that training reaches with hidden size 576: in 16 bits on a CPU and on anything
+else, and in 32. Measured in bfloat16 on two cores of Zen 5: 436 tokens/s at 0.82 TFLOP/s (29 %). Where products are
+faster (AMX) the work besides them is not, so less than that is counted on: before decisions 34 and 35 it was 15 % here
+and 8 % at 2.7 TFLOP/s, and nobody measured there since. On one core in float32: 95 tokens/s at 0.2. The work besides
+grows with the hidden size, multiplications with its square: the share grows with it, up to what large models reach."""
 
-FOUR_BITS_ON_CPU = 183 / 35
-"""How many times longer a token takes on a CPU where the base stands in four bits: unpacked anew in every pass, 35
-tokens/s against 183 in bfloat16 (docs/decisions/0033). Only until the first run of that base in four bits was seen."""
+FOUR_BITS_ON_CPU = CPU_EFFICIENCY / 0.15
+"""How many times longer than calculated a token takes on a CPU where the base stands in four bits: unpacked anew in
+every pass, 273 tokens/s at 0.83 TFLOP/s, 18 %, on a quiet machine with conversations of 128 and of 610 tokens. Only
+until the first run of that base in four bits was seen."""
 
 UNSEEN_SPREAD = math.log(2.5) / NINE_IN_TEN
 ONE_RUN_SPREAD = math.log(1.5) / NINE_IN_TEN
@@ -41,18 +44,21 @@ NEWEST_WEIGHT = 0.25
 START_UP = 20.0
 """Seconds a device is held besides training: process start, imports, loading, saving. Learned from the first run on."""
 
-PROCESS_BYTES = 600_000_000
+PROCESS_BYTES = 1_000_000_000
 ADAM_BYTES = 16
 SAVED_BYTES = 12
 ACTIVATION_FACTOR = 68
+LEAN_ACTIVATION_FACTOR = 30
 MICRO_BATCH_TOKENS = 768
 LONGEST_TO_MEAN = 2
-"""Memory: an interpreter with torch; fp32 weight, gradient and two moments of each parameter that is trained, and, of a
-whole model, the copy that is written as a checkpoint (weight and moments); and the activations
-of the largest forward pass, which is a micro-batch or one example that is longer. Activations take 34 values a hidden
-unit and layer (Korthikanti et al. 2022, attention maps left out), and as much again for the inputs that a LoRA with
-dropout keeps: measured at 316, 610 and 1,310 tokens, 1.7, 2.5 and 4.0 GB. The longest example of real conversations is
-taken to be twice the mean."""
+"""Memory: an interpreter with torch, its kernels and the head's logits; fp32 weight, gradient and two moments of each
+parameter that is trained, and, of a whole model, the copy that is written as a checkpoint (weight and moments); and the
+activations of the largest forward pass, which is a micro-batch or one example that is longer. Activations take 34
+values a hidden unit and layer (Korthikanti et al. 2022, attention maps left out), and as much again for the inputs that
+a LoRA with dropout keeps. Where a LoRA and its layer are one operation (a CPU, decision 0035) 26 are kept, and 30 hold
+what lies waste between them. Measured with at most 610 tokens in a pass: 1.76 GB in bfloat16 (this says 1.98), 2.56 in
+float32 (2.88), 3.54 of a whole model before its first checkpoint (6.2); with 768: 1.88 (2.14), in four bits 2.55 to
+2.96 (2.99). The longest example of real conversations is taken to be twice the mean."""
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -70,8 +76,8 @@ class Device(Struct, frozen=True, kw_only=True):
     processor: str = ""
 
 
-TYPICAL = Device(kind="typical", precision="bfloat16", memory_bytes=8_000_000_000, flops=2.5e12, processor="cpu")
-"""The two-core machine Woodshed was first measured on: stands in until a device has reported itself."""
+TYPICAL = Device(kind="typical", precision="bfloat16", memory_bytes=8_000_000_000, flops=0.84e12, processor="cpu")
+"""A two-core machine like the one Woodshed is measured on: stands in until a device has reported itself."""
 
 
 class Data(Struct, frozen=True, kw_only=True):
@@ -168,10 +174,15 @@ def calculated_seconds(base_model: str, tokens: int, device: Device, method: str
     6·N where every weight has a gradient, and where the base model reads all that is learned from (dpo).
     """
     model = known(base_model)
-    measured = FLOAT32_EFFICIENCY if device.precision == "float32" else HALF_EFFICIENCY
-    efficiency = min(MOST_EFFICIENCY, measured * model.hidden / MEASURED_HIDDEN)
+    efficiency = min(MOST_EFFICIENCY, _efficiency(device) * model.hidden / MEASURED_HIDDEN)
     passes = 4 if method in ("lora", "nf4") else 6
     return passes * model.parameters * tokens / (device.flops * efficiency)
+
+
+def _efficiency(device: Device) -> float:
+    if device.precision == "float32":
+        return FLOAT32_EFFICIENCY
+    return CPU_EFFICIENCY if device.processor == "cpu" else HALF_EFFICIENCY
 
 
 def learned_as(recipe: Recipe) -> str:
@@ -190,7 +201,8 @@ def calculated_memory(recipe: Recipe, data: Data, device: Device) -> float:
     trained = model.lora_parameters(recipe.rank) * ADAM_BYTES + base
     if recipe.method == "full":
         trained = model.parameters * (ADAM_BYTES + SAVED_BYTES)
-    return PROCESS_BYTES + trained + _activations(model, width) * _largest_pass(recipe, data)
+    factor = LEAN_ACTIVATION_FACTOR if _is_lean(recipe, device) else ACTIVATION_FACTOR
+    return PROCESS_BYTES + trained + factor * model.layers * model.hidden * width * _largest_pass(recipe, data)
 
 
 def learn(known_so_far: Calibration, run: Observed, recipe: Recipe, data: Data, device: Device) -> Calibration:
@@ -228,8 +240,9 @@ def _towards(old: float, new: float, weight: float) -> float:
     return old + weight * (new - old)
 
 
-def _activations(model: BaseModel, width: int) -> int:
-    return ACTIVATION_FACTOR * model.layers * model.hidden * width
+def _is_lean(recipe: Recipe, device: Device) -> bool:
+    """Tell whether what a LoRA keeps for the backward pass is what its one operation keeps."""
+    return device.processor == "cpu" and recipe.method == "lora" and recipe.quantization == "none"
 
 
 def _largest_pass(recipe: Recipe, data: Data) -> int:
