@@ -197,18 +197,25 @@ class Memory:
         self._closing: Callable[[], object] | None = None
         self._open()
 
-    def read(self, ids: list[int]) -> Logits:
-        """Read tokens after what was read; return the scores of what follows. ``MemoryError`` when there is no room."""
+    def read(self, ids: list[int], share: int = 0) -> Logits:
+        """Read tokens after what was read; return the scores of what follows. ``MemoryError`` when there is no room.
+
+        ``share`` is the most threads it may take while other memories read too, each in a thread of Python's; 0:
+        nothing else reads, a prompt takes all, and for a token its ``pace`` chooses.
+        """
         self._hold(self._used + len(ids))
-        failed = self._decode(ids) if len(ids) > 1 else self._paced(ids)
-        if failed:
+        if failed := self._go_on(ids, share):
             raise NoLlama(f"llama.cpp could not read {len(ids)} tokens after {self._used} ({failed}).")
         self._used += len(ids)
         found = np.ctypeslib.as_array(_library().llama_get_logits_ith(self._handle, -1), (self._weights.vocabulary,))
         return found.copy()
 
+    def _go_on(self, ids: list[int], share: int) -> int:
+        most = share or self._pace.most
+        _library().llama_set_n_threads(self._handle, min(self._pace.threads, most), most)
+        return self._paced(ids) if len(ids) == 1 and not share else self._decode(ids)
+
     def _paced(self, ids: list[int]) -> int:
-        _library().llama_set_n_threads(self._handle, self._pace.threads, self._pace.most)
         began = time.perf_counter()
         failed = self._decode(ids)
         self._pace.took(time.perf_counter() - began)

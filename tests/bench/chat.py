@@ -4,14 +4,19 @@
 
 The shipped model with a LoRA of rank 16 answers greedily. Contenders take turns: transformers + PEFT as their
 documentation shows them (``generate`` with a streamer), our answering process with transformers and with llama.cpp
-(what the evaluator chooses here), then llama.cpp with eight conversations at once, over one adapter and over three;
-then plain and llama.cpp with a session's next turn, whose first turn was answered before. No two sessions begin alike.
-Idle threads sleep in all processes. A round that is not counted warms everybody up.
+(what the evaluator chooses here), then llama.cpp with eight conversations at once, over one adapter, over three, over
+three and over one again, so that a machine that grows slower or faster meanwhile favours neither; then plain and
+llama.cpp with a session's next turn, whose first turn was answered before. No two sessions begin alike. Plain
+transformers waits as OpenMP does where nobody says otherwise, spinning, with which it is almost twice as fast as with
+threads that sleep at once; our process waits as an installation's does. A round that is not counted warms everybody up.
 
 Prints one JSON line for each contender: medians with the least and the most; ``first_ms`` is from the question to the
-first text (of eight, their mean), ``tokens_per_second`` counts what comes after it, all conversations together.
-``first_of_plain`` and ``speed_of_plain`` are the rounds' ratios to transformers' figures, ``three_of_one`` that of
-eight sessions over three adapters to eight over one.
+first text (of eight, their mean), ``tokens_per_second`` counts what comes after it, ``tokens_per_second_in_all`` every
+token from the question to the last one. Of a crowd ``tokens_per_second`` holds all conversations' later tokens against
+the time from first to last text of the one that took longest, in which others' prompts are read too, more of them or
+fewer by chance. ``first_of_plain`` and ``speed_of_plain`` are the rounds' ratios to transformers' figures,
+``three_of_one_in_all`` and ``three_of_one`` those of eight sessions over three adapters to eight over one, by all
+tokens and by the later ones. Eight people wait for the first of the two; at the beginning there was only the second.
 """
 
 import argparse
@@ -34,10 +39,10 @@ from contracts.chat import AskChat, Turn
 from contracts.recipes import SHIPPED_MODEL
 from libs.embedded.home import Home
 from libs.lm.adapters import TARGETS, WEIGHTS, AdapterConfig, write_config
-from libs.lm.sharing import SHARED_CORES
 from libs.storage import Storage
 from services.evaluator.asking import Asker
 from services.evaluator.settings import Settings
+from tests.bench import figures
 
 PROMPT = "I have 3,000 in debt on two cards, a steady job and no savings, and I feel ashamed of it. " * 3
 CROWD = 8
@@ -49,16 +54,31 @@ CONTENDERS = ("plain", "transformers", "llama.cpp", ONE, THREE, "plain, next tur
 
 
 class Timed(NamedTuple):
-    """When the first text came after the question, and how many tokens came how long after it, in seconds."""
+    """When the first text came after the question, and how many tokens came how long after it, in seconds.
+
+    ``whole`` tokens are the reply, and ``took`` seconds all of it.
+    """
 
     first: float
     tokens: int
     rest: float
+    whole: int
+    took: float
 
     @property
     def speed(self) -> float:
         """Tokens a second after the first."""
         return self.tokens / self.rest
+
+    @property
+    def speed_in_all(self) -> float:
+        """Tokens a second from the question on."""
+        return self.whole / self.took
+
+    def and_then(self, other: "Timed") -> "Timed":
+        """Return both after each other as if they were one; the first text comes after their mean."""
+        first = (self.first + other.first) / 2
+        return Timed(first, *(one + more for one, more in zip(self[1:], other[1:], strict=True)))
 
 
 def adapter(base: Path, folder: Path, seed: int) -> Path:
@@ -126,7 +146,8 @@ class Plain:
         for text in streamer:
             first = first or (time.perf_counter() if text else 0.0)
         speaking.join()
-        return Timed(first - began, tokens - 1, time.perf_counter() - first)
+        ended = time.perf_counter()
+        return Timed(first - began, tokens - 1, ended - first, tokens, ended - began)
 
 
 class Ours:
@@ -147,9 +168,18 @@ class Ours:
 
     async def crowd(self, tokens: int, adapters: int) -> Timed:
         on = itertools.islice(itertools.cycle(self.folders[:adapters]), CROWD)
+        began = time.perf_counter()
         found = await asyncio.gather(*(self.reply(tokens, opening(), folder) for folder in on))
+        took = time.perf_counter() - began
         first = statistics.mean(each.first for each in found)
-        return Timed(first, sum(each.tokens for each in found), max(each.rest for each in found))
+        later, whole = sum(each.tokens for each in found), sum(each.whole for each in found)
+        return Timed(first, later, max(each.rest for each in found), whole, took)
+
+    async def crowds(self, tokens: int) -> tuple[Timed, Timed]:
+        """Return eight over one adapter and over three, each twice: one, three, three, one."""
+        one, three = await self.crowd(tokens, 1), await self.crowd(tokens, ADAPTERS)
+        three = three.and_then(await self.crowd(tokens, ADAPTERS))
+        return one.and_then(await self.crowd(tokens, 1)), three
 
     async def reply(self, tokens: int, said: list[Turn], folder: Path) -> Timed:
         question = AskChat(
@@ -165,7 +195,8 @@ class Ours:
                 spoken = piece.completion_tokens
                 if piece.text and not first:
                     first, at_first = time.perf_counter(), spoken
-        return Timed(first - began, spoken - at_first, time.perf_counter() - first)
+        ended = time.perf_counter()
+        return Timed(first - began, spoken - at_first, ended - first, spoken, ended - began)
 
 
 async def bench(tokens: int, rounds: int, threads: int) -> None:
@@ -184,8 +215,7 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
                     plain.reply(tokens, opening()),
                     await slow.reply(tokens, opening(), folders[0]),
                     await ours.reply(tokens, opening(), folders[0]),
-                    await ours.crowd(tokens // 2, 1),
-                    await ours.crowd(tokens // 2, ADAPTERS),
+                    *(await ours.crowds(tokens // 2)),
                     plain.reply(8, then),
                     await ours.reply(8, then, folders[0]),
                 )
@@ -199,8 +229,13 @@ async def bench(tokens: int, rounds: int, threads: int) -> None:
     for who, times in found.items():
         beside = found["plain, next turn" if "next" in who else "plain"]
         print(json.dumps({"who": who} | _figures(times, beside)))
-    ratios = [three.speed / one.speed for one, three in zip(found[ONE], found[THREE], strict=True)]
-    print(json.dumps({"three_of_one": _spread(ratios, 2)}))
+    crowds = list(zip(found[ONE], found[THREE], strict=True))
+    later = [three.speed / one.speed for one, three in crowds]
+    in_all = [three.speed_in_all / one.speed_in_all for one, three in crowds]
+    print(json.dumps({"three_of_one_in_all": _spread(in_all, 2), "three_of_one": _spread(later, 2)}))
+    beside = [each.speed / plain.speed for each, plain in zip(found["llama.cpp"], found["plain"], strict=True)]
+    figures.note("chat", "tokens a second beside transformers + PEFT", beside, "×", goal=4)
+    figures.note("chat", "eight sessions on three adapters beside one", in_all, "×", goal=0.8)
     print(json.dumps({"tokens": tokens, "threads": threads, "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
 
 
@@ -208,6 +243,7 @@ def _figures(times: list[Timed], plain: list[Timed]) -> dict[str, list[float]]:
     return {
         "first_ms": _spread([1000 * each.first for each in times]),
         "tokens_per_second": _spread([each.speed for each in times]),
+        "tokens_per_second_in_all": _spread([each.speed_in_all for each in times]),
         "first_of_plain": _spread([each.first / beside.first for each, beside in zip(times, plain, strict=True)], 2),
         "speed_of_plain": _spread([each.speed / beside.speed for each, beside in zip(times, plain, strict=True)], 2),
     }
@@ -223,7 +259,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    os.environ.update(SHARED_CORES)
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     asyncio.run(bench(asked.tokens, asked.rounds, asked.threads))
 
 

@@ -29,19 +29,30 @@ class Conversation:
         self._told = 0.0
         self._chance = np.random.default_rng(None if question.seed is None else question.seed % 2**64)
 
-    def turn(self) -> ChatPiece | None:
-        """Go on by a stretch of the prompt or by a token; return what is to be told, if anything."""
+    @property
+    def side_by_side(self) -> bool:
+        """Whether turns may be taken while others take theirs."""
+        return self._model.side_by_side
+
+    def turn(self, share: int = 0) -> ChatPiece | None:
+        """Go on by a stretch of the prompt or by a token; return what is to be told, if anything.
+
+        ``share`` is how many threads it may take while others take their turns; 0: it is alone.
+        """
         part, self._unread = self._unread[:BLOCK], self._unread[BLOCK:]
-        scores = self._model.read(part, self._memory)
+        scores = self._model.read(part, self._memory, share)
         if self._unread:
             return None
-        if not self.reply.said:
-            self._model.remember(self.reply.prompt, self._memory)
         question = self._question
         token = drawn(scores, temperature=question.temperature, top_p=question.top_p, chance=self._chance)
         self._unread = [token]
         known = likelihoods(scores, token, question.top_logprobs) if question.logprobs else (0.0, [])
         return self._due(self.reply.add(token, *known))
+
+    def remember(self) -> None:
+        """After a turn, and never during another's: keep what was read of the prompt, if this was the end of it."""
+        if len(self.reply.said) == 1:
+            self._model.remember(self.reply.prompt, self._memory)
 
     def _due(self, piece: ChatPiece | None) -> ChatPiece | None:
         """Hold a piece back if one was told a moment ago; the first and the last never wait."""

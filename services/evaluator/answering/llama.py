@@ -29,8 +29,10 @@ Read = TypeVar("Read")
 class LlamaModel:
     """A base, or an adapter on it."""
 
+    side_by_side = True
+
     def __init__(
-        self, key: Key, weights: llama.Weights, adapter: llama.Adapter | None, spec: Spec, readings: Readings[Key, Any]
+        self, key: Key, weights: llama.Weights, adapter: llama.Adapter | None, pace: Pace, readings: Readings[Key, Any]
     ) -> None:
         self.key = key
         self.chat = ChatFormat.load(Path(key.base))
@@ -41,7 +43,7 @@ class LlamaModel:
         self.fingerprint = fingerprint(key, LLAMA, llama.VERSION, ggufs.FORMAT, place, platform.machine())
         self._weights = weights
         self._adapter = adapter
-        self._pace = Pace(spec.threads, alone=weights.size <= llama.ALONE)
+        self._pace = pace
         self._readings = readings
 
     def recall(self, ids: list[int]) -> tuple[llama.Memory, int]:
@@ -53,9 +55,9 @@ class LlamaModel:
         memory.recall(found.kept, found.tokens)
         return memory, found.tokens
 
-    def read(self, ids: list[int], memory: llama.Memory) -> Logits:
+    def read(self, ids: list[int], memory: llama.Memory, share: int = 0) -> Logits:
         """Read tokens after those in a memory; return the scores of what follows."""
-        return memory.read(ids)
+        return memory.read(ids, share)
 
     def remember(self, ids: list[int], memory: llama.Memory) -> None:
         """Keep the whole blocks of a prompt that was just read."""
@@ -71,6 +73,7 @@ class Llama:
         self._spec = spec
         self._readings = readings
         self._bases: WeakValueDictionary[str, llama.Weights] = WeakValueDictionary()
+        self._paces: dict[tuple[str, bool], Pace] = {}
 
     def load(self, key: Key) -> LlamaModel:
         """Load a model, its base's file made first if need be; ``BadAdapter`` when its adapter does not fit."""
@@ -78,14 +81,20 @@ class Llama:
         lora = ggufs.lora_of(Path(key.adapter), Path(key.base)) if key.adapter else None
         if lora and base.stat().st_size <= MERGED:
             merged = self._read(lambda file: ggufs.write_merged(lora, base, file), llama.Weights)
-            return LlamaModel(key, merged, None, self._spec, self._readings)
+            return self._model(key, merged, None)
         weights = self._bases.get(key.base) or llama.Weights(base)
         self._bases[key.base] = weights
         adapter = self._put_on(weights, lora) if lora else None
-        return LlamaModel(key, weights, adapter, self._spec, self._readings)
+        return self._model(key, weights, adapter)
 
     def drop(self, model: LlamaModel) -> None:
         """Let a model go: memory is given back when nothing speaks from it."""
+
+    def _model(self, key: Key, weights: llama.Weights, adapter: llama.Adapter | None) -> LlamaModel:
+        """Make a model; those whose tokens cost the same share what was learnt about threads."""
+        new = Pace(self._spec.threads, alone=weights.size <= llama.ALONE)
+        pace = self._paces.setdefault((key.base, adapter is None), new)
+        return LlamaModel(key, weights, adapter, pace, self._readings)
 
     def _put_on(self, weights: llama.Weights, lora: ggufs.Lora) -> llama.Adapter:
         try:

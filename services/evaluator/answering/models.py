@@ -48,11 +48,18 @@ class Model(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether several of its memories may be read at the same time."""
+
     def recall(self, ids: list[int]) -> tuple[Any, int]:
         """Return a memory with what was read before of a prompt that begins so, and how many tokens that is."""
 
-    def read(self, ids: list[int], memory: Any) -> Logits:
-        """Read tokens after those in a memory; return the scores of what follows."""
+    def read(self, ids: list[int], memory: Any, share: int = 0) -> Logits:
+        """Read tokens after those in a memory; return the scores of what follows.
+
+        ``share`` is how many threads it may take while other memories are read; 0: it is alone.
+        """
 
     def remember(self, ids: list[int], memory: Any) -> None:
         """Keep what was just read of a prompt."""

@@ -65,8 +65,13 @@ class TransformersModel(NamedTuple):
     fingerprint: str
     readings: Readings[Key, Layers]
 
-    def read(self, ids: list[int], memory: Any) -> Logits:
-        """Read tokens after those in a memory; return the scores of what follows."""
+    @property
+    def side_by_side(self) -> bool:
+        """One at a time: adapters on the same weights are switched before each token."""
+        return False
+
+    def read(self, ids: list[int], memory: Any, share: int = 0) -> Logits:
+        """Read tokens after those in a memory; return the scores of what follows. All threads are torch's."""
         self.weights.use(self.adapter)
         causal = self.weights.causal
         given = torch.tensor([ids], device=causal.device)

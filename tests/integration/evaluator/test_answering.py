@@ -1,6 +1,7 @@
 """The answering process's parts in this process, on a tiny model: served equals trained, turns, memory, adapters."""
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,14 @@ def asked(messages: tuple[Turn, ...] = HELLO, **changes: Any) -> AskChat:
 class Answering:
     """A room with its models, and everything that was said in it."""
 
-    def __init__(self, base: Path, engine: str, *, precision: str = "float32", prompt_bytes: int = 2**22) -> None:
+    def __init__(
+        self, base: Path, engine: str, *, precision: str = "float32", prompt_bytes: int = 2**22, threads: int = 1
+    ) -> None:
         from services.evaluator.answering.models import Models
         from services.evaluator.answering.room import Room
 
         spec = Spec(
-            threads=1,
+            threads=threads,
             precision=precision,
             kept=3,
             reply_limit=16,
@@ -66,6 +69,9 @@ class Answering:
 
     def text(self, number: int) -> str:
         return "".join(each.text for each in self.pieces(number))
+
+    def tokens(self, number: int) -> list[TokenSaid]:
+        return [token for each in self.pieces(number) for token in each.tokens]
 
     def reply(self, question: AskChat, folder: Path | None = None) -> list[ChatPiece]:
         number = len(self.said) + 1000
@@ -146,17 +152,83 @@ def test_the_base_answers_as_itself_beside_its_adapters(answering: Answering, ad
     assert "".join(piece.text for piece in answering.reply(asked())) == alone != tuned
 
 
-def test_several_speak_in_turns_and_each_says_what_it_would_alone(answering: Answering, adapters: list[Path]) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_several_speak_in_turns_and_each_says_what_it_would_alone(
+    base: Path, adapters: list[Path], engine: str, threads: int
+) -> None:
+    answering = Answering(base, engine, threads=threads)
     who = [None, adapters[0], adapters[1], adapters[0]]
-    alone = ["".join(piece.text for piece in answering.reply(asked(), folder)) for folder in who]
+    alone = [[token for piece in answering.reply(asked(), folder) for token in piece.tokens] for folder in who]
     answering.said.clear()
     for number, folder in enumerate(who):
         answering.begin(number, asked(), folder)
     answering.until_empty()
-    assert [answering.text(number) for number in range(4)] == alone
+    assert [answering.tokens(number) for number in range(4)] == alone
     ends = [at for at, said in enumerate(answering.said) if said.piece and said.piece.finish]
     firsts = [next(at for at, said in enumerate(answering.said) if said.id == number) for number in range(4)]
     assert max(firsts) < min(ends), "nobody waits for another's whole reply"
+
+
+@pytest.mark.skipif(LLAMA not in ENGINES, reason="this machine has no llama.cpp")
+@pytest.mark.parametrize(("threads", "share"), [(2, 1), (5, 2)])
+def test_two_speak_at_the_same_time_and_say_the_same_to_the_last_bit(
+    base: Path, adapters: list[Path], threads: int, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One speaks while the other reads its prompt or speaks: each of some turns waits for the other's, in vain if
+    they came one after the other. The threads are shared out."""
+    answering, apart = (Answering(base, LLAMA, threads=threads) for _ in range(2))
+    long = asked((Turn("user", "I owe 700 dollars and cannot sleep. " * 12),))
+    who = [(asked(), adapters[0]), (long, adapters[1])]
+    alone = [[token for piece in apart.reply(*each) for token in piece.tokens] for each in who]
+    both, shares, read = threading.Barrier(2), [], llama.Memory.read
+
+    def meet(memory: llama.Memory, ids: list[int], most: int = 0) -> Any:
+        if most and shares.count((memory, most)) < 5:
+            shares.append((memory, most))
+            both.wait(timeout=60)
+        return read(memory, ids, most)
+
+    monkeypatch.setattr(llama.Memory, "read", meet)
+    for number, each in enumerate(who):
+        answering.begin(number, *each)
+    answering.until_empty()
+    assert [answering.tokens(number) for number in range(2)] == alone
+    assert [most for _, most in shares] == [share] * 10
+    assert answering.reply(*who[1])[-1].recalled_tokens >= 128, "what was read while another spoke is kept too"
+
+
+@pytest.mark.skipif(LLAMA not in ENGINES, reason="this machine has no llama.cpp")
+def test_one_that_nobody_reads_any_more_leaves_the_others_to_their_end(base: Path, adapters: list[Path]) -> None:
+    answering = Answering(base, LLAMA, threads=2)
+    alone = [token for piece in answering.reply(asked(), adapters[1]) for token in piece.tokens]
+    for number in range(3):
+        answering.begin(number, asked(), adapters[number])
+    for _ in range(5):
+        answering.room.round()
+    answering.room.hear(Stop(id=0))
+    heard = len(answering.pieces(0))
+    answering.until_empty()
+    assert len(answering.pieces(0)) == heard
+    assert answering.tokens(1) == alone
+    assert answering.pieces(2)[-1].finish == "length"
+
+
+@pytest.mark.skipif(LLAMA not in ENGINES, reason="this machine has no llama.cpp")
+def test_what_one_model_learnt_about_threads_those_on_the_same_base_know(
+    base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heard(speaking.Pace):
+        def took(self, seconds: float) -> None:
+            heard.append(self)
+
+    heard: list[Heard] = []
+    monkeypatch.setattr(speaking, "Pace", Heard)
+    answering = Answering(base, LLAMA)
+    for folder in (adapters[0], None, adapters[1]):
+        answering.reply(asked(), folder)
+    assert len(heard) == 33, "each token but the first, which the prompt gave"
+    assert len(set(heard)) == 1
 
 
 def test_three_models_are_kept_and_a_fourth_waits_for_one_that_speaks(
