@@ -43,14 +43,17 @@ class Maker:
         self.counter = TokenCounter.load(Path(spec.model_dir), spec.max_length)
         self._encoder = msgspec.json.Encoder()
 
-    def stretch(self, layout: Layout, part: Stretch) -> Part:
-        """Read a stretch of whole lines."""
+    def stretch(self, layout: Layout, part: Stretch) -> Part | None:
+        """Read a stretch of whole records; ``None``: it holds none such, being cut amid an element or broken."""
         tally = Tally()
-        with layout.open(part) as reading:
-            made = [each for line, example in reading.examples(tally) for each in self._made(line, example, tally)]
+        try:
+            with layout.open(part) as reading:
+                made = [each for line, example in reading.examples(tally) for each in self._made(line, example, tally)]
+        except BadRecord:
+            return None
         return Part(made, reading.records_read, part.offset + part.size, tally)
 
-    def whole(self, layout: Layout, tally: Tally, part: Stretch | None = None) -> Iterator[Part]:
+    def whole(self, layout: Layout, tally: Tally, part: Stretch) -> Iterator[Part]:
         """Read what cannot be cut, a file or a stretch, a few examples at a time; ``tally`` has what is left out."""
         before = 0
         with layout.open(part) as reading:

@@ -1,8 +1,10 @@
 """From the bytes of a file to examples, one record at a time."""
 
+import os
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -11,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from libs.errors import Rejected
-from services.dataset.domain import formats, lessons
+from services.dataset.domain import arrays, formats, lessons
 from services.dataset.domain.examples import Example
-from services.dataset.domain.lines import Record, Stretch, elements, lines, stretches
+from services.dataset.domain.lines import WHOLE, Record, Stretch, lines, stretches
 from services.dataset.domain.problems import BadRecord, Tally
 
 ARRAY, DOCUMENT, LINES = "array", "document", "lines"
@@ -23,7 +25,7 @@ BUFFER = 1 << 20
 """Bytes read at a time: a lesson is one line of some 500 KB."""
 
 LONGEST = 16 << 20
-"""Bytes of loose segments that may pass without a lesson's end before no more cuts are looked for."""
+"""Bytes that may pass without a lesson's end, or an array's next element, before no more cuts are looked for."""
 
 SAMPLED = 50
 """Records that are looked at for a shape that is known."""
@@ -43,7 +45,8 @@ T = TypeVar("T")
 class Layout(Struct, frozen=True):
     """What a file is: its format, how its records lie in it, and from which byte on.
 
-    ``loose``: every record is a single WhisperX segment, and neighbours make a lesson together.
+    ``loose``: every record is a single WhisperX segment, and neighbours make a lesson together. ``joint``: what
+    stands between the elements of an array; None where it cannot be cut.
     """
 
     path: str
@@ -52,29 +55,44 @@ class Layout(Struct, frozen=True):
     loose: bool
     begins: int
     limit: int
+    joint: bytes | None = None
 
     @property
     def is_separable(self) -> bool:
-        """Whether stretches of whole lines can be read each by itself."""
-        return self.records == LINES
+        """Whether stretches of whole records can be read each by itself."""
+        return self.records == LINES or self.joint is not None
 
     def is_endless(self, part: Stretch) -> bool:
-        """Whether a stretch is all that was left where lessons no longer ended: too much to be held at once."""
-        return self.loose and part.size > 2 * LONGEST
+        """Whether a stretch is all that is left of a file, and too much to be held at once."""
+        return (self.loose or self.records == ARRAY) and part.size > 2 * LONGEST
+
+    @property
+    def whole(self) -> Stretch:
+        """All of the file."""
+        return Stretch(self.begins, sys.maxsize, 1)
 
     @contextmanager
-    def open(self, part: Stretch | None = None) -> Iterator["Reading"]:
-        """Open the file, or a stretch of it, to be read."""
+    def open(self, part: Stretch) -> Iterator["Reading"]:
+        """Open a stretch of the file to be read."""
         with open(self.path, "rb", buffering=BUFFER) as file:
-            file.seek(part.offset if part else self.begins)
-            yield Reading(self, file, part)
+            file.seek(part.offset)
+            yield Reading(self, file, self._cut(file, part))
 
     def stretches(self, size: int) -> Iterator[Stretch]:
-        """Cut the file into stretches of whole lines, where segments are loose into such of whole lessons."""
+        """Cut the file into stretches of whole records, where segments are loose into such of whole lessons."""
         with open(self.path, "rb") as file:
             file.seek(self.begins)
-            found = stretches(file, size)
+            found = arrays.stretches(file, size, self.joint, LONGEST) if self.joint else stretches(file, size)
             yield from self._of_lessons(found) if self.loose else found
+
+    def _cut(self, file: BinaryIO, part: Stretch) -> Iterator[Record]:
+        if self.records != ARRAY:
+            return _cut(file, self.records, self.limit, part)
+        opened = part.offset > self.begins
+        if self.is_endless(part):
+            return arrays.elements(file, self.limit, part, opened=opened)
+        closed = part.offset + part.size == os.fstat(file.fileno()).st_size
+        return arrays.within(file.read(part.size), self.limit, part, opened=opened, closed=closed)
 
     def _of_lessons(self, parts: Iterator[Stretch]) -> Iterator[Stretch]:
         """Put off each cut until the next lesson begins, and cut no more where none does for long."""
@@ -89,22 +107,23 @@ class Layout(Struct, frozen=True):
 
     def _lesson_in(self, part: Stretch) -> Stretch | None:
         """Return what of a stretch comes after the first lesson that ends in it; ``None``: none does."""
-        whose, ends, following = None, part.offset, part.line
-        with self.open(part) as reading:
+        whose = None
+        with self.open(part) as reading, suppress(BadRecord):
             for line, segment in reading.segments(Tally()):
                 if whose not in (None, segment.whose):
-                    return Stretch(ends, part.offset + part.size - ends, following)
-                whose, ends, following = segment.whose, reading.file.tell(), line + 1
+                    return Stretch(reading.at, part.offset + part.size - reading.at, line)
+                whose = segment.whose
         return None
 
 
 class Reading(Struct):
-    """An open file on its way through: what was read of it so far."""
+    """An open file on its way through: what was read of it so far, and at which byte the last record begins."""
 
     layout: Layout
     file: BinaryIO
-    part: Stretch | None = None
+    records: Iterator[Record]
     records_read: int = 0
+    at: int = 0
 
     def examples(self, tally: Tally) -> Iterator[tuple[int, Example]]:
         """Yield the examples with the line they begin on; what cannot be used goes to the tally."""
@@ -140,8 +159,9 @@ class Reading(Struct):
     def _records(self, tally: Tally) -> Iterator[tuple[int, bytes]]:
         limit = self.layout.limit
         try:
-            for record in _cut(self.file, self.layout.records, limit, self.part):
+            for record in self.records:
                 self.records_read += 1
+                self.at = record.at
                 if record.data is None:
                     tally.bad(record.line, formats.too_long(record.size, limit))
                 else:
@@ -167,12 +187,17 @@ def recognise(path: Path, wanted: str, *, max_record_bytes: int, max_lesson_byte
         records = ARRAY if formats.is_array(text) else DOCUMENT if formats.is_document(text) else LINES
         file.seek(begins)
         found, first = _shape(_cut(file, records, max_lesson_bytes))
+        joint = None
+        if records == ARRAY:
+            file.seek(begins)
+            with suppress(BadRecord):
+                joint = arrays.joint(file, max_lesson_bytes)
     name = found if wanted == "auto" else wanted
     if name is None:
         raise formats.unknown_format(first)
     loose = name == formats.WHISPERX and first is not None and not formats.is_lesson(first)
     limit = max_lesson_bytes if name == formats.WHISPERX else max_record_bytes
-    return Layout(str(path), name, records, loose, begins, limit)
+    return Layout(str(path), name, records, loose, begins, limit, joint)
 
 
 def _shape(records: Iterator[Record]) -> tuple[str | None, bytes | None]:
@@ -190,10 +215,10 @@ def _shape(records: Iterator[Record]) -> tuple[str | None, bytes | None]:
     return None, first
 
 
-def _cut(file: BinaryIO, records: str, limit: int, part: Stretch | None = None) -> Iterator[Record]:
+def _cut(file: BinaryIO, records: str, limit: int, part: Stretch = WHOLE) -> Iterator[Record]:
     """Cut the file into records: an array's elements, one document, or lines."""
     if records == ARRAY:
-        return elements(file, limit)
+        return arrays.elements(file, limit)
     if records == DOCUMENT:
         return _document(file, limit)
     return lines(file, limit, part)
@@ -201,7 +226,7 @@ def _cut(file: BinaryIO, records: str, limit: int, part: Stretch | None = None) 
 
 def _document(file: BinaryIO, limit: int) -> Iterator[Record]:
     data = file.read(limit + 1)
-    yield Record(1, data if len(data) <= limit else None, len(data))
+    yield Record(1, data if len(data) <= limit else None, len(data), 0)
 
 
 def _taught(found: Iterator[tuple[int, lessons.Lesson]], tally: Tally) -> Iterator[tuple[int, Example]]:

@@ -7,7 +7,7 @@ it makes lies in the spec's folder.
 import errno
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from services.dataset.domain import splits, versions
 from services.dataset.domain.problems import Tally
 from services.dataset.domain.versions import Imported, Manifest, Outcome, Refused, SplitFile
 from services.dataset.importer import leaks, workers
-from services.dataset.importer.making import Maker, Part
+from services.dataset.importer.making import Maker
 from services.dataset.importer.parquet import COLUMNS, PAIR_COLUMNS, SplitWriter
-from services.dataset.importer.reading import Layout, recognise
+from services.dataset.importer.reading import recognise
 from services.dataset.importer.spec import Progress, Spec
 from services.dataset.importer.spool import HELD_OUT, MAIN, Kept, Made, Spool
 from services.dataset.importer.tokens import Totals
@@ -97,7 +97,7 @@ class _Import:
             max_lesson_bytes=self.spec.max_lesson_bytes,
         )
         bad_before, records = self.tally.bad_lines, 0
-        for found in self._parts(layout):
+        for found in workers.read(self.maker, self.spec, layout, self.tally):
             self.tally.add(found.tally)
             records += found.records
             for made in found.made:
@@ -107,11 +107,6 @@ class _Import:
         bad = self.tally.bad_lines - bad_before
         versions.refuse_too_many_bad(self.tally, bad, max(records, bad), self.spec.bad_share)
         return layout.format
-
-    def _parts(self, layout: Layout) -> Iterator[Part]:
-        if layout.is_separable:
-            return workers.read(self.maker, self.spec, layout, self.tally)
-        return self.maker.whole(layout, self.tally)
 
     def _take(self, made: Made, part: int) -> None:
         """Keep an example, unless one is kept already that says the same, or nearly so."""

@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -33,40 +34,55 @@ MOST = 4
 AHEAD = 2
 """Stretches for each worker that are read or wait to be taken."""
 
+Taken = Callable[[], Part | None]
+"""Waits for what a stretch gave; ``None``: it was torn."""
+
 _maker: Maker | None = None
 """This process's own; a forked worker has its parent's."""
 
 
 def read(maker: Maker, spec: Spec, layout: Layout, tally: Tally) -> Iterator[Part]:
-    """Yield what each stretch of a separable file gave, in order, read by as many processes as it pays for.
+    """Yield what each stretch of a file gave, in order, read by as many processes as it pays for.
 
     What is left out of a stretch is told with it, of one that is too much to be held at once goes to ``tally``.
     """
     processes = spec.processes or _paying(Path(layout.path).stat().st_size)
-    if processes == 1 and layout.loose:
-        return (yield from maker.whole(layout, tally))
-    parts = layout.stretches(STRETCH)
+    if not layout.is_separable or (processes == 1 and layout.loose and layout.joint is None):
+        return (yield from maker.whole(layout, tally, layout.whole))
     if processes == 1:
-        return (yield from (maker.stretch(layout, part) for part in parts))
+        return (yield from _ordered(maker, layout, tally, AHEAD, lambda part: partial(maker.stretch, layout, part)))
     global _maker
     _maker = maker
     with ProcessPoolExecutor(processes, _context(), _begin, (spec,)) as pool:
-
-        def given(part: Stretch) -> Future[Part] | Stretch:
-            return part if layout.is_endless(part) else pool.submit(_stretch, layout, part)
-
         try:
-            waiting = deque(map(given, islice(parts, AHEAD * processes)))
-            while waiting:
-                first = waiting.popleft()
-                if isinstance(first, Stretch):
-                    yield from maker.whole(layout, tally, first)
-                else:
-                    done = first.result()
-                    waiting.extend(map(given, islice(parts, 1)))
-                    yield done
+            yield from _ordered(
+                maker, layout, tally, AHEAD * processes, lambda part: pool.submit(_stretch, layout, part).result
+            )
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ordered(
+    maker: Maker, layout: Layout, tally: Tally, ahead: int, reads: Callable[[Stretch], Taken]
+) -> Iterator[Part]:
+    """Have ``ahead`` stretches read and yield what they give; one that is torn is read together with the next."""
+
+    def given(part: Stretch) -> tuple[Stretch, Taken | None]:
+        return part, None if layout.is_endless(part) else reads(part)
+
+    parts = map(given, layout.stretches(STRETCH))
+    waiting = deque(islice(parts, ahead))
+    while waiting:
+        part, take = waiting.popleft()
+        done = take() if take else None
+        waiting.extend(islice(parts, 1))
+        if done:
+            yield done
+        elif take and waiting:
+            following, _ = waiting.popleft()
+            waiting.appendleft(given(part.joined(following)))
+        else:
+            return (yield from maker.whole(layout, tally, part.endless()))
 
 
 def _paying(size: int) -> int:
@@ -91,6 +107,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _stretch(layout: Layout, part: Stretch) -> Part:
+def _stretch(layout: Layout, part: Stretch) -> Part | None:
     assert _maker is not None
     return _maker.stretch(layout, part)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dataset.domain.lines import elements, lines
+from services.dataset.domain.arrays import elements
+from services.dataset.domain.lines import lines
 from services.dataset.domain.problems import BadRecord
 
 LIMIT = 1 << 16

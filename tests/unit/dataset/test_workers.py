@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from contracts.datasets import SplitPlan
 from services.dataset.domain import lines as cutting
-from services.dataset.domain.lines import lines, stretches
+from services.dataset.domain.lines import Stretch, lines, stretches
 from services.dataset.importer import reading, workers
 from services.dataset.importer.making import Maker
 from services.dataset.importer.reading import Layout, recognise
@@ -34,7 +34,7 @@ def test_stretches_hold_the_lines_of_the_whole_file(rows: list[bytes], size: int
         parts = list(stretches(file, size))
     whole = io.BytesIO(data)
     whole.seek(3)
-    expected = list(lines(whole, 20))
+    expected = list(lines(whole, 20, Stretch(3, len(data), 1)))
     found = []
     for part in parts:
         file.seek(part.offset)
