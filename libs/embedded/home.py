@@ -4,11 +4,13 @@
 once, readable by the owner alone.
 """
 
-import contextlib
+import fcntl
+import functools
 import json
 import os
 import secrets
 import socket
+import tempfile
 from pathlib import Path
 
 from contracts.catalogue import SERVICES
@@ -54,15 +56,46 @@ class Home:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on right now.
+    """Return a TCP port of 127.0.0.1 that nobody listens on right now, and that this user's processes were not given.
 
     It lies below those that Linux lends to whoever connects somewhere, so none of them takes it before it is used.
+    To whom it was given a lock says, on the port's byte of a file: it ends with the process.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_768)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        if _claim(port) and _is_free(port):
             return port
+
+
+_given: set[int] = set()
+"""Ports that this process has claimed: what it locked itself would not keep it out."""
+
+
+@functools.cache
+def _claims() -> int:
+    """Open the file of locks, once: closing it would end them."""
+    path = Path(tempfile.gettempdir()) / f"woodshed-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+def _claim(port: int) -> bool:
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):
+        return False
+    _given.add(port)
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def listening(port: int) -> bool:
