@@ -6,6 +6,7 @@ told, so that neither a crash between sending and writing nor a lost answer make
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -40,6 +41,8 @@ AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 LEASE = timedelta(seconds=120)
 TURN_SECONDS = 60.0
 """Less than the lease: a turn that hangs is given up before another process may take the job over."""
+GIVING_BACK = 2.0
+"""Seconds that a stop waits for the database."""
 
 
 class Run(Struct, frozen=True):
@@ -202,9 +205,17 @@ class Tracking:
             return None
 
     async def _follow_in(self, turn: Turn, places: asyncio.Semaphore) -> None:
-        """Follow, and make room; what could not be written down is done again when the lease is over."""
+        """Follow, and make room; what could not be written down is done again when the lease is over.
+
+        Who is stopped meanwhile gives the job back, or the next process would wait for the lease's end.
+        """
         try:
             await self.follow(turn)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError, *AWAY):
+                async with asyncio.timeout(GIVING_BACK):
+                    await self._look_again(turn, 0)
+            raise
         except Exception as error:
             self._runs.pop(turn.job_id, None)
             log.error("a tracker's turn was not written down", job=turn.job_id, exc_info=error)

@@ -1,6 +1,7 @@
 """A job that asks for Weights & Biases, and a server that speaks as theirs: every step once, whatever happens."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -43,9 +44,9 @@ async def wandb() -> AsyncIterator[FakeWandb]:
 
 
 async def _shows(wandb: FakeWandb, job_id: str, seen: Callable[[Run], bool]) -> Run:
-    """Wait until a run looks as expected."""
+    """Wait until a run looks as expected, longer than somebody who died would keep others from it."""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not (job_id in wandb.runs and seen(wandb.runs[job_id])):
                 await asyncio.sleep(0.02)
     except TimeoutError:
@@ -217,6 +218,25 @@ def _measured(step: int) -> Measured:
 @pytest.fixture
 def house(notices: Notices, wandb: FakeWandb) -> House:
     return House(notices, wandb)
+
+
+async def test_who_is_stopped_in_the_middle_of_a_turn_leaves_the_job_to_the_next_at_once(house: House) -> None:
+    asked = asyncio.Event()
+
+    async def silent(*_: object) -> Tracked:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody wakes it")
+
+    await house.submits()
+    house.loop.ask = silent
+    stopped = asyncio.create_task(house.loop.run())
+    await asked.wait()
+    assert await house.started().take() is None, "one that works has it for itself"
+    stopped.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopped
+    assert await house.started().take()
 
 
 async def test_an_answer_that_got_lost_and_a_lost_note_of_ours_write_no_line_twice(
