@@ -150,10 +150,23 @@ class World:
         return found
 
     async def all_told(self, kind: type[E]) -> list[E]:
-        """Return the facts of a kind that are in the stream now."""
+        """Return the facts of a kind that are in the stream, once all that services have decided so far is there."""
+        await self._relayed()
         state = await self.js.stream_info(_stream_of(kind), subjects_filter=pattern_of(kind))
         total = sum((state.state.subjects or {}).values())
         return await self.told(kind, count=total) if total else []
+
+    async def _relayed(self) -> None:
+        """Wait until no outbox holds a fact, or those that hold some seem to have nobody who carries them."""
+        owing = " OR ".join(f"EXISTS (SELECT FROM {service}.outbox)" for service in SERVICES)
+        admin = await asyncpg.connect(self.servers.admin_url.rsplit("/", 1)[0] + "/woodshed")
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(15):
+                    while await admin.fetchval(f"SELECT {owing}"):
+                        await asyncio.sleep(0.02)
+        finally:
+            await admin.close()
 
 
 def _stream_of(kind: type[Event]) -> str:

@@ -59,9 +59,9 @@ async def test_facts_published_but_not_yet_forgotten_are_told_once(world: World)
         row = await tx.fetchrow("SELECT subject, headers, body FROM scheduler.outbox ORDER BY seq LIMIT 1")
     await world.js.publish(row["subject"], row["body"], headers=msgspec.json.decode(row["headers"]))
     async with world.service(App(Router("scheduler")), scheduler):
-        facts = await world.told(JobCancelled, count=3)
+        await world.told(JobCancelled, count=3)
+        facts = await world.all_told(JobCancelled)
     assert [fact.version for fact in facts] == [1, 2, 3]
-    assert len(await world.all_told(JobCancelled)) == 3
 
 
 async def test_a_redelivered_fact_has_one_effect(world: World) -> None:
