@@ -1,4 +1,6 @@
-"""Whether twice as much costs twice as much: ``python -m tests.bench.growth [--rounds 3] [--picture FILE]``.
+"""Whether twice as much costs twice as much.
+
+    python -m tests.bench.growth [--rounds 3] [--job-rounds 1] [--picture FILE]
 
 Once, twice, four and eight times the data and the jobs, in one plot beside the line of what grows with them exactly:
 
@@ -37,8 +39,8 @@ SEGMENTS = 20_000
 UNDER_WAY = ("validating_files", "queued", "running", "succeeded")
 NOT_FOUND = 404
 SHORT_PROOF = {"WOODSHED_EVALUATOR_EXAMPLES": "2", "WOODSHED_EVALUATOR_REPLIES": "1"}
-WIDTH, HEIGHT, MARGIN = 620, 440, 56
-COLOURS = ("#4a6fa5", "#2f7d4f", "#b3542e", "#8a8a8a", "#b0a070")
+WIDTH, HEIGHT, MARGIN, LABELS = 720, 460, 60, 240
+COLOURS = ("#4a6fa5", "#2f7d4f", "#b3542e", "#7a5c99", "#7a6a2f")
 
 
 class Line(Struct, frozen=True):
@@ -53,6 +55,11 @@ class Line(Struct, frozen=True):
         """Medians, relative to the first."""
         medians = [statistics.median(each) for each in self.measured]
         return [each / medians[0] for each in medians]
+
+    @property
+    def highest(self) -> list[float]:
+        """The most of each size, relative to the first median."""
+        return [max(each) / statistics.median(self.measured[0]) for each in self.measured]
 
 
 def importing(folder: Path, rounds: int) -> tuple[Line, Line]:
@@ -135,32 +142,41 @@ async def proven(api: Api, job: str) -> None:
 
 def picture(lines: Sequence[Line]) -> str:
     """Draw all lines relative to their cost at 1×, and the diagonal."""
-    most = max(TIMES[-1], *(max(each.relative) for each in lines)) * 1.05
+    top = max(TIMES[-1], *(most for each in lines for most in each.highest)) * 1.05
 
     def place(times: float, value: float) -> tuple[float, float]:
-        x = MARGIN + times / TIMES[-1] * (WIDTH - MARGIN - 170)
-        return round(x, 1), round(HEIGHT - MARGIN - value / most * (HEIGHT - 2 * MARGIN), 1)
+        x = MARGIN + times / TIMES[-1] * (WIDTH - MARGIN - LABELS)
+        return round(x, 1), round(HEIGHT - MARGIN - value / top * (HEIGHT - 2 * MARGIN), 1)
 
     (x0, y0), (x1, y1) = place(0, 0), place(TIMES[-1], TIMES[-1])
+    middle = (y0 + MARGIN) / 2
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{MARGIN}" y="26" font-size="14" font-weight="bold">What 1×, 2×, 4× and 8× cost, beside 1×</text>',
         f'<path d="M{x0} {MARGIN - 10}V{y0}H{x1}" stroke="#111" fill="none"/>',
         f'<path d="M{x0} {y0}L{x1} {y1}" stroke="#111" stroke-dasharray="4 3"/>',
+        f'<text x="{(x0 + 3 * x1) / 4 + 8}" y="{(y0 + 3 * y1) / 4 + 12}">in exact proportion</text>',
+        f'<text x="{(x0 + x1) / 2}" y="{y0 + 40}" text-anchor="middle">data, or jobs at once</text>',
+        f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">cost beside 1×</text>',
     ]
     for times in TIMES:
         x, _ = place(times, 0)
         _, y = place(0, times)
+        parts.append(f'<path d="M{x0} {y}H{x1}" stroke="#ddd"/>')
         parts.append(f'<text x="{x}" y="{y0 + 18}" text-anchor="middle">{times}×</text>')
         parts.append(f'<text x="{x0 - 8}" y="{y + 4}" text-anchor="end">{times}×</text>')
     ends = _apart([place(0, each.relative[-1])[1] for each in lines])
     for each, colour, end in zip(lines, COLOURS, ends, strict=True):
         points = [place(times, value) for times, value in zip(TIMES, each.relative, strict=True)]
         drawn = " ".join(f"{x},{y}" for x, y in points)
+        first = statistics.median(each.measured[0])
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(f'<text x="{x1 + 10}" y="{end + 4}" fill="{colour}">{each.name} {each.relative[-1]:.1f}×</text>')
+        for times, rounds in zip(TIMES, each.measured, strict=True):
+            dots = [place(times, one / first) for one in rounds]
+            parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in dots]
+        says = f"{each.name}: {each.relative[-1]:.1f} × {first:,.3g} {each.unit}"
+        parts.append(f'<text x="{x1 + 10}" y="{end + 4}" fill="{colour}">{says}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -188,6 +204,7 @@ def main() -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--job-rounds", type=int, default=1, help="of the jobs: one round is fifteen of them, minutes")
     parser.add_argument("--picture", type=Path, default=ROOT / ".bench" / "growth.svg")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -195,7 +212,7 @@ def main() -> None:
         folder.chmod(0o755)
         imported, imports = importing(folder, asked.rounds)
         trained = training(folder, asked.rounds)
-        jobs, platform = asyncio.run(living(folder, asked.rounds))
+        jobs, platform = asyncio.run(living(folder, asked.job_rounds))
     lines = (imported, trained, jobs, imports, platform)
     report(lines)
     asked.picture.parent.mkdir(exist_ok=True)

@@ -3,8 +3,8 @@
 ``PYTHON tests/bench/plain_llamafactory.py MODEL_DIR TRAIN.json OUT_DIR`` trains a LoRA as its examples do (batch 1,
 accumulated, padded, gradient checkpointing, bf16 autocast). With ``--best`` its documented ways to be faster are on:
 ``neat_packing`` (packing without leaks between neighbours), no gradient checkpointing, and on a GPU ``pure_bf16`` (it
-refuses that on CPUs) and its Liger kernels. Prints one JSON line as ``plain_trl`` does; the first step is left out of
-the times.
+refuses that on CPUs), its Liger kernels, and FlashAttention where its environment has it, which wants all rows of a
+pass in one. Prints one JSON line as ``plain_trl`` does; the first step is left out of the times.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--row", type=int, default=768)
+    parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--accumulate", type=int, default=8)
     asked = parser.parse_args()
@@ -56,13 +58,16 @@ def main() -> None:
     DATA["lessons"]["file_name"] = str(Path(asked.train).resolve())
     (folder / "dataset_info.json").write_text(json.dumps(DATA))
     on_gpu = asked.device != "cpu"
+    flash = on_gpu and find_spec("flash_attn") is not None
     best = {
         ("pure_bf16" if on_gpu else "bf16"): True,
         "neat_packing": True,
         "packing": True,
-        "cutoff_len": asked.row,
+        "cutoff_len": asked.row * (asked.rows if flash else 1),
         "disable_gradient_checkpointing": True,
         "enable_liger_kernel": on_gpu,
+        "flash_attn": "fa2" if flash else "auto",
+        "per_device_train_batch_size": 1 if flash else asked.rows,
     }
     wish: dict[str, Any] = {
         "stage": "sft",
@@ -92,14 +97,12 @@ def main() -> None:
         **(best if asked.best else {"bf16": True}),
     }
 
-    counted = {"tokens": 0, "taught": 0}
+    counted: dict[str, Any] = {"tokens": 0, "taught": 0}  # of the device: a GPU is not to be waited for in a step
     passed = transformers.Trainer.training_step
 
     def counting(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
-        mask = inputs["attention_mask"]
-        real = mask[:, 0].diagonal(dim1=-2, dim2=-1) > -1 if mask.dim() == 4 else mask > 0
-        counted["tokens"] += int(real.sum())
-        counted["taught"] += int((inputs["labels"][:, 1:] != -100).sum())
+        counted["tokens"] += _real(inputs).sum()
+        counted["taught"] += (inputs["labels"][:, 1:] != -100).sum()
         return passed(self, model, inputs, *rest, **more)
 
     transformers.Trainer.training_step = counting
@@ -109,7 +112,8 @@ def main() -> None:
         def on_step_end(self, *_: object, **__: object) -> None:
             if on_gpu:
                 torch.cuda.synchronize()
-            stamps.append((time.perf_counter(), counted["tokens"], counted["taught"], time.process_time()))
+            now, cpu = time.perf_counter(), time.process_time()
+            stamps.append((now, int(counted["tokens"]), int(counted["taught"]), cpu))
 
     run_exp(wish, [Stamp()])
     seconds, tokens, taught, cpu = (stamps[-1][at] - stamps[0][at] for at in range(4))
@@ -123,6 +127,14 @@ def main() -> None:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     print(json.dumps(figures))
+
+
+def _real(inputs: dict[str, Any]) -> Any:
+    """Tell which tokens are no padding: with FlashAttention there is none in a packed row, and no mask."""
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return inputs["input_ids"] >= 0
+    return mask[:, 0].diagonal(dim1=-2, dim2=-1) > -1 if mask.dim() == 4 else mask > 0
 
 
 if __name__ == "__main__":

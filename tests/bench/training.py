@@ -5,9 +5,9 @@ TRL's own defaults, both by a plain script that gets our very tokens and labels.
 examples have it and with its documented ways to be faster, in an environment of its own that is made here;
 ``--no-trl`` leaves TRL out, ``--four-bits`` adds ours on a base in four bits. ``--exchanges 1`` cuts every conversation
 after its first exchange: ``--rivals --no-trl --exchanges 1`` takes some three minutes a round. ``--device cuda``
-is the same on a GPU. The first step of each is left out. Matrix products and memory are measured in the same run, to
-say what share of the machine a contender reaches: a LoRA step needs some 4 × parameters FLOP a token (no weight
-gradients for the base).
+is the same on a GPU, with more of it in a step and a pass (``SHAPES``). The first step of each is left out. Matrix
+products and memory are measured in the same run, to say what share of the machine a contender reaches: a LoRA step
+needs some 4 × parameters FLOP a token (no weight gradients for the base).
 """
 
 import argparse
@@ -37,7 +37,21 @@ from tests.bench import figures, limits, rivals
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = ROOT / "libs" / "samples" / "conversations.jsonl"
-EXAMPLES = 8
+
+
+class Shape(NamedTuple):
+    """How much a device is given at once: examples to a step of ours, for which others take ``passes`` over ``rows`` of
+    ``row`` tokens.
+    """
+
+    examples: int
+    row: int
+    rows: int
+    passes: int
+
+
+SHAPES = {"cpu": Shape(8, 768, 1, 4), "cuda": Shape(50, 4096, 8, 1)}
+EXAMPLES = SHAPES["cpu"].examples
 THREADS = psutil.cpu_count() or 2
 OURS, TUNED, DEFAULTS = "Woodshed", "TRL tuned and packed", "TRL defaults"
 FOUR_BITS = "Woodshed, base in four bits"
@@ -97,7 +111,9 @@ def spec(train: Path, folder: Path, steps: int, device: str = "cpu", quantizatio
         run_id="run-bench",
         attempt=1,
         fence=1,
-        recipe=Recipe(base_model=SHIPPED_MODEL, batch_size=EXAMPLES, max_steps=steps + 1, quantization=quantization),
+        recipe=Recipe(
+            base_model=SHIPPED_MODEL, batch_size=SHAPES[device].examples, max_steps=steps + 1, quantization=quantization
+        ),
         model_dir=str(Home.default().models / SHIPPED_MODEL),
         train=str(train),
         work_dir=str(folder),
@@ -157,15 +173,24 @@ def plain(script: str, *options: str, python: Callable[[], Path] = lambda: Path(
 
 
 Contender = Callable[[Data, Path, int, str], Figures]
-CONTENDERS: dict[str, Contender] = {
-    OURS: ours,
-    TUNED: plain("plain_trl.py", "--row", "768", "--accumulate", "4"),
-    DEFAULTS: plain("plain_trl.py", "--defaults"),
-}
-RIVALS: dict[str, Contender] = {
-    FACTORY: plain("plain_llamafactory.py", python=rivals.llama_factory),
-    FACTORY_BEST: plain("plain_llamafactory.py", "--best", "--accumulate", "4", python=rivals.llama_factory),
-}
+
+
+def usual(device: str) -> dict[str, Contender]:
+    """Return ours and TRL as they suit a device."""
+    _, row, rows, passes = map(str, SHAPES[device])
+    tuned = plain("plain_trl.py", "--row", row, "--rows", rows, "--accumulate", passes)
+    return {OURS: ours, TUNED: tuned, DEFAULTS: plain("plain_trl.py", "--defaults")}
+
+
+def others(device: str) -> dict[str, Contender]:
+    """Return the rivals as they suit a device."""
+    _, row, rows, passes = map(str, SHAPES[device])
+    python = partial(rivals.llama_factory, device)
+    best = ("--best", "--row", row, "--rows", rows, "--accumulate", passes)
+    return {
+        FACTORY: plain("plain_llamafactory.py", python=python),
+        FACTORY_BEST: plain("plain_llamafactory.py", *best, python=python),
+    }
 
 
 def measure(contenders: dict[str, Contender], asked: argparse.Namespace) -> dict[str, list[Figures]]:
@@ -219,7 +244,7 @@ def tell(found: dict[str, list[Figures]], most: dict[str, float], what: str) -> 
         keep("speed of TRL tuned", ratios(TUNED, "tokens_per_second"), 1.4)
         keep("taught tokens of TRL's defaults", ratios(DEFAULTS, "taught_per_second"), 1.8)
         keep("memory of TRL's defaults", ratios(DEFAULTS, "peak_bytes"), 0.55, less=True)
-    for name in [each for each in RIVALS if each in found]:
+    for name in [each for each in (FACTORY, FACTORY_BEST) if each in found]:
         keep(f"speed of {name}", ratios(name, "tokens_per_second"), 2.5)
     shares = [each["tokens_per_second"] * _flop_a_token() / most["flops_bfloat16"] for each in found[OURS]]
     figures.note("training", f"share of bf16 products{what}", [100 * each for each in shares], "%", goal=8)
@@ -246,10 +271,11 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--four-bits", action="store_true")
     asked = parser.parse_args(arguments)
     asked.steps = asked.steps or (3 if asked.device == "cpu" else 40)
-    usual = {OURS: ours} if asked.no_trl else CONTENDERS
+    contenders: dict[str, Contender] = {OURS: ours} if asked.no_trl else usual(asked.device)
     if asked.four_bits:
-        usual = usual | {FOUR_BITS: partial(ours, quantization="nf4")}
-    contenders = usual | (RIVALS if asked.rivals else {})
+        contenders[FOUR_BITS] = partial(ours, quantization="nf4")
+    if asked.rivals:
+        contenders |= others(asked.device)
     most = limits.measured(asked.device, THREADS)
     found = measure(contenders, asked)
     print(table(found, most))
