@@ -16,13 +16,12 @@ A durable must therefore never be deleted by hand: the one made in its place wou
 import asyncio
 from datetime import timedelta
 
-import asyncpg
 import nats.errors
 import structlog
 
 from libs.bus.connection import Bus
 from libs.bus.streams import EVENTS
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 
 log = structlog.get_logger()
 
@@ -52,7 +51,7 @@ class Forgetter:
             await asyncio.sleep(pause)
             try:
                 pause = AGAIN if await self.forget(KEPT) is None else EVERY
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error) as error:
+            except (*DB_AWAY, nats.errors.Error) as error:
                 log.warning("forgetting pauses", error=repr(error))
 
     async def forget(self, age: timedelta) -> int | None:

@@ -11,14 +11,13 @@ import contextlib
 import json
 from typing import Any
 
-import asyncpg
 import nats.errors
 import structlog
 from nats.js.errors import APIError
 
 from contracts.base import new_id
 from libs.bus.connection import Bus, answered
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from libs.db.database import ALL_TENANTS
 from libs.waking import rest
 
@@ -53,7 +52,7 @@ class Relay:
         while True:
             try:
                 await self._hold_office()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error) as error:
+            except (*DB_AWAY, nats.errors.Error) as error:
                 log.warning("relay pauses", error=repr(error))
                 await asyncio.sleep(POLL)
 
@@ -71,7 +70,7 @@ class Relay:
                         pass
                     await rest(self._wake, LOOK)
             finally:
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with contextlib.suppress(*DB_AWAY):
                     await connection.remove_listener(f"outbox_{schema}", self._woken)
 
     def _woken(self, *_: object) -> None:

@@ -1,5 +1,5 @@
 """PostgreSQL: one transaction per reaction, tenants kept apart by the database, facts in an outbox."""
 
-from libs.db.database import Database, Transaction
+from libs.db.database import DB_AWAY, Database, Transaction
 
-__all__ = ["Database", "Transaction"]
+__all__ = ["DB_AWAY", "Database", "Transaction"]

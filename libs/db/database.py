@@ -21,6 +21,8 @@ from contracts.base import Event, aggregate_of, encode, new_id, subject_of, type
 tracer = trace.get_tracer(__name__)
 
 ALL_TENANTS = "*"
+DB_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What asking a database ends in that is away, starting or ended the connection: work that is repeated waits for it."""
 
 BEGIN = "BEGIN; SET LOCAL app.tenant = {tenant}"
 WITHOUT_WAITING = "; SET LOCAL synchronous_commit = off"

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import msgspec
 import structlog
 
 from contracts.datasets import DatasetProgressed
+from libs.db import DB_AWAY
 from libs.db.database import now
 from libs.errors import NotFound
 from libs.lm.models import UnknownModel, resolve
@@ -67,7 +67,7 @@ class Importer:
             try:
                 while await self.import_next():
                     pass
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DB_AWAY as error:
                 log.warning("imports pause", error=repr(error))
                 await asyncio.sleep(PAUSE)
             await rest(self.wake, POLL)
@@ -227,12 +227,12 @@ class Importer:
             try:
                 async with self.platform.db.transaction(taken.tenant) as tx:
                     kept = await queries.renew(tx, taken, self.settings.import_lease)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DB_AWAY as error:
                 log.warning("lease not renewed", dataset_id=taken.dataset_id, error=repr(error))
 
     async def _give_back(self, taken: Taken, delay: float) -> None:
         """Let the import be taken again after ``delay`` seconds; if this fails, the lease ends by itself."""
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(*DB_AWAY):
             async with self.platform.db.transaction(taken.tenant) as tx:
                 await queries.renew(tx, taken, delay)
 

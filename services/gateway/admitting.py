@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 
 from libs.bus import Bus, issuing
 from libs.bus.permissions import ADMISSIONS, DOORKEEPER, outsider
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from libs.waking import rest
 from services.gateway.domain import credentials, sessions
 from services.gateway.queries import credentials as queries
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 AT_ONCE = 2
 EVERY = 10.0
 PATIENCE = 2.0
@@ -87,13 +86,7 @@ class Doorkeeper:
                 self._look.clear()
                 try:
                     await self._end_void(client)
-                except (
-                    asyncpg.PostgresError,
-                    asyncpg.InterfaceError,
-                    OSError,
-                    NatsError,
-                    msgspec.MsgspecError,
-                ) as error:
+                except (*DB_AWAY, NatsError, msgspec.MsgspecError) as error:
                     log.warning("connections not looked through", error=repr(error))
                 await rest(self._look, EVERY)
         finally:
@@ -117,7 +110,7 @@ class Doorkeeper:
             asked = issuing.read(message.data)
             async with self._turns:
                 row = await self._found(asked.nats.connect_opts)
-        except (*AWAY, msgspec.MsgspecError, ValueError, IndexError) as error:
+        except (*DB_AWAY, msgspec.MsgspecError, ValueError, IndexError) as error:
             log.warning("nobody admitted", error=repr(error))
             return
         user = asked.nats.connect_opts.user

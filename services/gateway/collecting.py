@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import asyncpg
 import structlog
 from asyncpg import Record
 
 from contracts.files import FileDeleted, FileUploaded
 from contracts.jobs import ModelDeleted
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from libs.errors import WoodshedError
 from libs.storage import AWAY, Storage, Stored
 from libs.waking import rest
@@ -60,7 +59,7 @@ class Collector:
             try:
                 await self.collect()
                 await self.end_deletions()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, *AWAY) as error:
+            except (*DB_AWAY, *AWAY) as error:
                 log.warning("collecting pauses", error=repr(error))
             await rest(self._wake, POLL)
 

@@ -3,10 +3,9 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import structlog
 
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from libs.errors import WoodshedError
 from libs.storage import Storage
 from services.gateway.collecting import delete_bytes
@@ -32,7 +31,7 @@ class Expirer:
         while True:
             try:
                 await self.look(datetime.now(UTC))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, WoodshedError) as error:
+            except (*DB_AWAY, WoodshedError) as error:
                 log.warning("expiring pauses", error=repr(error))
             await asyncio.sleep(EVERY)
 

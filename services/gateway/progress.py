@@ -8,7 +8,6 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import msgspec
 import structlog
 from msgspec import Struct, field
@@ -18,7 +17,7 @@ from contracts.datasets import DatasetProgressed
 from contracts.runs import RunProgressed
 from libs.bus import Bus
 from libs.bus.streams import TELEMETRY
-from libs.db import Database, Transaction
+from libs.db import DB_AWAY, Database, Transaction
 from libs.waking import rest
 from services.gateway.domain import wire
 from services.gateway.live import Hub, reading
@@ -31,7 +30,6 @@ log = structlog.get_logger()
 EVERY = 2.0
 """Seconds between two writings, unless somebody cannot wait: each takes a processor from training."""
 LOOK = 0.1
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class Batch(Struct):
@@ -81,7 +79,7 @@ class Progress:
                 batch, self._batch = self._batch, Batch()
                 try:
                     await self._write(batch)
-                except AWAY as error:
+                except DB_AWAY as error:
                     log.warning("progress waits for the database", error=repr(error))
                     self._batch = _merged(batch, self._batch)
 

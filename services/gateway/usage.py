@@ -6,10 +6,9 @@ A request costs no write. What was used since the last writing is forgotten when
 import asyncio
 from datetime import datetime
 
-import asyncpg
 import structlog
 
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from services.gateway.queries import keys as queries
 
 log = structlog.get_logger()
@@ -35,7 +34,7 @@ class LastUse:
             await self._used.wait()
             try:
                 await self.write()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DB_AWAY as error:
                 log.warning("last use of keys not written", error=type(error).__name__)
             await asyncio.sleep(self._interval)
 

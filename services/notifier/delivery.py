@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
-import asyncpg
 import msgspec
 import structlog
 
 from contracts.notices import NoticeDelivered, NoticeFailed
 from contracts.people import InvitationRead, MemberInvited
-from libs.db import Database, Transaction
+from libs.db import DB_AWAY, Database, Transaction
 from libs.db.database import now
 from libs.errors import Busy, NotFound, Rejected
 from libs.waking import Wake, rest
@@ -87,7 +86,7 @@ class Delivery:
             ear.clear()
             try:
                 busy = await self.deliver_one()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DB_AWAY as error:
                 log.warning("delivery pauses", channel=self.channel.name, error=repr(error))
                 busy = False
             if not busy:

@@ -7,11 +7,10 @@ A person can replay them as long, and a fact that comes again within that time i
 import asyncio
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
 from libs.bus.forgetting import KEPT
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from libs.db.database import now
 from services.notifier import webhook_queries
 
@@ -33,7 +32,7 @@ class DeliveryForgetter:
             await asyncio.sleep(EVERY)
             try:
                 await self.forget(now())
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DB_AWAY as error:
                 log.warning("forgetting pauses", error=repr(error))
 
     async def forget(self, at: datetime) -> int:

@@ -8,12 +8,11 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
 from contracts.base import new_id
 from contracts.webhooks import DeliveryFailed, DeliverySucceeded, TryWebhook, WebhookDisabled
-from libs.db import Database, Transaction
+from libs.db import DB_AWAY, Database, Transaction
 from libs.db.database import now
 from libs.signing import webhook_secret
 from libs.waking import Wake, rest
@@ -27,7 +26,6 @@ log = structlog.get_logger()
 POLL = 5.0
 """Seconds between two looks when nobody calls."""
 AT_ONCE = 16
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 LEASE = timedelta(seconds=60)
 """Longer than a call may take: one that hangs is given up before another process may take the delivery over."""
 
@@ -89,7 +87,7 @@ class Poster:
     async def _take_if_possible(self) -> Due | None:
         try:
             return await self.take()
-        except AWAY as error:
+        except DB_AWAY as error:
             log.warning("webhooks pause", error=repr(error))
             return None
 

@@ -10,12 +10,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 from msgspec import Struct
 
 from contracts.trackers import WANDB, Tracked, TrackerRemarked
-from libs.db import Database, Transaction
+from libs.db import DB_AWAY, Database, Transaction
 from libs.db.database import now
 from libs.errors import Busy, NotFound, Rejected
 from libs.waking import Wake, rest
@@ -37,7 +36,6 @@ Owe = Callable[[TrackerRemarked, Transaction], Awaitable[None]]
 POLL = 5.0
 """Seconds between two looks when nobody calls."""
 AT_ONCE = 8
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 LEASE = timedelta(seconds=120)
 TURN_SECONDS = 60.0
 """Less than the lease: a turn that hangs is given up before another process may take the job over."""
@@ -200,7 +198,7 @@ class Tracking:
     async def _take_if_possible(self) -> Turn | None:
         try:
             return await self.take()
-        except AWAY as error:
+        except DB_AWAY as error:
             log.warning("trackers pause", error=repr(error))
             return None
 
@@ -212,7 +210,7 @@ class Tracking:
         try:
             await self.follow(turn)
         except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError, *AWAY):
+            with contextlib.suppress(TimeoutError, *DB_AWAY):
                 async with asyncio.timeout(GIVING_BACK):
                     await self._look_again(turn, 0)
             raise

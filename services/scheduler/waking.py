@@ -2,10 +2,9 @@
 
 import asyncio
 
-import asyncpg
 import structlog
 
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from services.scheduler import queries_budgets, steps
 from services.scheduler.domain.estimate import Rate
 
@@ -27,7 +26,7 @@ class Waker:
         while True:
             try:
                 await self.look()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DB_AWAY as error:
                 log.warning("jobs that wait for money wait on", error=repr(error))
             await asyncio.sleep(LOOK)
 

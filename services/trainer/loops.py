@@ -8,12 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 import nats.errors
 import structlog
 
 from contracts.runs import DeviceOffered, DeviceWithdrawn
-from libs.db import Transaction
+from libs.db import DB_AWAY, Transaction
 from libs.db.database import now
 from libs.storage import AWAY, Storage
 from libs.waking import rest
@@ -29,7 +28,7 @@ POLL = 5.0
 JUDGE = 2.0
 PRUNE = 10.0
 """Seconds between two looks when nobody calls; a processor that looks is taken from training."""
-TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, *AWAY)
+TEMPORARY = (*DB_AWAY, nats.errors.Error, *AWAY)
 
 
 class Loops:

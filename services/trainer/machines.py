@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import asyncpg
 import structlog
 
+from libs.db import DB_AWAY
 from libs.db.database import now
 from libs.errors import Busy, Rejected
 from services.trainer import queries_leases, queries_machines
@@ -34,7 +34,6 @@ OFFICE_POLL = 2.0
 SWEEP_SECONDS = 60.0
 NOTHING_TO_HAVE = 30.0
 LONGEST_WAIT = 300.0
-TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class Keeper:
@@ -58,7 +57,7 @@ class Keeper:
         while True:
             try:
                 await self._hold_office()
-            except* TEMPORARY as errors:
+            except* DB_AWAY as errors:
                 log.warning("machines are left alone", error=repr(errors.exceptions[0]))
             await asyncio.sleep(OFFICE_POLL)
 
@@ -84,7 +83,7 @@ class Keeper:
         while True:
             try:
                 await self.tend(name)
-            except TEMPORARY:
+            except DB_AWAY:
                 raise
             except Exception as error:
                 log.error("pool not tended", pool=name, exc_info=error)

@@ -7,13 +7,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import asyncpg
 import msgspec
 import nats.errors
 import structlog
 
 from contracts.recipes import Recipe
-from libs.db import Transaction
+from libs.db import DB_AWAY, Transaction
 from libs.db.database import now
 from services.trainer import queries_checkpoints, queries_leases, queries_machines
 from services.trainer.control import Control
@@ -24,7 +23,7 @@ from services.trainer.line import Answered, Launch, Stop, encode, mark_of, order
 
 log = structlog.get_logger()
 
-TEMPORARY = (asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, OSError)
+TEMPORARY = (*DB_AWAY, nats.errors.Error)
 PATIENCE = 5.0
 """Seconds a runner has to take an order."""
 AGAIN = 1.0

@@ -6,11 +6,10 @@ Looks once an hour; a lost database or storage only delays it.
 import asyncio
 from datetime import datetime
 
-import asyncpg
 import structlog
 
 from libs.bus.forgetting import KEPT
-from libs.db import Database
+from libs.db import DB_AWAY, Database
 from libs.db.database import now
 from libs.storage import AWAY, Storage
 from services.trainer import queries_checkpoints, queries_dispatches, queries_leases, queries_machines
@@ -35,7 +34,7 @@ class Sweeper:
             try:
                 await self.sweep(now())
                 await self.forget(now() - KEPT)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, *AWAY) as error:
+            except (*DB_AWAY, *AWAY) as error:
                 log.warning("sweeping pauses", error=repr(error))
 
     async def sweep(self, at: datetime) -> list[str]:

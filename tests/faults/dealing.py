@@ -50,7 +50,7 @@ async def deal(world: World, job: str, blow: Blow, point: Point, random: Random,
         outcome.seconds = await _goes_on(world, job, blow, point, before, struck)
         await world.caught_up()
         outcome.lost_steps = world.lost_steps(job) - lost
-        outcome.wrong = _judge(blow, outcome, len(world.facts(job, RunInterrupted)) - losses)
+        outcome.wrong = _judge(blow, outcome, world.facts(job, RunInterrupted)[losses:])
     except DidNotBite as missed:
         outcome.bit, outcome.evidence = False, str(missed)
     except Exception as broken:
@@ -58,9 +58,10 @@ async def deal(world: World, job: str, blow: Blow, point: Point, random: Random,
     return outcome
 
 
-def _judge(blow: Blow, outcome: Outcome, interruptions: int) -> str:
+def _judge(blow: Blow, outcome: Outcome, interruptions: list[RunInterrupted]) -> str:
     if blow.loses == "never" and interruptions:
-        return f"{interruptions} attempts were lost, though the training process was not touched"
+        why = "; ".join(f"{each.cause} at {each.at:%H:%M:%S}: {each.evidence}" for each in interruptions)
+        return f"attempts were lost, though the training process was not touched: {why}"
     if blow.graceful and outcome.lost_steps:
         return f"{outcome.lost_steps} steps were lost in spite of the notice"
     return ""
