@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from contracts.runs import DeviceWithdrawn
-from libs.db import Transaction
+from libs.db import DB_AWAY, Transaction
 from libs.db.database import now
 from services.trainer import queries_devices, queries_leases, queries_machines
 from services.trainer.domain.liveness import Silence
@@ -35,6 +35,7 @@ class Presence:
         self.silence: Silence[str] = Silence(control.settings.lease_seconds)
         self.last_beat: dict[str, float] = {}
         self._living: dict[str, tuple[str, float]] = {}
+        self._its_own: dict[str, set[int]] = {}
 
     def silent_for(self) -> dict[str, float]:
         """Return how many seconds each runner has been silent that was heard by this process in the last hour."""
@@ -79,6 +80,13 @@ class Presence:
         if flaw_of_beat(said):
             return None
         self.last_beat[said.runner] = self._time()
+        try:
+            return await self._looked_up(said)
+        except DB_AWAY as error:
+            log.warning("beat not looked up", runner=said.runner, error=repr(error))
+            return self._as_before(said)
+
+    async def _looked_up(self, said: Beat) -> Heard:
         async with self.control.db.across_tenants() as tx:
             if not await queries_devices.runner_known(tx, said.runner, said.session):
                 return Heard(stale=tuple(held.fence for held in said.holds), known=False)
@@ -88,17 +96,29 @@ class Presence:
             stale = tuple(held.fence for held in said.holds if held.fence not in its_own)
             if not (stale or said.leaving) and await queries_devices.come_back(tx, said.runner):
                 tx.afterwards(self.control.wake.set)
+        self._its_own[said.runner] = its_own
         self._heard(said)
-        for held in said.holds:
-            if held.fence in its_own:
-                self.control.silence.heard(held.fence)
         return Heard(stale=stale)
+
+    def _as_before(self, said: Beat) -> Heard | None:
+        """Hear a runner while the database is away and no lease can end: who claims nothing new still holds it."""
+        session, _ = self._living.get(said.runner, (None, 0.0))
+        known = {held.fence for held in said.holds} <= self._its_own.get(said.runner, set())
+        if session != said.session or said.leaving or not known:
+            return None
+        self._heard(said)
+        return Heard()
 
     def _heard(self, said: Hello | Beat) -> None:
         self.silence.heard(said.runner)
         self._living[said.runner] = (said.session, self._time())
-        if isinstance(said, Beat) and said.leaving:
+        if isinstance(said, Hello):
+            return
+        if said.leaving:
             del self._living[said.runner]
+        for held in said.holds:
+            if held.fence in self._its_own[said.runner]:
+                self.control.silence.heard(held.fence)
 
     async def _leave(self, tx: Transaction, said: Beat) -> None:
         """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""

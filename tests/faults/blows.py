@@ -469,6 +469,8 @@ OTHERS: tuple[Blow, ...] = (
          strike=outage_of("nats", 20, 25)),
     Blow(name="restart", process="postgres", points=("step", "save"), loses="never", strike=restart_postgres),
     Blow(name="outage", process="postgres", points=("step",), loses="never", strike=outage_of("postgres", 3, 6)),
+    Blow(name="outage longer than the lease", process="postgres", points=("step",), loses="never",
+         strike=outage_of("postgres", 20, 25)),
     Blow(name="wire cut, out", process="runner", points=("step",), loses="never",
          strike=cut_of("runner", ("out",), 3, 6)),
     Blow(name="wire cut, in", process="runner", points=("step",), loses="never",

@@ -24,6 +24,7 @@ BLOWS: tuple[tuple[str, str, Point], ...] = (
     ("SIGKILL", "postgres", "save"),
     ("facts repeated and reordered", "all", "step"),
     ("wire cut, out", "runner", "step"),
+    ("outage longer than the lease", "postgres", "step"),
 )
 
 

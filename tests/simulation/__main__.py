@@ -5,17 +5,15 @@ trace and kept. Ends with 1 when any world fails.
 """
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
+from tests.simulation.many import live_at_once
 from tests.simulation.worlds import Outcome, live
 
 KEPT = Path(__file__).parent / "kept-seeds.txt"
-CHUNK = 250
 SHOWN = 3
 LINES = 60
 
@@ -33,28 +31,6 @@ def keep(failed: list[Outcome]) -> None:
         for outcome in failed:
             if outcome.seed not in known:
                 file.write(f"{outcome.seed}  # {outcome.violation}\n")
-
-
-def live_all(seeds: list[int]) -> tuple[list[Outcome], Counter[str]]:
-    """Live worlds in turn; return those that failed, and what bit in all of them."""
-    failed, counts = [], Counter[str]()
-    for seed in seeds:
-        outcome = live(seed)
-        counts.update(outcome.counts)
-        if outcome.violation:
-            failed.append(outcome)
-    return failed, counts
-
-
-def live_at_once(seeds: list[int], processes: int) -> tuple[list[Outcome], Counter[str]]:
-    """Do the same in several processes, each a fresh one."""
-    failed, counts = [], Counter[str]()
-    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for broken, bit in pool.imap(live_all, chunks):
-            failed += broken
-            counts.update(bit)
-    return failed, counts
 
 
 def told(seed: int) -> str:

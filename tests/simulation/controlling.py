@@ -57,6 +57,7 @@ class Control(Loops):
         self.silence: Silence[int] = Silence(LEASE_SECONDS)
         self.silent_runners: Silence[str] = Silence(LEASE_SECONDS)
         self.living: dict[str, tuple[int, int]] = {}
+        self.its_own: dict[str, list[int]] = {}
         self.ticked = self.world.now
         self.at(self.world.between(0, POLL), self.tick)
 
@@ -150,7 +151,7 @@ class Control(Loops):
 
     def beat(self, runner: Runner, session: int, holds: list[int], leaving: bool) -> tuple[list[int], bool] | None:
         if self._away():
-            return None
+            return self._as_before(runner, session, holds, leaving)
         devices = [device for device in self.schema.devices.values() if device.runner == runner.name]
         if not any(device.session == session for device in devices):
             return holds, False
@@ -159,7 +160,7 @@ class Control(Loops):
         if leaving:
             del self.living[runner.name]
             self._leave(runner, holds)
-        its_own = self._leases_of(runner)
+        its_own = self.its_own[runner.name] = self._leases_of(runner)
         stale = [fence for fence in holds if fence not in its_own]
         if not (stale or leaving):
             for device in devices:
@@ -169,6 +170,20 @@ class Control(Loops):
                 self.silence.heard(fence)
         self.bus.relay(self.schema)
         return stale, True
+
+    def _as_before(
+        self, runner: Runner, session: int, holds: list[int], leaving: bool
+    ) -> tuple[list[int], bool] | None:
+        """Hear a runner while the database is away: who claims nothing new still holds it."""
+        living, _ = self.living.get(runner.name, (None, 0))
+        if living != session or leaving or not set(holds) <= set(self.its_own.get(runner.name, ())):
+            return None
+        self.world.counts["beats heard without a database"] += 1
+        self.silent_runners.heard(runner.name)
+        self.living[runner.name] = (session, self.world.now)
+        for fence in holds:
+            self.silence.heard(fence)
+        return [], True
 
     def _leave(self, runner: Runner, holds: list[int]) -> None:
         """A machine is being taken away: offer it no more, and start elsewhere what it has not begun."""

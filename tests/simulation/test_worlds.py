@@ -1,14 +1,18 @@
 """In every small world all accepted jobs come to their one end, whatever goes wrong; without the guards they do not."""
 
+import subprocess
+import sys
+
 import pytest
 
 from contracts.budgets import BudgetSet
 from contracts.catalogue import FACTS
 from contracts.jobs import JobPaused, JobQueued, ModelDeleted
 from contracts.runs import LeaseGranted, RunCancelled
-from tests.simulation.__main__ import kept, live_all, live_at_once, told
+from tests.simulation.__main__ import kept, told
 from tests.simulation.controlling import Control
 from tests.simulation.goodput import Parts, goodput
+from tests.simulation.many import live_all, live_at_once
 from tests.simulation.scheduling import Scheduler
 from tests.simulation.store import Guards
 from tests.simulation.worlds import live
@@ -23,6 +27,7 @@ BITES = (
     "scheduler crash", "broker outage", "database outage", "clock step", "checkpoint lost", "bad checkpoints",
     "repeated facts", "published twice", "crashes after commit", "lost attempts", "silent leases", "stale reports",
     "stale writes refused", "set aside", "made way", "preempted", "shared devices", "names taken",
+    "beats heard without a database",
     "jobs succeeded", "jobs failed", "jobs cancelled",
 )  # fmt: skip
 
@@ -36,6 +41,12 @@ def test_every_world_comes_to_rest_with_one_end_for_each_job_and_every_misfortun
     failed, counts = live_at_once(list(range(WORLDS)), PROCESSES)
     assert not failed, told(failed[0].seed)
     assert [what for what in BITES if not counts[what]] == []
+
+
+def test_the_command_lives_them_in_several_processes() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "4", "--processes", "2"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "0 failed" in said
 
 
 @pytest.mark.parametrize("guards", [Guards(fence=False), Guards(inbox=False)])

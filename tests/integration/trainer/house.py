@@ -13,6 +13,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+import asyncpg
+
 from contracts.base import new_id
 from contracts.jobs import Estimate, JobDispatched
 from contracts.recipes import SHIPPED_MODEL, Recipe
@@ -33,6 +35,7 @@ T = TypeVar("T")
 LEASE = 30.0
 SHORT_LEASE = 3.0
 BEAT = 0.2
+END_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'woodshed_trainer'"
 STANDING = "SELECT offer_id, offered_bytes FROM trainer.device WHERE device_id = $1 AND online AND offer_id IS NOT NULL"
 
 
@@ -137,6 +140,20 @@ class House:
         )  # fmt: skip
         self.processes.append(process)
         return process
+
+    @contextlib.asynccontextmanager
+    async def database_away(self) -> AsyncIterator[None]:
+        """Let no control reach the database while inside."""
+        admin = await asyncpg.connect(self.world.servers.admin_url)
+        try:
+            await admin.execute("ALTER ROLE woodshed_trainer NOLOGIN")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'woodshed_trainer'"
+            )
+            yield
+        finally:
+            await admin.execute("ALTER ROLE woodshed_trainer LOGIN")
+            await admin.close()
 
     async def close(self) -> None:
         """End the processes that still live."""

@@ -26,7 +26,7 @@ from contracts.runs import (
 )
 from libs.testing.family import descendants
 from services.trainer import ordering
-from services.trainer.line import BEAT, Beat, encode
+from services.trainer.line import BEAT, Beat, Held, encode
 from tests.integration.trainer.house import SHORT_LEASE, House, until
 from tests.integration.trainer.stand_in_runner import MEMORY
 
@@ -262,6 +262,23 @@ async def test_a_runner_that_hears_nobody_saves_and_takes_work_again_when_somebo
         assert (interrupted.cause, interrupted.lost_steps) == ("preempted", 0)
         [finished] = await house.world.told(RunFinished)
     assert finished.steps == 12
+
+
+async def test_a_database_that_is_away_for_longer_than_a_runner_waits_interrupts_nothing(house: House) -> None:
+    await house.start_control()
+    async with house.runner("bench", patience=2.0):
+        job = await house.dispatch(await house.offered("bench-cpu0"), held=True)
+        await trains(house, job, 3)
+        [lease] = await house.world.told(LeaseGranted)
+        async with house.database_away():
+            await asyncio.sleep(6)
+            liar = Beat(runner="bench", session="another", holds=(Held(run_id=job.run_id, fence=lease.fence),))
+            with pytest.raises(nats.errors.TimeoutError):
+                await house.world.nc.request(BEAT, encode(liar), timeout=1)
+        house.release(job.run_id)
+        [finished] = await house.world.told(RunFinished)
+    assert finished.interruptions == 0
+    assert len(await house.world.all_told(LeaseGranted)) == 1
 
 
 async def no_children() -> bool:
