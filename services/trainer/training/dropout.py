@@ -1,24 +1,19 @@
 """Dropout whose draws are kept apart from what they are applied to, so that a backward pass can apply them again.
 
 On a CPU it has the same distribution as torch's and is several times cheaper: torch draws a double for every element,
-one thread at a time; with dropout on the input of every linear layer that was a quarter of a step here. Sixteen random
-bits decide an element instead, and where that is bfloat16 one pass applies them. Every draw begins with a seed from
-torch's own generator, so a checkpoint's random state covers it and a resumed run sees the same masks. A GPU draws with
-torch's generator of its own, which a checkpoint holds as well, and one byte an element is kept.
+one thread at a time; with dropout on the input of every linear layer that was a quarter of a step here. What is drawn
+instead are the gaps from one lost element to the next, which for one in twenty are a twentieth of the numbers, and only
+those places are kept. Every draw begins with a seed from torch's own generator, so a checkpoint's random state covers
+it and a resumed run sees the same masks. A GPU draws with torch's generator of its own, which a checkpoint holds as
+well, and one byte an element is kept.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy
 import torch
 from torch import Tensor, nn
-
-_STEPS = 2**16
-_HIGHEST = -128
-"""Of all bfloat16 numbers minus infinity is the least; its bits, read as an integer, are the highest of the negative
-ones that are numbers at all. The ``cut`` least numbers have the bits from here downwards."""
-_MOST = 32640
-"""How many negative numbers there are in bfloat16; zero, which has two signs, is none of them."""
 
 
 class Dropout(nn.Module, ABC):  # type: ignore[misc, unused-ignore]
@@ -28,11 +23,11 @@ class Dropout(nn.Module, ABC):  # type: ignore[misc, unused-ignore]
 
     @abstractmethod
     def draws(self, x: Tensor) -> Tensor:
-        """Draw for each element of ``x``, in its shape."""
+        """Draw which elements of ``x`` are lost."""
 
     @abstractmethod
     def lose(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return ``x`` with a zero for each element whose draw loses, the others not yet scaled."""
+        """Return ``x`` with a zero for each element that is lost by these draws, the others not yet scaled."""
 
 
 class MaskDropout(Dropout):
@@ -57,47 +52,54 @@ class MaskDropout(Dropout):
         return x * draws
 
 
-class SixteenBitDropout(Dropout):
-    """Draw sixteen bits for each element on a CPU, which holds the probability to the nearest 1/65,536."""
+class GapDropout(Dropout):
+    """Draw the gaps between lost elements on a CPU: exponential numbers rounded down, which is how long a chance of
+    ``p`` keeps one waiting.
+    """
 
     def __init__(self, p: float) -> None:
-        """Take the probability, below 1."""
+        """Take the probability, above 0 and below 1."""
         super().__init__()
-        cut = round(p * _STEPS)
-        self.scale = _STEPS / (_STEPS - cut)
-        self._cut = cut - _STEPS // 2
-        self._least = _number(_HIGHEST - cut + 1) if 0 < cut <= _MOST else None
+        self.scale = 1 / (1 - p)
+        self._p = p
+        self._wait = -1 / math.log1p(-p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop in training, pass through otherwise."""
         return self.lose(x, self.draws(x)) * self.scale if self.training else x
 
     def draws(self, x: Tensor) -> Tensor:
-        """Draw sixteen bits for each element of ``x``, in its shape."""
-        return _random((x.numel() + 3) // 4).view(torch.int16)[: x.numel()].view(x.shape)
+        """Draw the places (n,) in the flattened ``x`` that are lost, int32, in their order."""
+        generator = _generator()
+        count, expected = x.numel(), x.numel() * self._p
+        enough = int(expected + 6 * math.sqrt(expected) + 10)
+        parts, last = [], -1
+        while last < count:
+            places = last + self._steps(generator, enough)
+            parts.append(places)
+            last = int(places[-1])
+        places = numpy.concatenate(parts)
+        return torch.from_numpy(places[: places.searchsorted(count)].astype(numpy.int32))
 
     def lose(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return ``x`` with a zero for each element whose draw is among the losing ones, the others not yet scaled.
+        """Return a copy of ``x`` with zeros in these places."""
+        kept = x.clone(memory_format=torch.contiguous_format)
+        kept.view(-1)[draws.long()] = 0
+        return kept
 
-        Read as bfloat16, a draw loses where it is one of the ``cut`` least numbers: that is the comparison, and the
-        choice with it, that the slope of ``threshold`` consists of.
-        """
-        if x.dtype == torch.bfloat16 and self._least is not None:
-            return torch.ops.aten.threshold_backward(x, draws.view(torch.bfloat16), self._least)
-        return x * (draws >= self._cut)
-
-
-def _random(count: int) -> Tensor:
-    """Return random words of 64 bits, made by numpy's fastest generator from a seed that torch's draws."""
-    seed = int(torch.empty((), dtype=torch.int64).random_(0, None))
-    return torch.from_numpy(numpy.random.SFC64(seed).random_raw(count).view(numpy.int64))
+    def _steps(self, generator: numpy.random.Generator, count: int) -> "numpy.typing.NDArray[numpy.int64]":
+        """Return how far it is from one place to each of the next ``count``."""
+        waits = generator.standard_exponential(count, dtype=numpy.float32)
+        waits *= self._wait
+        return numpy.cumsum(waits.astype(numpy.int64) + 1)
 
 
-def _number(bits: int) -> float:
-    return float(torch.tensor(bits, dtype=torch.int16).view(torch.bfloat16))
+def _generator() -> numpy.random.Generator:
+    """Return numpy's fastest generator, with a seed that torch's draws."""
+    return numpy.random.Generator(numpy.random.SFC64(int(torch.empty((), dtype=torch.int64).random_(0, None))))
 
 
-def use_in(model: nn.Module, kind: type[MaskDropout | SixteenBitDropout] = SixteenBitDropout) -> None:
+def use_in(model: nn.Module, kind: type[MaskDropout | GapDropout] = GapDropout) -> None:
     """Put it in the place of every ``nn.Dropout`` of a PEFT model's LoRA layers."""
     for module in model.modules():
         for name, layer in getattr(module, "lora_dropout", nn.ModuleDict()).items():

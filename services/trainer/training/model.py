@@ -127,7 +127,7 @@ def _with_lora(base: Any, recipe: Recipe, way: Way, device: str) -> Any:
         fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
     )
     model = get_peft_model(base, config)
-    dropout.use_in(model, dropout.SixteenBitDropout if device == "cpu" else dropout.MaskDropout)
+    dropout.use_in(model, dropout.GapDropout if device == "cpu" else dropout.MaskDropout)
     lora.use_in(model)
     if device == "cpu":
         norms.use_in(model)

@@ -29,7 +29,7 @@ class Layers(nn.Module):
         return self.turned(self.biased(self.plain(x)).tanh())
 
 
-def _tuned(dtype: torch.dtype, share: float = 0.25, kind: Any = dropout.SixteenBitDropout, **options: Any) -> Any:
+def _tuned(dtype: torch.dtype, share: float = 0.25, kind: Any = dropout.GapDropout, **options: Any) -> Any:
     """Return layers whose weights stand in ``dtype``, with a random LoRA in float32 on each."""
     torch.manual_seed(3)
     config = LoraConfig(
@@ -88,7 +88,7 @@ def test_in_bfloat16_they_are_as_near_to_the_exact_ones(share: float) -> None:
     assert all(each.grad is None or each.grad.dtype == each.dtype for each in model.parameters())
 
 
-KINDS = pytest.mark.parametrize("kind", [dropout.SixteenBitDropout, dropout.MaskDropout])
+KINDS = pytest.mark.parametrize("kind", [dropout.GapDropout, dropout.MaskDropout])
 
 
 @KINDS
@@ -113,7 +113,7 @@ def test_values_and_gradients_are_the_formulas_with_the_masks_that_were_drawn(ki
 def test_with_a_gpus_dropout_the_model_learns_as_with_a_cpus() -> None:
     """Where nothing is dropped both are one; where something is, the layers draw masks of their own kind."""
     seen = []
-    for kind in (dropout.SixteenBitDropout, dropout.MaskDropout):
+    for kind in (dropout.GapDropout, dropout.MaskDropout):
         model = _tuned(torch.bfloat16, 0.25, kind)
         lora.use_in(model)
         layers = [each for each in model.modules() if isinstance(each, lora.Together)]
