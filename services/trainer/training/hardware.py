@@ -33,7 +33,7 @@ SIZES = (128, 256, 512, 768, 1024, 2048, 4096, 8192, 16_384, MOST_GPU_TOKENS)
 ACTIVATION_BYTES = 8
 """What a token leaves behind for the backward pass, for each number that goes into or comes out of a linear layer: 7.6
 by the peak memories of the shipped model at 316, 610 and 1,310 tokens with PEFT's own layers. Where ``lora`` multiplies
-(a CPU, sixteen bits) it is 4.7; the larger figure holds for all."""
+(a CPU, sixteen bits) it is less than 4.7; the larger figure holds for all."""
 BYTES = {"float32": 4, "bfloat16": 2}
 """Of a frozen weight."""
 LIBRARY_BYTES = 700 * 10**6
