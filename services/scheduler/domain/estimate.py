@@ -56,10 +56,10 @@ parameter that is trained, and, of a whole model, the copy that is written as a 
 activations of the largest forward pass, which is a micro-batch or one example that is longer. Activations take 34
 values a hidden unit and layer (Korthikanti et al. 2022, attention maps left out), and as much again for the inputs that
 a LoRA with dropout keeps. Where a LoRA and its layer are one operation (a CPU, decision 0035) 19 are kept, and 30 hold
-what lies waste between them on any processor. Measured while 26 were kept, with at most 610 tokens in a pass: 1.76 GB in
-bfloat16 (this says 1.98), 2.56 in float32 (2.88), 3.54 of a whole model before its first checkpoint (6.2); with 768:
-1.88 (2.14), in four bits 2.55 to 2.96 (2.99). The longest example of real conversations is taken to be
-twice the mean."""
+what lies waste between them on any processor. Measured while 26 were kept, with at most 610 tokens in a pass: 1.76 GB
+in bfloat16 (this says 1.98), 2.56 in float32 (2.88), 3.54 of a whole model before its first checkpoint (6.2); with 768:
+1.88 (2.14), in four bits 2.55 to 2.96 (2.99). The longest example of real conversations is taken to be twice the
+mean."""
 
 
 class Device(Struct, frozen=True, kw_only=True):
