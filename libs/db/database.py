@@ -96,6 +96,10 @@ class Transaction:
         """Enter an event into the inbox. ``False``: its effect is already here."""
         return await self.fetchval(self._sql(CLAIM), event_id) is not None
 
+    async def at_one_moment(self) -> None:
+        """Let every statement from here on see the database as the next one finds it; ask before any other."""
+        await self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
     def afterwards(self, act: Callable[[], object]) -> None:
         """Do this at once when the transaction is committed, and never when it is not: wake who waits for its rows."""
         self._afterwards.append(act)

@@ -58,6 +58,7 @@ async def list_metrics(
 )
 async def retrieve_curve(job: FromPath[str], tx: Tx) -> wire.Curve:
     """Send a loss curve that can be drawn at once, the first step first."""
+    await tx.at_one_moment()
     await the_job(tx, job)
     summed_up, following = await curve_queries.summed_up(tx, job)
     together = spans_together(summed_up)

@@ -8,6 +8,7 @@ from libs.db import Database
 from libs.testing.platform import World
 
 ODD = ["it's", "'; DROP TABLE gateway.tenant; --", "back\\slash", "ümläut", '"quoted"']
+TELL = "INSERT INTO gateway.outbox (id, tenant, subject, headers, body) VALUES ('evt_x', 'acme', 'x', '{}', '')"
 TENANT = "SELECT current_setting('app.tenant', true)"
 
 
@@ -33,3 +34,16 @@ async def test_an_exception_and_a_cancellation_leave_no_transaction_open(db: Dat
     async with db.pool.acquire() as connection:
         assert not connection.is_in_transaction()
         assert await connection.fetchval(TENANT) == ""
+
+
+async def test_whoever_asks_for_one_moment_sees_nothing_that_is_written_meanwhile(db: Database) -> None:
+    facts = "SELECT count(*) FROM gateway.outbox"
+    async with db.across_tenants() as tx:
+        await tx.at_one_moment()
+        before = await tx.fetchval(facts)
+        async with db.across_tenants() as other:
+            await other.execute(TELL)
+        assert await tx.fetchval(facts) == before
+    async with db.across_tenants() as tx:
+        assert await tx.fetchval(facts) == before + 1
+        await tx.execute("DELETE FROM gateway.outbox WHERE id = 'evt_x'")
