@@ -6,7 +6,9 @@ left out, and named: first stands what people wait for most.
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,12 +65,11 @@ def main() -> int:
         arguments = bench.full if full else bench.short
         if arguments is None:
             continue
-        print(f"\n== {bench.name} {' '.join(arguments)}".rstrip(), flush=True)
-        try:
-            left = None if full else SHORT_SECONDS - (time.monotonic() - began)
-            worst = max(worst, _run(bench.name, arguments, kept, left))
-        except subprocess.TimeoutExpired:
+        left = None if full else SHORT_SECONDS - (time.monotonic() - began)
+        code = _run(bench.name, arguments, kept, left) if left is None or left > LEAST_SECONDS else None
+        if code is None:
             late.append(bench.name)
+        worst = max(worst, code or 0)
     found = figures.read(kept)
     print(f"\n{figures.table(found)}")
     drawn = FOLDER / "figures.svg"
@@ -79,13 +80,20 @@ def main() -> int:
     return worst
 
 
-def _run(name: str, arguments: tuple[str, ...], kept: Path, seconds: float | None) -> int:
-    """Return a bench's exit code; ``subprocess.TimeoutExpired`` when ``seconds`` are too few for it."""
+def _run(name: str, arguments: tuple[str, ...], kept: Path, seconds: float | None) -> int | None:
+    """Return a bench's exit code; ``None`` when ``seconds`` were too few and it was ended with all it had started."""
+    print(f"\n== {name} {' '.join(arguments)}".rstrip(), flush=True)
     began = time.monotonic()
     command = [sys.executable, "-m", f"tests.bench.{name}", *arguments]
-    if seconds is not None and seconds < LEAST_SECONDS:
-        raise subprocess.TimeoutExpired(command, seconds)
-    code = subprocess.run(command, env=os.environ | {figures.FILE: str(kept)}, timeout=seconds).returncode
+    process = subprocess.Popen(command, env=os.environ | {figures.FILE: str(kept)}, process_group=0)
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     ended = "" if code == 0 else f", it ended with code {code}"
     print(f"-- {name}: {time.monotonic() - began:.0f} s{ended}", flush=True)
     return code
