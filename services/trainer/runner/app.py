@@ -29,13 +29,13 @@ log = structlog.get_logger()
 async def serve(settings: RunnerSettings) -> None:
     """Run until SIGTERM or SIGINT; then leave within the notice this machine is given."""
     observe(settings, "runner")
-    stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     name = settings.runner_name or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:40]
     threads = settings.threads or len(os.sched_getaffinity(0))
     devices = together(await find_devices(name, threads, settings.devices), settings.processes)
     bus = await Bus.connect(settings, "runner")
+    stop = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):  # until here either ends the process at once: there is nothing to save
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     health = await Health.listen(settings.health_port, lambda: bus.connected)
     try:
         await live(name, devices, settings, bus, stop)
